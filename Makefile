@@ -1,0 +1,48 @@
+# Every target does all of its own set-up; `make help` lists them.
+PYTHON ?= python3
+DATA_HOME := $(if $(XDG_DATA_HOME),$(XDG_DATA_HOME),$(HOME)/.local/share)
+export WEOS_HOME ?= $(DATA_HOME)/weos
+BIN := $(WEOS_HOME)/venv/bin
+FAST_TESTS := tests/unit tests/contract tests/api
+
+.PHONY: help run serve setup test check format schemas lock bootstrap
+.DEFAULT_GOAL := help
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+bootstrap:
+	@$(PYTHON) supervisor/bootstrap.py
+
+run: bootstrap ## from nothing to one signed execution, verified
+	@$(BIN)/weos-engine demo
+
+serve: setup ## leave the API running in the foreground
+	@exec $(BIN)/weos-engine serve
+
+setup: bootstrap ## prepare everything and execute nothing
+	@$(BIN)/weos-engine setup
+
+test: setup ## the whole test suite, containers included
+	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+check: bootstrap ## the gates of style: lint, types, imports, generated files, tests without containers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mypy --strict runtime-image/runner
+	$(BIN)/lint-imports
+	$(BIN)/python -m contracts.generate --check
+	$(BIN)/python -m pytest $(FAST_TESTS) --cov --cov-report=
+	$(BIN)/coverage report --include='contracts/*,supervisor/domain/*' --skip-covered --show-missing --fail-under=100
+
+format: bootstrap ## rewrite the code in the house's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+schemas: bootstrap ## write the JSON Schemas and the OpenAPI document anew
+	$(BIN)/python -m contracts.generate
+
+lock: ## refresh the hash-locked requirements (needs uv; writes no addresses)
+	uv pip compile pyproject.toml --all-extras --generate-hashes --no-emit-index-url --no-header --no-annotate \
+		--universal --python-version 3.11 -o supervisor/requirements.lock

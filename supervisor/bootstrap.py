@@ -1,0 +1,150 @@
+"""Make the virtual environment: the only step of set-up that runs before any dependency exists (stdlib only).
+
+Idempotent: a stamp over the lock file, the checkout and the interpreter decides whether anything is to do.
+Usage: ``python3 supervisor/bootstrap.py``; the place is ``$WEOS_HOME/venv``.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+SOURCE_ROOT = Path(__file__).resolve().parent.parent
+LOCK_FILE = SOURCE_ROOT / "supervisor" / "requirements.lock"
+MINIMUM_PYTHON = (3, 11)
+STEP_TIMEOUT_S = 1800
+
+
+class BootstrapError(Exception):
+    """Something is missing; the message says what, why it is needed and the command that would mend it."""
+
+
+def say(text: str) -> None:
+    """Tell the person at the terminal what is going on."""
+    print(text, flush=True)  # noqa: T201 - this script's output is for a person
+
+
+def home() -> Path:
+    """Return the place where everything of this installation lives."""
+    data_home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(os.environ.get("WEOS_HOME") or Path(data_home) / "weos").absolute()
+
+
+def digest_of(*parts: bytes) -> str:
+    """Return one digest over several parts, each delimited by its own digest."""
+    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
+
+
+def require_venv_module() -> None:
+    """Install Debian's ``python3-venv`` where the interpreter came without it and that is allowed.
+
+    Raises:
+        BootstrapError: the module is missing and may not, or cannot, be installed.
+    """
+    probe = [sys.executable, "-c", "import venv, ensurepip"]
+    if subprocess.run(probe, capture_output=True, timeout=60, check=False).returncode == 0:  # noqa: S603
+        return
+    package = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
+    mend = f"apt-get install {package}"
+    if os.environ.get("WEOS_NO_INSTALL") == "1" or os.geteuid() != 0 or not shutil.which("apt-get"):
+        message = f"this Python has no venv module, and the engine needs its own environment. Run: {mend}"
+        raise BootstrapError(message)
+    say(f"  installing Debian's {package}: this Python came without its venv module")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for command in (["apt-get", "update", "-q"], ["apt-get", "install", "-qy", package]):
+        subprocess.run(  # noqa: S603
+            command, check=True, env=environment, timeout=STEP_TIMEOUT_S, stdout=subprocess.DEVNULL
+        )
+
+
+def run_pip(python: Path, arguments: list[str], total: int) -> None:
+    """Run pip and show how many of ``total`` packages it has looked at.
+
+    Raises:
+        BootstrapError: pip failed; its last lines are in the message.
+    """
+    command = [str(python), "-m", "pip", "--no-input", "--disable-pip-version-check", "install", *arguments]
+    log: list[str] = []
+    seen = 0
+    shown_at_s = 0.0
+    with subprocess.Popen(  # noqa: S603
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    ) as process:
+        for line in process.stdout or []:
+            log = [*log[-19:], line.rstrip()]
+            seen += line.startswith("Collecting ")
+            if total and time.monotonic() - shown_at_s > 2 and seen:  # noqa: PLR2004 - a line every two seconds
+                shown_at_s = time.monotonic()
+                filled = min(30, 30 * seen // total)
+                say(f"  [{'#' * filled}{'.' * (30 - filled)}] {seen}/{total} packages")
+    if process.returncode != 0:
+        tail = "\n    ".join(log)
+        message = (
+            f"pip could not install the locked packages:\n    {tail}\n"
+            "  Check that a package index is reachable (pip download --no-deps click), then run the same make "
+            "command again."
+        )
+        raise BootstrapError(message)
+
+
+def make_environment(venv: Path) -> None:
+    """Create the environment from the lock file.
+
+    Raises:
+        BootstrapError: the interpreter or a package cannot be had.
+    """
+    say(f"Preparing the Python environment in {venv} (once; from hash-locked requirements)")
+    require_venv_module()
+    shutil.rmtree(venv, ignore_errors=True)
+    subprocess.run(  # noqa: S603
+        [sys.executable, "-m", "venv", str(venv)], check=True, timeout=STEP_TIMEOUT_S
+    )
+    total = sum(line.rstrip(" \\").count("==") for line in LOCK_FILE.read_text().splitlines())
+    wheels = ["--require-hashes", "--no-deps", "--only-binary=:all:", "-r", str(LOCK_FILE)]
+    run_pip(venv / "bin" / "python", wheels, total)
+
+
+def is_stamped(stamp_file: Path, wanted: str) -> bool:
+    """Tell whether a step ended with these very inputs."""
+    return stamp_file.exists() and stamp_file.read_text() == wanted
+
+
+def prepare(venv: Path) -> None:
+    """Do what is not done yet; a stamp is written last, so that half a step never counts as done."""
+    started_s = time.monotonic()
+    packages = digest_of(LOCK_FILE.read_bytes(), sys.version.encode(), sys.executable.encode())
+    project = digest_of(packages.encode(), (SOURCE_ROOT / "pyproject.toml").read_bytes(), bytes(SOURCE_ROOT))
+    if is_stamped(venv / "weos-project", project):
+        return
+    if not is_stamped(venv / "weos-packages", packages):
+        make_environment(venv)
+        (venv / "weos-packages").write_text(packages)
+    editable = ["--no-deps", "--no-build-isolation", "--editable", str(SOURCE_ROOT)]
+    run_pip(venv / "bin" / "python", editable, 0)
+    (venv / "weos-project").write_text(project)
+    say(f"  environment ready in {time.monotonic() - started_s:.0f} s")
+
+
+def main() -> int:
+    """Make the environment if it is not there as wanted; return the exit status."""
+    if sys.version_info < MINIMUM_PYTHON:
+        say(f"weos-engine needs Python 3.11 or newer; this is {sys.version.split()[0]}. Try: make PYTHON=python3.11 run")
+        return 1
+    place = home()
+    try:
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with (place / "bootstrap.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            prepare(place / "venv")
+    except (BootstrapError, OSError, subprocess.SubprocessError) as error:
+        say(f"Set-up stopped: {error}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
