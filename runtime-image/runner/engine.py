@@ -1,0 +1,206 @@
+"""The one module that calls llama.cpp, through the low-level bindings of llama-cpp-python."""
+
+import ctypes
+import sys
+from collections.abc import Sequence
+
+# Part of the image only, so a type checker outside it finds nothing.
+import llama_cpp.llama_cpp as bindings  # type: ignore[import-not-found]
+
+from runner.protocol import ModelInfo, RunnerError, Sampling, Setup
+
+__all__ = ["LlamaEngine"]
+
+# The window that llama.cpp's own tools penalise repetition in (common_params_sampling.penalty_last_n).
+PENALTY_WINDOW_TOKENS = 64
+TEXT_BYTES_MAX = 256
+# ggml.h: GGML_LOG_LEVEL_ERROR; what is less severe is of no use to the supervisor.
+LOG_LEVEL_ERROR = 4
+
+
+class _Log:
+    """llama.cpp's log: errors to standard error while the model loads, nothing once a job may be known."""
+
+    def __init__(self) -> None:
+        self._open = True
+        # Kept: llama.cpp holds the pointer for as long as the process lives.
+        self._callback = bindings.llama_log_callback(self._write)
+        bindings.llama_log_set(self._callback, None)
+
+    def _write(self, level: int, text: bytes, _user_data: object) -> None:
+        if self._open and level == LOG_LEVEL_ERROR:
+            sys.stderr.write(text.decode("utf-8", "replace"))
+
+    def close(self) -> None:
+        self._open = False
+
+
+class LlamaEngine:
+    """A model and one context; every buffer is allocated by the constructor and `warm_up`."""
+
+    def __init__(self, setup: Setup) -> None:
+        """Load the model and allocate the context.
+
+        Raises:
+            RunnerError: model_load_failed or context_failed.
+        """
+        self._log = _Log()
+        bindings.llama_backend_init()
+        self.context_tokens = setup.context_tokens
+        self._model = self._load_model(setup)
+        self._vocab = bindings.llama_model_get_vocab(self._model)
+        self._context = self._new_context(setup)
+        self._batch_tokens = min(setup.batch_tokens, setup.context_tokens)
+        self._batch = bindings.llama_batch_init(self._batch_tokens, 0, 1)
+        self._token_buffer = (bindings.llama_token * setup.context_tokens)()
+        self._piece_buffer = ctypes.create_string_buffer(TEXT_BYTES_MAX)
+        self._position = 0
+        self._sampler = None
+
+    def _load_model(self, setup: Setup) -> object:
+        parameters = bindings.llama_model_default_params()
+        parameters.use_extra_bufts = setup.repack
+        # Mapped, so that executions of one model share its pages; whole, so that no page comes from a
+        # second open of the file later.
+        parameters.load_mode = bindings.LLAMA_LOAD_MODE_MMAP
+        parameters.lazy_mode = bindings.LLAMA_LAZY_MODE_OFF
+        model = bindings.llama_model_load_from_file(setup.model_path.encode("utf-8"), parameters)
+        if not model:
+            message = "llama.cpp cannot load the model file"
+            raise RunnerError("model_load_failed", message)
+        if bindings.llama_model_has_encoder(model) or not bindings.llama_model_has_decoder(model):
+            message = "the model is not a decoder-only language model"
+            raise RunnerError("model_load_failed", message)
+        return model
+
+    def _new_context(self, setup: Setup) -> object:
+        parameters = bindings.llama_context_default_params()
+        parameters.n_ctx = setup.context_tokens
+        parameters.n_batch = parameters.n_ubatch = min(setup.batch_tokens, setup.context_tokens)
+        parameters.n_seq_max = 1
+        # Only the last position of a prompt is sampled from.
+        parameters.n_outputs_max = 1
+        parameters.n_threads = parameters.n_threads_batch = setup.threads
+        # A sliding window needs no full-size cache where nothing is ever rolled back.
+        parameters.swa_full = False
+        parameters.no_perf = True
+        context = bindings.llama_init_from_model(self._model, parameters)
+        if not context:
+            message = f"llama.cpp cannot allocate a context of {setup.context_tokens} tokens"
+            raise RunnerError("context_failed", message)
+        return context
+
+    def warm_up(self) -> None:
+        """Compute one token and forget it, so that every thread runs and every page is in place.
+
+        Raises:
+            RunnerError: decode_failed.
+        """
+        self.decode(max(0, bindings.llama_vocab_bos(self._vocab)))
+        bindings.llama_memory_clear(bindings.llama_get_memory(self._context), True)
+        self._position = 0
+        self._log.close()
+
+    def model_info(self) -> ModelInfo:
+        """Return what the model file says of itself."""
+        buffer = ctypes.create_string_buffer(TEXT_BYTES_MAX)
+        bindings.llama_model_meta_val_str(self._model, b"general.architecture", buffer, TEXT_BYTES_MAX)
+        architecture = buffer.value.decode("utf-8", "replace")
+        bindings.llama_model_desc(self._model, buffer, TEXT_BYTES_MAX)
+        description = buffer.value.decode("utf-8", "replace")
+        return ModelInfo(architecture, bindings.llama_model_n_ctx_train(self._model), description)
+
+    def cpu_features(self) -> list[str]:
+        """Return what the loaded build uses, sorted, as llama.cpp names it ("... | AVX2 = 1 | ...")."""
+        return parse_cpu_features(bindings.llama_print_system_info().decode("ascii", "replace"))
+
+    def count_and_tokens(self, prompt: str) -> tuple[int, Sequence[int]]:
+        """Tokenise with the model's special tokens; see Engine."""
+        text = prompt.encode("utf-8")
+        count: int = bindings.llama_tokenize(
+            self._vocab, text, len(text), self._token_buffer, self.context_tokens, True, True
+        )
+        return (count, self._token_buffer[:count]) if count >= 0 else (-count, ())
+
+    def prefill(self, tokens: Sequence[int]) -> None:
+        """Process the prompt in batches; only its last token yields logits."""
+        for start in range(0, len(tokens), self._batch_tokens):
+            self._compute(
+                tokens[start : start + self._batch_tokens], start + self._batch_tokens >= len(tokens)
+            )
+
+    def decode(self, token_id: int) -> None:
+        """Process a generated token."""
+        self._compute((token_id,), True)
+
+    def _compute(self, tokens: Sequence[int], wants_logits: bool) -> None:
+        batch = self._batch
+        batch.n_tokens = len(tokens)
+        for index, token_id in enumerate(tokens):
+            batch.token[index] = token_id
+            batch.pos[index] = self._position + index
+            batch.n_seq_id[index] = 1
+            batch.seq_id[index][0] = 0
+            batch.logits[index] = 0
+        batch.logits[len(tokens) - 1] = wants_logits
+        status = bindings.llama_decode(self._context, batch)
+        if status != 0:
+            message = f"llama_decode answered {status}"
+            raise RunnerError("decode_failed", message)
+        self._position += len(tokens)
+
+    def start_sampling(self, sampling: Sampling, seed: int, prompt_tokens: Sequence[int]) -> None:
+        """Build the chain: penalties, then greedy, or top-k, top-p, min-p, temperature and a seeded draw."""
+        chain = bindings.llama_sampler_chain_init(bindings.llama_sampler_chain_default_params())
+        for sampler in self._samplers(sampling, seed):
+            bindings.llama_sampler_chain_add(chain, sampler)
+        # The prompt counts as text already said, as in llama-server.
+        for token_id in prompt_tokens[-PENALTY_WINDOW_TOKENS:]:
+            bindings.llama_sampler_accept(chain, token_id)
+        self._sampler = chain
+
+    def _samplers(self, sampling: Sampling, seed: int) -> list[object]:
+        samplers = []
+        if sampling.repeat_penalty != 1.0:
+            vocabulary_tokens = bindings.llama_vocab_n_tokens(self._vocab)
+            samplers.append(
+                bindings.llama_sampler_init_penalties(
+                    vocabulary_tokens, PENALTY_WINDOW_TOKENS, sampling.repeat_penalty, 0.0, 0.0
+                )
+            )
+        if sampling.temperature == 0.0:
+            return [*samplers, bindings.llama_sampler_init_greedy()]
+        if sampling.top_k > 0:
+            samplers.append(bindings.llama_sampler_init_top_k(sampling.top_k))
+        if sampling.top_p < 1.0:
+            samplers.append(bindings.llama_sampler_init_top_p(sampling.top_p, 1))
+        if sampling.min_p > 0.0:
+            samplers.append(bindings.llama_sampler_init_min_p(sampling.min_p, 1))
+        samplers.append(bindings.llama_sampler_init_temp(sampling.temperature))
+        return [*samplers, bindings.llama_sampler_init_dist(seed)]
+
+    def sample(self) -> int:
+        """Choose the next token from the logits of the last position."""
+        token_id: int = bindings.llama_sampler_sample(self._sampler, self._context, -1)
+        return token_id
+
+    def is_end(self, token_id: int) -> bool:
+        """Tell whether the model ends its answer with this token."""
+        return bool(bindings.llama_vocab_is_eog(self._vocab, token_id))
+
+    def piece(self, token_id: int) -> bytes:
+        """Return a token's bytes; control tokens have none."""
+        size = bindings.llama_token_to_piece(
+            self._vocab, token_id, self._piece_buffer, len(self._piece_buffer), 0, False
+        )
+        if size < 0:
+            # The longest token of the vocabulary sets the size, once.
+            self._piece_buffer = ctypes.create_string_buffer(-size)
+            return self.piece(token_id)
+        return self._piece_buffer.raw[:size]
+
+
+def parse_cpu_features(system_info: str) -> list[str]:
+    """Return the names that are on in llama.cpp's system information."""
+    pairs = (part.rpartition(":")[2].partition("=") for part in system_info.split("|"))
+    return sorted(name.strip() for name, _, value in pairs if value.strip() == "1")

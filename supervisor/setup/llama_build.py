@@ -1,0 +1,101 @@
+"""Compile llama.cpp for one backend, in a container without a network; the result is kept as a tar."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+
+from supervisor.setup.backends import BackendDefinition
+from supervisor.setup.engine_api import SETUP_LABELS, opened_engine, removed_at_end
+from supervisor.setup.errors import SetupError
+from supervisor.setup.progress import Progress, Step
+from supervisor.setup.sources import Archive
+from supervisor.setup.storage import digest_of, replacing
+
+__all__ = ["SCRIPT", "build_key", "ensure_build"]
+
+SCRIPT = Path("build") / "compile.sh"
+COMPILE_TIMEOUT_S = 5400.0
+LINES_SHOWN = 15
+# ninja: "[12/78] Building CXX object ...".
+_NINJA_LINE = re.compile(r"\[(\d+)/(\d+)\] (.*)")
+
+
+def build_key(archive: Archive, backend: BackendDefinition, toolchain_id: str, source_root: Path) -> str:
+    """Return the key of a compilation: equal key, equal libraries."""
+    script = (source_root / "runtime-image" / SCRIPT).read_text(encoding="utf-8")
+    return digest_of([archive.sha256, backend.cmake, toolchain_id, script])
+
+
+def ensure_build(
+    home: Path,
+    key: str,
+    source_dir: Path,
+    backend: BackendDefinition,
+    toolchain_id: str,
+    source_root: Path,
+    progress: Progress,
+    docker_host: str,
+) -> Path:
+    """Return the tar of the compiled libraries (its root is `lib/`).
+
+    Raises:
+        SetupError: compile_failed, or what the engine raises.
+    """
+    artifact = home / "cache" / "builds" / f"{key}.tar"
+    if artifact.exists():
+        progress.unchanged(f"Compiled llama.cpp for {backend.name}")
+        return artifact
+    ccache = home / "cache" / "ccache"
+    ccache.mkdir(parents=True, exist_ok=True)
+    scripts = source_root / "runtime-image" / SCRIPT.parent
+    reason = f"once per source and flags, on {os.cpu_count()} cores; GGML_NATIVE=OFF, the flags say all"
+    with (
+        progress.step(f"Compiling llama.cpp for {backend.name}", reason) as step,
+        opened_engine(docker_host) as client,
+    ):
+        container_id = client.api.create_container(
+            toolchain_id,
+            ["sh", f"/script/{SCRIPT.name}", *backend.cmake_arguments()],
+            labels=SETUP_LABELS,
+            network_disabled=True,
+            host_config=client.api.create_host_config(
+                network_mode="none",
+                binds=[f"{source_dir}:/src:ro", f"{scripts}:/script:ro", f"{ccache}:/ccache"],
+            ),
+        )["Id"]
+        with removed_at_end(client, container_id, COMPILE_TIMEOUT_S):
+            _run(client, container_id, home / "log" / f"compile-{backend.name}.log", step)
+            with replacing(artifact) as temporary, temporary.open("wb") as file:
+                for chunk in client.api.get_archive(container_id, "/out/lib")[0]:
+                    file.write(chunk)
+    return artifact
+
+
+def _run(client: docker.DockerClient, container_id: str, log: Path, step: Step) -> None:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    client.api.start(container_id)
+    last: list[str] = []
+    with log.open("w", encoding="utf-8") as file:
+        for line in _lines(client.api.logs(container_id, stream=True, follow=True)):
+            file.write(line + "\n")
+            last = [*last[-(LINES_SHOWN - 1) :], line]
+            match = _NINJA_LINE.match(line)
+            if match:
+                step.update(int(match[1]), int(match[2]), match[3].rpartition("/")[2])
+    status = client.api.wait(container_id)["StatusCode"]
+    if status != 0:
+        tail = "\n  ".join(last)
+        message = f"compiling ended with status {status}; the whole log is {log}, its last lines:\n  {tail}"
+        raise SetupError("compile_failed", message)
+
+
+def _lines(chunks: Iterator[bytes]) -> Iterator[str]:
+    pending = b""
+    for chunk in chunks:
+        *lines, pending = (pending + chunk).split(b"\n")
+        yield from (line.decode("utf-8", "replace") for line in lines)
+    if pending:
+        yield pending.decode("utf-8", "replace")

@@ -1,0 +1,200 @@
+"""The runtime image of one backend, from sources to a recorded image id."""
+
+import hashlib
+import io
+import json
+import shutil
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+
+from supervisor.setup.backends import BackendDefinition, default_source_root, require_backend
+from supervisor.setup.base_image import BASE_REFERENCE, BaseImage, ensure_base_image
+from supervisor.setup.engine_api import (
+    build_image,
+    find_image,
+    image_size_bytes,
+    opened_engine,
+    removed_at_end,
+)
+from supervisor.setup.errors import SetupError
+from supervisor.setup.image_record import BuiltImage, store_image, stored_image
+from supervisor.setup.llama_build import SCRIPT, build_key, ensure_build
+from supervisor.setup.progress import Progress
+from supervisor.setup.sources import Archive, fetch_archive, llama_cpp_commit, parse_archives, unpack_source
+from supervisor.setup.storage import build_lock, digest_of, replacing
+from supervisor.setup.toolchain import DOCKERFILE as TOOLCHAIN_DOCKERFILE
+from supervisor.setup.toolchain import ensure_toolchain
+
+__all__ = ["BuiltImage", "build_runtime_image", "inputs_key", "installed_image"]
+
+SOURCE_NAME = "llama-cpp-python"
+# All that the runner imports of the package; the high-level one, with numpy and jinja2, stays out.
+BINDINGS = ("llama_cpp.py", "_ctypes_extensions.py")
+DOCKERFILE = "Dockerfile"
+ASSEMBLER = Path("build") / "assemble.py"
+START_FILE = "start.py"
+COPIED_PACKAGES = ("runner", "shims")
+IMAGE_MANIFEST = "/opt/weos/manifest.json"
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """Everything that an image is assembled from."""
+
+    backend: BackendDefinition
+    archive: Archive
+    source_dir: Path
+    libraries: Path
+    base: BaseImage
+    toolchain_id: str
+
+
+def installed_image(home: Path, backend: str) -> BuiltImage | None:
+    """Return the image that the last build of a backend recorded, None if there was none.
+
+    Raises:
+        SetupError: record_invalid.
+    """
+    return stored_image(home, backend)
+
+
+def inputs_key(source_root: Path, backend: BackendDefinition) -> str:
+    """Return a digest over all that lies in the repository and goes into a backend's image."""
+    definitions = source_root / "runtime-image"
+    names = [
+        *(
+            Path(TOOLCHAIN_DOCKERFILE),
+            Path(DOCKERFILE),
+            Path("sources.txt"),
+            SCRIPT,
+            ASSEMBLER,
+            Path(START_FILE),
+        ),
+        *sorted(
+            path.relative_to(definitions)
+            for package in COPIED_PACKAGES
+            for path in (definitions / package).glob("*.py")
+        ),
+    ]
+    contents = {str(name): hashlib.sha256((definitions / name).read_bytes()).hexdigest() for name in names}
+    return digest_of([BASE_REFERENCE, backend.name, backend.cmake, backend.required_cpu_flags, contents])
+
+
+def build_runtime_image(
+    home: Path, backend: str, progress: Progress, docker_host: str, source_root: Path | None = None
+) -> BuiltImage:
+    """Return the image of a backend, built as far as its inputs changed or the engine lost it.
+
+    Raises:
+        SetupError: whatever step failed; the message says what mends it.
+    """
+    root = source_root or default_source_root()
+    definition = require_backend(root, backend)
+    key = inputs_key(root, definition)
+    with build_lock(home):
+        kept = stored_image(home, backend)
+        if kept is not None and kept.inputs_key == key and _is_present(kept, docker_host):
+            progress.unchanged(f"Runtime image {backend}")
+            return kept
+        parts = _prepare_parts(home, definition, root, progress, docker_host)
+        image = _assemble(home, key, parts, root, progress, docker_host)
+        store_image(home, image)
+    return image
+
+
+def _is_present(image: BuiltImage, docker_host: str) -> bool:
+    with opened_engine(docker_host) as client:
+        return Path(image.manifest_path).exists() and find_image(client, image.image_id)
+
+
+def _prepare_parts(
+    home: Path, backend: BackendDefinition, root: Path, progress: Progress, docker_host: str
+) -> _Parts:
+    archive = parse_archives((root / "runtime-image" / "sources.txt").read_text(encoding="utf-8"))[
+        SOURCE_NAME
+    ]
+    base = ensure_base_image(home, progress, docker_host)
+    toolchain_id = ensure_toolchain(home, base, root, progress, docker_host)
+    file = fetch_archive(home, archive, "llama.cpp and its bindings, compiled here from source", progress)
+    source_dir = unpack_source(home, archive, file, progress)
+    key = build_key(archive, backend, toolchain_id, root)
+    libraries = ensure_build(home, key, source_dir, backend, toolchain_id, root, progress, docker_host)
+    return _Parts(backend, archive, source_dir, libraries, base, toolchain_id)
+
+
+def _assemble(
+    home: Path, key: str, parts: _Parts, root: Path, progress: Progress, docker_host: str
+) -> BuiltImage:
+    name = parts.backend.name
+    reason = "python3, the runner and the libraries they map; no shell, no package manager, no compiler"
+    with (
+        progress.step(f"Assembling the runtime image {name}", reason) as step,
+        tempfile.TemporaryDirectory() as context,
+        opened_engine(docker_host) as client,
+    ):
+        _fill_context(Path(context), parts, root / "runtime-image")
+        arguments = {"TOOLCHAIN": parts.toolchain_id}
+        image_id = build_image(client, Path(context), DOCKERFILE, arguments, f"weos-runtime:{name}", step)
+        manifest = _read_manifest(client, image_id)
+        size_bytes = image_size_bytes(client, image_id)
+        step.note(f"{image_id} ({size_bytes / 1e6:.1f} MB)")
+    digest = hashlib.sha256(manifest).hexdigest()
+    manifest_path = home / "images" / "manifests" / f"{digest}.json"
+    with replacing(manifest_path) as temporary:
+        temporary.write_bytes(manifest)
+    commit = llama_cpp_commit(parts.source_dir, parts.archive.version)
+    found = "named by the source archive's CHANGELOG.md" if commit else "the source archive does not name it"
+    return BuiltImage(
+        backend=name,
+        image_id=image_id,
+        size_bytes=size_bytes,
+        manifest_sha256=digest,
+        manifest_path=str(manifest_path),
+        inputs_key=key,
+        cmake_flags=tuple(parts.backend.cmake_arguments()),
+        required_cpu_flags=parts.backend.required_cpu_flags,
+        base_origin=parts.base.origin,
+        base_reference=parts.base.reference,
+        base_release=parts.base.release,
+        base_image_id=parts.base.image_id,
+        toolchain_image_id=parts.toolchain_id,
+        source_name=parts.archive.name,
+        source_version=parts.archive.version,
+        source_sha256=parts.archive.sha256,
+        llama_cpp_commit=commit,
+        llama_cpp_commit_reason=found,
+    )
+
+
+def _fill_context(context: Path, parts: _Parts, definitions: Path) -> None:
+    shutil.copyfile(definitions / DOCKERFILE, context / DOCKERFILE)
+    shutil.copyfile(definitions / ASSEMBLER, context / ASSEMBLER.name)
+    shutil.copyfile(definitions / START_FILE, context / START_FILE)
+    for package in COPIED_PACKAGES:
+        (context / package).mkdir()
+        for file in (definitions / package).glob("*.py"):
+            shutil.copyfile(file, context / package / file.name)
+    bindings = context / "llama_cpp"
+    bindings.mkdir()
+    for name in BINDINGS:
+        shutil.copyfile(parts.source_dir / "llama_cpp" / name, bindings / name)
+    with tarfile.open(parts.libraries) as tar:
+        tar.extractall(bindings, filter="data")
+    build = {"backend": parts.backend.name, "llama_cpp_version": parts.archive.version}
+    (context / "build.json").write_text(json.dumps(build, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _read_manifest(client: docker.DockerClient, image_id: str) -> bytes:
+    container_id = client.api.create_container(image_id, network_disabled=True)["Id"]
+    with removed_at_end(client, container_id):
+        archive = b"".join(client.api.get_archive(container_id, IMAGE_MANIFEST)[0])
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        member = tar.extractfile(Path(IMAGE_MANIFEST).name)
+        if member is None:
+            message = f"image {image_id} has no {IMAGE_MANIFEST}. Build it again: make setup"
+            raise SetupError("image_build_failed", message)
+        return member.read()
