@@ -68,15 +68,7 @@ def install_application(input_dir: Path, rootfs: Path) -> None:
             compile_module(source, library / name, f"/{APPLICATION / 'lib' / name.with_suffix('.py')}")
     compile_module(input_dir / "start.py", rootfs / APPLICATION / "start.pyc", f"/{APPLICATION}/start.py")
     shutil.copyfile(input_dir / "build.json", rootfs / APPLICATION / "build.json")
-    install_native_libraries(input_dir / "llama_cpp" / "lib", library / "llama_cpp" / "lib")
-
-
-def install_native_libraries(source: Path, target: Path) -> None:
-    """Install each library once, under the name it is looked up by: the bindings' or its soname."""
-    target.mkdir(parents=True)
-    shutil.copyfile(source / "libllama.so", target / "libllama.so")
-    for library in sorted(source.glob("libggml*.so.0")):
-        shutil.copyfile(library, target / library.name)
+    shutil.copytree(input_dir / "llama_cpp" / "lib", library / "llama_cpp" / "lib")
 
 
 def find_module_files(rootfs: Path) -> list[Path]:

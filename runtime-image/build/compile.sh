@@ -16,8 +16,7 @@ export CCACHE_MAXSIZE=2G
 cmake -S /src/vendor/llama.cpp -B /build -G Ninja "$@"
 ninja -C /build llama
 
+# Each under the one name it is looked up by: the bindings' for libllama, its soname for the others.
 mkdir -p /out/lib
-cp -a /build/bin/*.so* /out/lib/
-for library in /out/lib/*.so*; do
-    [ -L "$library" ] || strip --strip-unneeded "$library"
-done
+cp /build/bin/libllama.so /build/bin/libggml*.so.0 /out/lib/
+strip --strip-unneeded /out/lib/*

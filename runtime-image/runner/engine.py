@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import llama_cpp.llama_cpp as bindings  # type: ignore[import-not-found]
 
 from runner.protocol import ModelInfo, RunnerError, Sampling, Setup
+from runner.system_info import parse_cpu_features
 
 __all__ = ["LlamaEngine"]
 
@@ -111,7 +112,7 @@ class LlamaEngine:
         return ModelInfo(architecture, bindings.llama_model_n_ctx_train(self._model), description)
 
     def cpu_features(self) -> list[str]:
-        """Return what the loaded build uses, sorted, as llama.cpp names it ("... | AVX2 = 1 | ...")."""
+        """Return what the loaded build uses."""
         return parse_cpu_features(bindings.llama_print_system_info().decode("ascii", "replace"))
 
     def count_and_tokens(self, prompt: str) -> tuple[int, Sequence[int]]:
@@ -198,9 +199,3 @@ class LlamaEngine:
             self._piece_buffer = ctypes.create_string_buffer(-size)
             return self.piece(token_id)
         return self._piece_buffer.raw[:size]
-
-
-def parse_cpu_features(system_info: str) -> list[str]:
-    """Return the names that are on in llama.cpp's system information."""
-    pairs = (part.rpartition(":")[2].partition("=") for part in system_info.split("|"))
-    return sorted(name.strip() for name, _, value in pairs if value.strip() == "1")

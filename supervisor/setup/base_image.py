@@ -1,7 +1,6 @@
 """The base root filesystem: Debian's official slim image by digest, else the same release by debootstrap."""
 
 import os
-import shutil
 import tarfile
 import tempfile
 from dataclasses import asdict, dataclass
@@ -10,8 +9,14 @@ from pathlib import Path
 import docker
 import requests
 
-from supervisor.setup.commands import run_command
-from supervisor.setup.engine_api import SETUP_LABELS, find_image, inspect_image, opened_engine
+from supervisor.setup.commands import find_program, run_command
+from supervisor.setup.engine_api import (
+    BUILD_SILENCE_TIMEOUT_S,
+    SETUP_LABELS,
+    find_image,
+    inspect_image,
+    opened_engine,
+)
 from supervisor.setup.errors import SetupError
 from supervisor.setup.progress import Progress, Step
 from supervisor.setup.storage import digest_of, read_record, write_record
@@ -21,6 +26,9 @@ __all__ = ["BASE_REFERENCE", "BaseImage", "ensure_base_image"]
 RELEASE = "bookworm"
 # debian:bookworm-slim as two independent public Dockerfiles pin it.
 BASE_REFERENCE = "debian@sha256:88200866dfff7ea7f5cbcb6ec7c8a701889efe6fe859fe64d6990e4b07ea4171"
+# Without --force-check-gpg, debootstrap goes on unchecked where Debian's keys are missing.
+BOOTSTRAP_OPTIONS = ("--variant=minbase", "--force-check-gpg")
+BOOTSTRAP_PACKAGES = ("debootstrap", "debian-archive-keyring", "gpgv")
 LOCAL_REPOSITORY = "weos-base"
 # A registry that exists answers at once; this is its longest silence.
 PULL_SILENCE_TIMEOUT_S = 30
@@ -53,7 +61,7 @@ def ensure_base_image(home: Path, progress: Progress, docker_host: str) -> BaseI
     record_path = home / "images" / "base.json"
     key = digest_of([BASE_REFERENCE, RELEASE])
     record = read_record(record_path)
-    with opened_engine(docker_host) as client:
+    with opened_engine(docker_host, BUILD_SILENCE_TIMEOUT_S) as client:
         if (
             record is not None
             and record.get("key") == key
@@ -124,7 +132,7 @@ def _bootstrap(home: Path, client: docker.DockerClient, progress: Progress) -> B
 
         root = Path(name) / "root"
         run_command(
-            ("debootstrap", "--variant=minbase", RELEASE, str(root)),
+            (find_program("debootstrap") or "debootstrap", *BOOTSTRAP_OPTIONS, RELEASE, str(root)),
             timeout_s=BOOTSTRAP_TIMEOUT_S,
             code="base_image_failed",
             purpose="make Debian's root filesystem (it needs root and Debian's packages)",
@@ -139,16 +147,16 @@ def _require_debootstrap(progress: Progress) -> None:
     if os.geteuid() != 0:
         message = f"{why}, which needs root. Load the image by hand (docker pull {BASE_REFERENCE}) or be root"
         raise SetupError("base_image_failed", message)
-    if shutil.which("debootstrap") is not None:
+    if find_program("debootstrap") is not None:
         return
-    mend = "apt-get update && apt-get install --no-install-recommends debootstrap"
-    if os.environ.get("WEOS_NO_INSTALL") == "1" or shutil.which("apt-get") is None:
+    mend = "apt-get update && apt-get install --no-install-recommends " + " ".join(BOOTSTRAP_PACKAGES)
+    if os.environ.get("WEOS_NO_INSTALL") == "1" or find_program("apt-get") is None:
         message = f"{why}, with debootstrap, which is not installed here. Install it: {mend}"
         raise SetupError("base_image_failed", message)
     with progress.step("Installing Debian's debootstrap", why):
         for command in (
             ("apt-get", "update", "-q"),
-            ("apt-get", "install", "-qy", "--no-install-recommends", "debootstrap"),
+            ("apt-get", "install", "-qy", "--no-install-recommends", *BOOTSTRAP_PACKAGES),
         ):
             run_command(
                 command, timeout_s=INSTALL_TIMEOUT_S, code="base_image_failed", purpose="install debootstrap"

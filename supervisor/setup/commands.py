@@ -1,6 +1,7 @@
 """Programs of the host that set-up runs: with a deadline, their output kept for when they fail."""
 
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -8,9 +9,21 @@ from collections.abc import Callable, Sequence
 
 from supervisor.setup.errors import SetupError
 
-__all__ = ["run_command"]
+__all__ = ["find_program", "run_command", "system_path"]
 
 LINES_SHOWN = 10
+# dockerd and debootstrap lie here, and the PATH of `su` without a login leaves it out.
+SYSTEM_DIRECTORIES = "/usr/local/sbin:/usr/sbin:/sbin"
+
+
+def system_path() -> str:
+    """Return PATH with the administrator's directories."""
+    return f"{os.environ.get('PATH', os.defpath)}:{SYSTEM_DIRECTORIES}"
+
+
+def find_program(name: str) -> str | None:
+    """Return a program's path, None if it is not installed."""
+    return shutil.which(name, path=system_path())
 
 
 def run_command(
@@ -36,7 +49,12 @@ def run_command(
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"},
+            env={
+                **os.environ,
+                "DEBIAN_FRONTEND": "noninteractive",
+                "LC_ALL": "C.UTF-8",
+                "PATH": system_path(),
+            },
             # Its own group, so that the deadline ends its children too.
             start_new_session=True,
         )

@@ -1,7 +1,6 @@
 """Find the container engine; on Debian or Ubuntu, as root and unless forbidden, install and start it."""
 
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -11,9 +10,10 @@ from pathlib import Path
 import docker
 import requests
 
-from supervisor.setup.commands import run_command
+from supervisor.setup.commands import find_program, run_command, system_path
 from supervisor.setup.errors import SetupError
 from supervisor.setup.progress import Progress, Step
+from supervisor.setup.storage import build_lock, usable_home
 
 __all__ = ["Host", "ensure_engine", "is_answering"]
 
@@ -72,7 +72,13 @@ def _start_detached(command: list[str], log: Path) -> "subprocess.Popen[bytes]":
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         return subprocess.Popen(  # noqa: S603 - a fixed program, no shell
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            # dockerd looks for containerd and iptables itself.
+            env={**os.environ, "PATH": system_path()},
         )
 
 
@@ -98,7 +104,7 @@ class Host:
             is_debian_family=_is_debian_family(),
             is_systemd_running=_is_systemd_running(),
             is_answering=is_answering,
-            find_program=shutil.which,
+            find_program=find_program,
             run=run_command,
             start_detached=_start_detached,
         )
@@ -120,14 +126,24 @@ def ensure_engine(home: Path, progress: Progress, host: Host | None = None) -> s
             "Start that engine, or let set-up find one: unset DOCKER_HOST"
         )
         raise SetupError("engine_unreachable", message)
-    for socket in _usual_sockets(host.environment):
-        address = f"unix://{socket}"
-        if host.is_answering(address):
-            return address
+    found = _find_answering(host)
+    if found:
+        return found
+    with usable_home(home), build_lock(home):
+        # Whoever held the lock before may have started it.
+        return _find_answering(host) or _provide(host, home, progress)
+
+
+def _provide(host: Host, home: Path, progress: Progress) -> str:
     if host.find_program("dockerd") is None:
         _install(host, progress)
     _start(host, home, progress)
     return f"unix://{DOCKER_SOCKET}"
+
+
+def _find_answering(host: Host) -> str | None:
+    addresses = (f"unix://{socket}" for socket in _usual_sockets(host.environment))
+    return next((address for address in addresses if host.is_answering(address)), None)
 
 
 def _usual_sockets(environment: Mapping[str, str]) -> list[Path]:

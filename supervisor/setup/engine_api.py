@@ -1,5 +1,6 @@
 """The container engine as set-up uses it: builds, imports and throw-away containers, each with a deadline."""
 
+import contextlib
 import os
 import re
 import threading
@@ -16,17 +17,20 @@ from supervisor.setup.errors import SetupError
 from supervisor.setup.progress import Step
 
 __all__ = [
+    "BUILD_SILENCE_TIMEOUT_S",
     "SETUP_LABELS",
     "build_image",
     "find_image",
     "image_size_bytes",
     "inspect_image",
     "opened_engine",
+    "remove_if_there",
     "removed_at_end",
 ]
 
-# Longest silence of one request; a build step that prints nothing for longer has hung.
-SILENCE_TIMEOUT_S = 900
+# Longest silence of a request: of a question, and of a build, whose steps print nothing for a while.
+ANSWER_TIMEOUT_S = 30
+BUILD_SILENCE_TIMEOUT_S = 900
 BUILD_TIMEOUT_S = 3600
 LINES_SHOWN = 15
 SETUP_LABELS = {"org.weos.setup": "1"}
@@ -35,19 +39,21 @@ _PROXY_NAMES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PR
 
 
 @contextmanager
-def opened_engine(docker_host: str) -> Iterator[docker.DockerClient]:
+def opened_engine(
+    docker_host: str, silence_timeout_s: int = ANSWER_TIMEOUT_S
+) -> Iterator[docker.DockerClient]:
     """Give a client of the engine; what it raises becomes a SetupError.
 
     Raises:
         SetupError: engine_unreachable or engine_failed.
     """
     try:
-        client = docker.DockerClient(base_url=docker_host, timeout=SILENCE_TIMEOUT_S)
+        client = docker.DockerClient(base_url=docker_host, timeout=silence_timeout_s)
         try:
             yield client
         finally:
             client.close()
-    except (requests.ConnectionError, requests.Timeout) as error:
+    except requests.RequestException as error:
         message = f"the container engine at {docker_host} does not answer ({error}). Look at it: docker info"
         raise SetupError("engine_unreachable", message) from error
     except docker.errors.DockerException as error:
@@ -154,6 +160,12 @@ class _BuildEvents:
         within = self._package_lines / (3 * self._packages) if self._packages else 0.0
         done, total = self._position
         self._step.update(done + min(within, 1.0), total, line)
+
+
+def remove_if_there(client: docker.DockerClient, container_name: str) -> None:
+    """Remove a container, running or not."""
+    with contextlib.suppress(docker.errors.NotFound):
+        client.api.remove_container(container_name, force=True, v=True)
 
 
 @contextmanager

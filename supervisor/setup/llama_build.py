@@ -8,7 +8,13 @@ from pathlib import Path
 import docker
 
 from supervisor.setup.backends import BackendDefinition
-from supervisor.setup.engine_api import SETUP_LABELS, opened_engine, removed_at_end
+from supervisor.setup.engine_api import (
+    BUILD_SILENCE_TIMEOUT_S,
+    SETUP_LABELS,
+    opened_engine,
+    remove_if_there,
+    removed_at_end,
+)
 from supervisor.setup.errors import SetupError
 from supervisor.setup.progress import Progress, Step
 from supervisor.setup.sources import Archive
@@ -54,11 +60,15 @@ def ensure_build(
     reason = f"once per source and flags, on {os.cpu_count()} cores; GGML_NATIVE=OFF, the flags say all"
     with (
         progress.step(f"Compiling llama.cpp for {backend.name}", reason) as step,
-        opened_engine(docker_host) as client,
+        opened_engine(docker_host, BUILD_SILENCE_TIMEOUT_S) as client,
     ):
+        container_name = f"weos-compile-{digest_of([str(home), key])[:12]}"
+        # What a killed set-up left behind; the home's lock is ours, so it can be nothing else.
+        remove_if_there(client, container_name)
         container_id = client.api.create_container(
             toolchain_id,
             ["sh", f"/script/{SCRIPT.name}", *backend.cmake_arguments()],
+            name=container_name,
             labels=SETUP_LABELS,
             network_disabled=True,
             host_config=client.api.create_host_config(

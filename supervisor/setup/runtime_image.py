@@ -14,6 +14,7 @@ import docker
 from supervisor.setup.backends import BackendDefinition, default_source_root, require_backend
 from supervisor.setup.base_image import BASE_REFERENCE, BaseImage, ensure_base_image
 from supervisor.setup.engine_api import (
+    BUILD_SILENCE_TIMEOUT_S,
     build_image,
     find_image,
     image_size_bytes,
@@ -25,9 +26,10 @@ from supervisor.setup.image_record import BuiltImage, store_image, stored_image
 from supervisor.setup.llama_build import SCRIPT, build_key, ensure_build
 from supervisor.setup.progress import Progress
 from supervisor.setup.sources import Archive, fetch_archive, llama_cpp_commit, parse_archives, unpack_source
-from supervisor.setup.storage import build_lock, digest_of, replacing
+from supervisor.setup.storage import build_lock, digest_of, replacing, usable_home
 from supervisor.setup.toolchain import DOCKERFILE as TOOLCHAIN_DOCKERFILE
 from supervisor.setup.toolchain import ensure_toolchain
+from supervisor.setup.unpacking import unpack_files
 
 __all__ = ["BuiltImage", "build_runtime_image", "inputs_key", "installed_image"]
 
@@ -95,7 +97,7 @@ def build_runtime_image(
     root = source_root or default_source_root()
     definition = require_backend(root, backend)
     key = inputs_key(root, definition)
-    with build_lock(home):
+    with usable_home(home), build_lock(home):
         kept = stored_image(home, backend)
         if kept is not None and kept.inputs_key == key and _is_present(kept, docker_host):
             progress.unchanged(f"Runtime image {backend}")
@@ -134,7 +136,7 @@ def _assemble(
     with (
         progress.step(f"Assembling the runtime image {name}", reason) as step,
         tempfile.TemporaryDirectory() as context,
-        opened_engine(docker_host) as client,
+        opened_engine(docker_host, BUILD_SILENCE_TIMEOUT_S) as client,
     ):
         _fill_context(Path(context), parts, root / "runtime-image")
         arguments = {"TOOLCHAIN": parts.toolchain_id}
@@ -183,7 +185,7 @@ def _fill_context(context: Path, parts: _Parts, definitions: Path) -> None:
     for name in BINDINGS:
         shutil.copyfile(parts.source_dir / "llama_cpp" / name, bindings / name)
     with tarfile.open(parts.libraries) as tar:
-        tar.extractall(bindings, filter="data")
+        unpack_files(tar, bindings)
     build = {"backend": parts.backend.name, "llama_cpp_version": parts.archive.version}
     (context / "build.json").write_text(json.dumps(build, sort_keys=True) + "\n", encoding="utf-8")
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from supervisor.setup.errors import SetupError
 from supervisor.setup.progress import Progress, Step
 from supervisor.setup.storage import sha256_of_file
+from supervisor.setup.unpacking import unpack_files
 
 __all__ = ["Archive", "fetch_archive", "llama_cpp_commit", "parse_archives", "unpack_source"]
 
@@ -164,9 +165,7 @@ def unpack_source(home: Path, archive: Archive, file: Path, progress: Progress) 
     ):
         try:
             with file.open("rb") as raw, tarfile.open(fileobj=raw, mode="r:gz") as tar:
-                for member in tar:
-                    tar.extract(member, name, filter="data")
-                    step.update(raw.tell(), archive.size_bytes, member.name)
+                unpack_files(tar, Path(name), lambda file: step.update(raw.tell(), archive.size_bytes, file))
         except (tarfile.TarError, OSError, EOFError) as error:
             message = (
                 f"{file} cannot be unpacked ({error}). Remove it and set up again: rm {file} && make setup"

@@ -12,7 +12,15 @@ from pathlib import Path
 
 from supervisor.setup.errors import SetupError
 
-__all__ = ["build_lock", "digest_of", "read_record", "replacing", "sha256_of_file", "write_record"]
+__all__ = [
+    "build_lock",
+    "digest_of",
+    "read_record",
+    "replacing",
+    "sha256_of_file",
+    "usable_home",
+    "write_record",
+]
 
 LOCK_POLL_S = 0.2
 
@@ -72,6 +80,23 @@ def _mend_record(path: Path) -> str:
     return (
         f"{path} does not hold what set-up writes there. Remove it and set up again: rm {path} && make setup"
     )
+
+
+@contextmanager
+def usable_home(home: Path) -> Iterator[None]:
+    """Turn what the filesystem refuses into an error that a person can act on.
+
+    Raises:
+        SetupError: home_unusable.
+    """
+    try:
+        yield
+    except OSError as error:
+        message = (
+            f"{home} cannot be used: {error}. It needs some GB that this user may write: df -h {home}; "
+            "or choose another place: export WEOS_HOME=/path"
+        )
+        raise SetupError("home_unusable", message) from error
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from supervisor.setup.base_image import BaseImage
-from supervisor.setup.engine_api import build_image, find_image, opened_engine
+from supervisor.setup.engine_api import BUILD_SILENCE_TIMEOUT_S, build_image, find_image, opened_engine
 from supervisor.setup.progress import Progress
 from supervisor.setup.storage import digest_of, read_record, write_record
 
@@ -26,7 +26,7 @@ def ensure_toolchain(
     record_path = home / "images" / "toolchain.json"
     key = digest_of([base.image_id, definition.read_text(encoding="utf-8")])
     record = read_record(record_path)
-    with opened_engine(docker_host) as client:
+    with opened_engine(docker_host, BUILD_SILENCE_TIMEOUT_S) as client:
         if (
             record is not None
             and record.get("key") == key

@@ -1,0 +1,73 @@
+"""The runner's course: set-up, ready, one job, wait to be let go."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from runner.channel import EventWriter, LineReader
+from runner.generation import Engine, generate
+from runner.protocol import (
+    ModelInfo,
+    RunnerError,
+    Setup,
+    error_event,
+    is_exit,
+    parse_job,
+    parse_setup,
+    ready_event,
+)
+
+__all__ = ["BuildInfo", "LoadedEngine", "serve"]
+
+
+class BuildInfo(NamedTuple):
+    """What this image was built as; written by the image build."""
+
+    backend: str
+    llama_cpp_version: str
+
+
+class LoadedEngine(NamedTuple):
+    """An engine that needs nothing more than a job, and what it says of itself."""
+
+    engine: Engine
+    model: ModelInfo
+    cpu_features: list[str]
+
+
+Loader = Callable[[Setup], LoadedEngine]
+
+
+def serve(reader: LineReader, writer: EventWriter, build: BuildInfo, load: Loader) -> None:
+    """Run the protocol once, to the end of input or the exit line."""
+    try:
+        _serve_job(reader, writer, build, load)
+    except RunnerError as error:
+        writer.send(error_event(error))
+    _wait_for_end(reader)
+
+
+def _serve_job(reader: LineReader, writer: EventWriter, build: BuildInfo, load: Loader) -> None:
+    line = reader.read_line()
+    if line is None:
+        return
+    loaded = load(parse_setup(line))
+    writer.send(ready_event(build.backend, build.llama_cpp_version, loaded.cpu_features, loaded.model))
+    # The place of the second lock: every library is mapped, every thread runs, every buffer that llama.cpp
+    # needs is allocated, and no byte of the job has been read. Measured from here to the end of a job, strace
+    # -f: read, write, futex, brk, munmap; besides, rt_sigaction and exit_group when the process ends.
+    line = reader.read_line()
+    if line is None:
+        return
+    for event in generate(loaded.engine, parse_job(line)):
+        writer.send(event)
+
+
+def _wait_for_end(reader: LineReader) -> None:
+    # The cgroup lives as long as this process does: the supervisor reads its meters meanwhile.
+    while True:
+        try:
+            line = reader.read_line()
+        except RunnerError:
+            continue
+        if line is None or is_exit(line):
+            return
