@@ -17,6 +17,8 @@ SOURCE_ROOT = Path(__file__).resolve().parent.parent
 LOCK_FILE = SOURCE_ROOT / "supervisor" / "requirements.lock"
 MINIMUM_PYTHON = (3, 11)
 STEP_TIMEOUT_S = 1800
+# Called from inside an environment (perhaps the very one to be replaced), the interpreter it was made from is used.
+INTERPRETER: str = getattr(sys, "_base_executable", sys.executable)
 
 
 class BootstrapError(Exception):
@@ -45,7 +47,7 @@ def require_venv_module() -> None:
     Raises:
         BootstrapError: the module is missing and may not, or cannot, be installed.
     """
-    probe = [sys.executable, "-c", "import venv, ensurepip"]
+    probe = [INTERPRETER, "-c", "import venv, ensurepip"]
     if subprocess.run(probe, capture_output=True, timeout=60, check=False).returncode == 0:  # noqa: S603
         return
     package = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
@@ -101,7 +103,7 @@ def make_environment(venv: Path) -> None:
     require_venv_module()
     shutil.rmtree(venv, ignore_errors=True)
     subprocess.run(  # noqa: S603
-        [sys.executable, "-m", "venv", str(venv)], check=True, timeout=STEP_TIMEOUT_S
+        [INTERPRETER, "-m", "venv", str(venv)], check=True, timeout=STEP_TIMEOUT_S
     )
     total = sum(line.rstrip(" \\").count("==") for line in LOCK_FILE.read_text().splitlines())
     wheels = ["--require-hashes", "--no-deps", "--only-binary=:all:", "-r", str(LOCK_FILE)]
@@ -116,7 +118,7 @@ def is_stamped(stamp_file: Path, wanted: str) -> bool:
 def prepare(venv: Path) -> None:
     """Do what is not done yet; a stamp is written last, so that half a step never counts as done."""
     started_s = time.monotonic()
-    packages = digest_of(LOCK_FILE.read_bytes(), sys.version.encode(), sys.executable.encode())
+    packages = digest_of(LOCK_FILE.read_bytes(), sys.version.encode(), sys.base_prefix.encode())
     project = digest_of(packages.encode(), (SOURCE_ROOT / "pyproject.toml").read_bytes(), bytes(SOURCE_ROOT))
     if is_stamped(venv / "weos-project", project):
         return
@@ -132,7 +134,9 @@ def prepare(venv: Path) -> None:
 def main() -> int:
     """Make the environment if it is not there as wanted; return the exit status."""
     if sys.version_info < MINIMUM_PYTHON:
-        say(f"weos-engine needs Python 3.11 or newer; this is {sys.version.split()[0]}. Try: make PYTHON=python3.11 run")
+        say(
+            f"weos-engine needs Python 3.11 or newer; this is {sys.version.split()[0]}. Try: make PYTHON=python3.11 run"
+        )
         return 1
     place = home()
     try:

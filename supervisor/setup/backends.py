@@ -42,9 +42,7 @@ def load_backends(source_root: Path) -> dict[str, BackendDefinition]:
             for name, table in document["backends"].items()
         }
     except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:
-        message = (
-            f"{path} is missing or not what set-up expects ({error!r}). Restore it: git checkout -- {path}"
-        )
+        message = f"{path} is missing or not what set-up expects ({error!r}). Restore it: git checkout -- {path}"
         raise SetupError("definition_invalid", message) from error
 
 
@@ -63,8 +61,6 @@ def require_backend(source_root: Path, name: str) -> BackendDefinition:
     """
     backends = load_backends(source_root)
     if name not in backends:
-        message = (
-            f"there is no backend {name!r}; runtime-image/backends.toml defines {', '.join(sorted(backends))}"
-        )
+        message = f"there is no backend {name!r}; runtime-image/backends.toml defines {', '.join(sorted(backends))}"
         raise SetupError("backend_unknown", message)
     return backends[name]

@@ -62,11 +62,7 @@ def ensure_base_image(home: Path, progress: Progress, docker_host: str) -> BaseI
     key = digest_of([BASE_REFERENCE, RELEASE])
     record = read_record(record_path)
     with opened_engine(docker_host, BUILD_SILENCE_TIMEOUT_S) as client:
-        if (
-            record is not None
-            and record.get("key") == key
-            and find_image(client, str(record.get("image_id")))
-        ):
+        if record is not None and record.get("key") == key and find_image(client, str(record.get("image_id"))):
             progress.unchanged("Base image")
             return BaseImage(
                 str(record["image_id"]),
@@ -158,17 +154,13 @@ def _require_debootstrap(progress: Progress) -> None:
             ("apt-get", "update", "-q"),
             ("apt-get", "install", "-qy", "--no-install-recommends", *BOOTSTRAP_PACKAGES),
         ):
-            run_command(
-                command, timeout_s=INSTALL_TIMEOUT_S, code="base_image_failed", purpose="install debootstrap"
-            )
+            run_command(command, timeout_s=INSTALL_TIMEOUT_S, code="base_image_failed", purpose="install debootstrap")
 
 
 def _import_root(client: docker.DockerClient, root: Path, archive: Path) -> str:
     with tarfile.open(archive, "w") as tar:
         tar.add(root, arcname=".", filter=_kept)
-    client.api.import_image_from_file(
-        str(archive), repository=LOCAL_REPOSITORY, tag=RELEASE, changes=[PATH_SETTING]
-    )
+    client.api.import_image_from_file(str(archive), repository=LOCAL_REPOSITORY, tag=RELEASE, changes=[PATH_SETTING])
     return str(inspect_image(client, f"{LOCAL_REPOSITORY}:{RELEASE}")["Id"])
 
 

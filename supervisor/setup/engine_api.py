@@ -13,6 +13,7 @@ from typing import Any
 import docker
 import requests
 
+from supervisor.setup.engine_address import is_listening
 from supervisor.setup.errors import SetupError
 from supervisor.setup.progress import Step
 
@@ -39,14 +40,15 @@ _PROXY_NAMES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PR
 
 
 @contextmanager
-def opened_engine(
-    docker_host: str, silence_timeout_s: int = ANSWER_TIMEOUT_S
-) -> Iterator[docker.DockerClient]:
+def opened_engine(docker_host: str, silence_timeout_s: int = ANSWER_TIMEOUT_S) -> Iterator[docker.DockerClient]:
     """Give a client of the engine; what it raises becomes a SetupError.
 
     Raises:
         SetupError: engine_unreachable or engine_failed.
     """
+    if not is_listening(docker_host):
+        message = f"nothing listens at {docker_host}; start the container engine there: make setup"
+        raise SetupError("engine_unreachable", message)
     try:
         client = docker.DockerClient(base_url=docker_host, timeout=silence_timeout_s)
         try:
@@ -169,9 +171,7 @@ def remove_if_there(client: docker.DockerClient, container_name: str) -> None:
 
 
 @contextmanager
-def removed_at_end(
-    client: docker.DockerClient, container_id: str, deadline_s: float | None = None
-) -> Iterator[None]:
+def removed_at_end(client: docker.DockerClient, container_id: str, deadline_s: float | None = None) -> Iterator[None]:
     """Remove a container when the block ends, and kill it at a deadline within."""
     timer = threading.Timer(deadline_s, client.api.kill, (container_id,)) if deadline_s else None
     if timer:

@@ -80,14 +80,10 @@ def stored_image(home: Path, backend: str) -> BuiltImage | None:
     try:
         image = _parse(record)
     except TypeError as error:
-        message = (
-            f"{path} is not an image's record ({error}). Remove it and set up again: rm {path} && make setup"
-        )
+        message = f"{path} is not an image's record ({error}). Remove it and set up again: rm {path} && make setup"
         raise SetupError("record_invalid", message) from error
     if image.backend != backend:
-        message = (
-            f"{path} is the record of {image.backend}. Remove it and set up again: rm {path} && make setup"
-        )
+        message = f"{path} is the record of {image.backend}. Remove it and set up again: rm {path} && make setup"
         raise SetupError("record_invalid", message)
     return image
 

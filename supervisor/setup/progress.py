@@ -125,9 +125,7 @@ class ConsoleProgress:
     @contextmanager
     def step(self, title: str, reason: str) -> Iterator[Step]:
         """Print the title and the reason, show the step while it runs, then its time."""
-        self._console.print(
-            f"[bold]{escape(title)}[/bold]: {escape(reason)}", highlight=False, soft_wrap=True
-        )
+        self._console.print(f"[bold]{escape(title)}[/bold]: {escape(reason)}", highlight=False, soft_wrap=True)
         step = _BarStep(self._console, title) if self._console.is_terminal else _LineStep(self._console)
         started_s = time.monotonic()
         step.start()
@@ -142,14 +140,10 @@ class ConsoleProgress:
 
     def unchanged(self, title: str) -> None:
         """Say that a step has nothing to do."""
-        self._console.print(
-            f"[bold]{escape(title)}[/bold]: unchanged, nothing to do", highlight=False, soft_wrap=True
-        )
+        self._console.print(f"[bold]{escape(title)}[/bold]: unchanged, nothing to do", highlight=False, soft_wrap=True)
 
     def _finish(self, verdict: str, started_s: float) -> None:
-        self._console.print(
-            f"    {verdict} {time.monotonic() - started_s:.1f} s", highlight=False, soft_wrap=True
-        )
+        self._console.print(f"    {verdict} {time.monotonic() - started_s:.1f} s", highlight=False, soft_wrap=True)
 
 
 def _shortened(detail: str) -> str:

@@ -113,12 +113,8 @@ def _is_present(image: BuiltImage, docker_host: str) -> bool:
         return Path(image.manifest_path).exists() and find_image(client, image.image_id)
 
 
-def _prepare_parts(
-    home: Path, backend: BackendDefinition, root: Path, progress: Progress, docker_host: str
-) -> _Parts:
-    archive = parse_archives((root / "runtime-image" / "sources.txt").read_text(encoding="utf-8"))[
-        SOURCE_NAME
-    ]
+def _prepare_parts(home: Path, backend: BackendDefinition, root: Path, progress: Progress, docker_host: str) -> _Parts:
+    archive = parse_archives((root / "runtime-image" / "sources.txt").read_text(encoding="utf-8"))[SOURCE_NAME]
     base = ensure_base_image(home, progress, docker_host)
     toolchain_id = ensure_toolchain(home, base, root, progress, docker_host)
     file = fetch_archive(home, archive, "llama.cpp and its bindings, compiled here from source", progress)
@@ -128,9 +124,7 @@ def _prepare_parts(
     return _Parts(backend, archive, source_dir, libraries, base, toolchain_id)
 
 
-def _assemble(
-    home: Path, key: str, parts: _Parts, root: Path, progress: Progress, docker_host: str
-) -> BuiltImage:
+def _assemble(home: Path, key: str, parts: _Parts, root: Path, progress: Progress, docker_host: str) -> BuiltImage:
     name = parts.backend.name
     reason = "python3, the runner and the libraries they map; no shell, no package manager, no compiler"
     with (

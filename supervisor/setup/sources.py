@@ -57,13 +57,9 @@ def parse_archives(text: str) -> dict[str, Archive]:
             continue
         match = _LINE.fullmatch(line)
         if match is None:
-            message = (
-                f"sources.txt has a line that is not 'NAME==VERSION --hash=sha256:HEX  # BYTES': {line!r}"
-            )
+            message = f"sources.txt has a line that is not 'NAME==VERSION --hash=sha256:HEX  # BYTES': {line!r}"
             raise SetupError("definition_invalid", message)
-        archive = Archive(
-            match["name"], match["version"], match["sha256"], int(match["size_bytes"]), is_source=True
-        )
+        archive = Archive(match["name"], match["version"], match["sha256"], int(match["size_bytes"]), is_source=True)
         archives[archive.name] = archive
     return archives
 
@@ -167,9 +163,7 @@ def unpack_source(home: Path, archive: Archive, file: Path, progress: Progress) 
             with file.open("rb") as raw, tarfile.open(fileobj=raw, mode="r:gz") as tar:
                 unpack_files(tar, Path(name), lambda file: step.update(raw.tell(), archive.size_bytes, file))
         except (tarfile.TarError, OSError, EOFError) as error:
-            message = (
-                f"{file} cannot be unpacked ({error}). Remove it and set up again: rm {file} && make setup"
-            )
+            message = f"{file} cannot be unpacked ({error}). Remove it and set up again: rm {file} && make setup"
             raise SetupError("source_invalid", message) from error
         (root,) = Path(name).iterdir()
         root.replace(target)

@@ -77,9 +77,7 @@ def read_record(path: Path) -> dict[str, object] | None:
 
 
 def _mend_record(path: Path) -> str:
-    return (
-        f"{path} does not hold what set-up writes there. Remove it and set up again: rm {path} && make setup"
-    )
+    return f"{path} does not hold what set-up writes there. Remove it and set up again: rm {path} && make setup"
 
 
 @contextmanager

@@ -14,9 +14,7 @@ __all__ = ["DOCKERFILE", "ensure_toolchain"]
 DOCKERFILE = "toolchain.Dockerfile"
 
 
-def ensure_toolchain(
-    home: Path, base: BaseImage, source_root: Path, progress: Progress, docker_host: str
-) -> str:
+def ensure_toolchain(home: Path, base: BaseImage, source_root: Path, progress: Progress, docker_host: str) -> str:
     """Return the toolchain image's id, built if its inputs changed or the engine lost it.
 
     Raises:
@@ -27,11 +25,7 @@ def ensure_toolchain(
     key = digest_of([base.image_id, definition.read_text(encoding="utf-8")])
     record = read_record(record_path)
     with opened_engine(docker_host, BUILD_SILENCE_TIMEOUT_S) as client:
-        if (
-            record is not None
-            and record.get("key") == key
-            and find_image(client, str(record.get("image_id")))
-        ):
+        if record is not None and record.get("key") == key and find_image(client, str(record.get("image_id"))):
             progress.unchanged("Toolchain image")
             return str(record["image_id"])
         reason = "compiles llama.cpp in a container, so that the host needs no compiler"
@@ -41,8 +35,6 @@ def ensure_toolchain(
         ):
             shutil.copyfile(definition, Path(context) / DOCKERFILE)
             arguments = {"BASE": base.image_id}
-            image_id = build_image(
-                client, Path(context), DOCKERFILE, arguments, f"weos-toolchain:{key[:12]}", step
-            )
+            image_id = build_image(client, Path(context), DOCKERFILE, arguments, f"weos-toolchain:{key[:12]}", step)
     write_record(record_path, {"key": key, "image_id": image_id, "base_image_id": base.image_id})
     return image_id

@@ -8,9 +8,7 @@ from pathlib import Path, PurePosixPath
 __all__ = ["unpack_files"]
 
 
-def unpack_files(
-    tar: tarfile.TarFile, target: Path, on_file: Callable[[str], None] = lambda _name: None
-) -> None:
+def unpack_files(tar: tarfile.TarFile, target: Path, on_file: Callable[[str], None] = lambda _name: None) -> None:
     """Write the archive's regular files under `target`; links and devices are left out.
 
     `tarfile`'s own data filter does the like from Python 3.11.4 on; Debian 12 has 3.11.2.

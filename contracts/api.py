@@ -1,0 +1,322 @@
+"""The API as data: every operation once, from which the routes and the OpenAPI document are both made."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
+
+from contracts.base import Contract
+from contracts.envelope import Envelope
+from contracts.problem import PROBLEM_CODES, Problem
+from contracts.responses import (
+    BackendList,
+    Health,
+    ModelList,
+    PlanView,
+    RunList,
+    RunView,
+    StreamStarted,
+    StreamToken,
+    VersionView,
+)
+from contracts.run_request import RunRequest
+
+__all__ = ["OPERATIONS", "Operation", "Parameter", "build_openapi"]
+
+API_VERSION = "1.0.0"
+JSON = "application/json"
+EVENT_STREAM = "text/event-stream"
+RECORD_TYPE = "application/vnd.in-toto+json"
+PROBLEM_TYPE = "application/problem+json"
+REFERENCE = "#/components/schemas/{model}"
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter outside the body."""
+
+    name: str
+    where: str
+    description: str
+    schema: dict[str, Any]
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method of one path."""
+
+    operation_id: str
+    method: str
+    path: str
+    summary: str
+    description: str
+    responses: dict[int, tuple[str, type[Contract] | None]]
+    problems: tuple[str, ...]
+    request: type[Contract] | None = None
+    parameters: tuple[Parameter, ...] = ()
+    streams: bool = False
+
+
+EXECUTION_ID = Parameter(
+    "execution_id",
+    "path",
+    "The execution.",
+    {"type": "string", "pattern": "^exec_[0-9a-f]{32}$"},
+    required=True,
+)
+PREFER = Parameter(
+    "Prefer",
+    "header",
+    "`respond-async` answers 202 at once (RFC 7240); the execution then goes on without its caller.",
+    {"type": "string", "maxLength": 256},
+)
+IDEMPOTENCY_KEY = Parameter(
+    "Idempotency-Key",
+    "header",
+    "The same key and body never execute twice: a repetition gets the first one's execution.",
+    {"type": "string", "pattern": "^[\\x21-\\x7e]{1,128}$"},
+)
+ACCEPT = Parameter(
+    "Accept",
+    "header",
+    "`text/event-stream` streams the tokens: events `started`, `token`, then `done` (a RunView) or `error` "
+    "(a Problem).",
+    {"type": "string", "maxLength": 256},
+)
+BEFORE = Parameter(
+    "before",
+    "query",
+    "Only executions accepted before this one.",
+    {"type": "string", "pattern": "^exec_[0-9a-f]{32}$"},
+)
+LIMIT = Parameter(
+    "limit", "query", "At most so many.", {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}
+)
+
+_BODY = ("malformed_json", "body_too_large", "unsupported_media_type", "invalid_request")
+_PLANNING = (
+    "unknown_model",
+    "unknown_backend",
+    "unknown_quantization",
+    "unknown_scheduler_policy",
+    "unsupported_cpu",
+    "limit_out_of_range",
+    "insufficient_memory",
+    "power_limit_unenforceable",
+    "engine_version_mismatch",
+)
+_EXECUTION = (
+    "bad_header",
+    "idempotency_key_reused",
+    "queue_full",
+    "engine_unavailable",
+    "image_missing",
+    "model_missing",
+    "model_altered",
+    "shutting_down",
+    "storage_full",
+    "context_overflow",
+    "empty_prompt",
+    "time_limit_exceeded",
+    "output_limit_exceeded",
+    "power_limit_exceeded",
+    "memory_limit_exceeded",
+    "runner_failed",
+    "cancelled",
+    "aborted",
+)
+_ALWAYS = ("unauthorized", "host_not_allowed", "internal_error")
+
+OPERATIONS = (
+    Operation(
+        "createRun",
+        "POST",
+        "/v1/runs",
+        "Execute a request",
+        "Validates, plans and executes one request in a fresh sandbox. Waits for the end unless told otherwise; a "
+        "waiting caller that goes away cancels the execution.",
+        {200: ("The execution completed.", RunView), 202: ("The execution was accepted.", RunView)},
+        (*_BODY, *_PLANNING, *_EXECUTION),
+        request=RunRequest,
+        parameters=(PREFER, IDEMPOTENCY_KEY, ACCEPT),
+        streams=True,
+    ),
+    Operation(
+        "listRuns",
+        "GET",
+        "/v1/runs",
+        "List executions",
+        "Newest first, a page at a time.",
+        {200: ("A page.", RunList)},
+        ("bad_parameter",),
+        parameters=(BEFORE, LIMIT),
+    ),
+    Operation(
+        "getRun",
+        "GET",
+        "/v1/runs/{execution_id}",
+        "Show one execution",
+        "As it stands now; with its metrics once it has ended.",
+        {200: ("The execution.", RunView)},
+        ("bad_parameter", "execution_not_found", "storage_full"),
+        parameters=(EXECUTION_ID,),
+    ),
+    Operation(
+        "cancelRun",
+        "DELETE",
+        "/v1/runs/{execution_id}",
+        "Cancel one execution",
+        "Answers when its record is stored.",
+        {200: ("The cancelled execution.", RunView)},
+        ("bad_parameter", "execution_not_found", "already_finished", "storage_full"),
+        parameters=(EXECUTION_ID,),
+    ),
+    Operation(
+        "getRecord",
+        "GET",
+        "/v1/runs/{execution_id}/record",
+        "Get the signed record",
+        "The DSSE envelope byte for byte as it is stored; `weos-engine verify` checks it offline.",
+        {200: ("The envelope.", Envelope)},
+        ("bad_parameter", "execution_not_found", "record_not_ready"),
+        parameters=(EXECUTION_ID,),
+    ),
+    Operation(
+        "createPlan",
+        "POST",
+        "/v1/plans",
+        "Plan a request",
+        "The plan that the request would get; nothing is executed or recorded.",
+        {200: ("The plan.", PlanView)},
+        (*_BODY, *_PLANNING, "image_missing"),
+        request=RunRequest,
+    ),
+    Operation(
+        "listBackends",
+        "GET",
+        "/v1/backends",
+        "List backends",
+        "Every backend, installed or not.",
+        {200: ("The backends.", BackendList)},
+        ("image_missing",),
+    ),
+    Operation(
+        "listModels",
+        "GET",
+        "/v1/models",
+        "List models",
+        "Every installed model.",
+        {200: ("The models.", ModelList)},
+        (),
+    ),
+    Operation(
+        "getVersion",
+        "GET",
+        "/v1/version",
+        "Show the engine version",
+        "The version, its public key and its policies.",
+        {200: ("The version.", VersionView)},
+        (),
+    ),
+    Operation(
+        "getHealth",
+        "GET",
+        "/healthz",
+        "Show whether executions can be taken",
+        "503 with the same body where they would be refused.",
+        {200: ("They can.", Health), 503: ("They cannot.", Health)},
+        (),
+    ),
+    Operation(
+        "getOpenApi",
+        "GET",
+        "/openapi.json",
+        "Get this document",
+        "OpenAPI 3.1.",
+        {200: ("The document.", None)},
+        (),
+    ),
+)
+
+
+def _content(operation: Operation, model: type[Contract] | None, status: int) -> dict[str, Any]:
+    if model is None:
+        return {JSON: {"schema": {"type": "object"}}}
+    media_type = RECORD_TYPE if model is Envelope else JSON
+    content: dict[str, Any] = {media_type: {"schema": {"$ref": REFERENCE.format(model=model.__name__)}}}
+    if operation.streams and status == 200:  # noqa: PLR2004 - HTTP OK
+        content[EVENT_STREAM] = {"schema": {"type": "string"}}
+    return content
+
+
+def _problem_responses(codes: tuple[str, ...]) -> dict[str, Any]:
+    by_status: dict[int, list[str]] = {}
+    for code in codes:
+        by_status.setdefault(PROBLEM_CODES[code][0], []).append(code)
+    return {
+        str(status): {
+            "description": "`code`: " + ", ".join(f"`{code}`" for code in sorted(names)),
+            "content": {PROBLEM_TYPE: {"schema": {"$ref": REFERENCE.format(model="Problem")}}},
+        }
+        for status, names in sorted(by_status.items())
+    }
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    return {
+        "name": parameter.name,
+        "in": parameter.where,
+        "required": parameter.required,
+        "description": parameter.description,
+        "schema": parameter.schema,
+    }
+
+
+def _operation(operation: Operation) -> dict[str, Any]:
+    responses = _problem_responses((*_ALWAYS, *operation.problems))
+    for status, (description, model) in operation.responses.items():
+        answer = {"description": description, "content": _content(operation, model, status)}
+        responses[str(status)] = answer
+    document: dict[str, Any] = {
+        "operationId": operation.operation_id,
+        "summary": operation.summary,
+        "description": operation.description,
+        "responses": dict(sorted(responses.items())),
+    }
+    if operation.parameters:
+        document["parameters"] = [_parameter(parameter) for parameter in operation.parameters]
+    if operation.request is not None:
+        reference = {"$ref": REFERENCE.format(model=operation.request.__name__)}
+        document["requestBody"] = {"required": True, "content": {JSON: {"schema": reference}}}
+    return document
+
+
+def build_openapi() -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document of the API."""
+    models: set[type[Contract]] = {Problem, StreamStarted, StreamToken}
+    for operation in OPERATIONS:
+        models.update(model for _, model in operation.responses.values() if model is not None)
+        if operation.request is not None:
+            models.add(operation.request)
+    ordered = sorted(models, key=lambda model: model.__name__)
+    _, schemas = models_json_schema([(model, "validation") for model in ordered], ref_template=REFERENCE)
+    paths: dict[str, Any] = {}
+    for operation in OPERATIONS:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "WeOS execution engine",
+            "version": API_VERSION,
+            "description": "Executes one Run Request once, in a fresh sandbox, measures it from outside and signs the "
+            "record. A bearer token is required for every call.",
+        },
+        "servers": [{"url": "http://127.0.0.1:8642", "description": "Loopback only."}],
+        "security": [{"token": []}],
+        "paths": paths,
+        "components": {
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "schemas": schemas["$defs"],
+        },
+    }

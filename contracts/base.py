@@ -1,0 +1,183 @@
+"""The root of every wire model: frozen, strict, and parsed only from bytes that mean exactly one thing."""
+
+import hashlib
+import json
+import re
+from typing import Any, ClassVar, NoReturn, Self
+
+import rfc8785
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+__all__ = [
+    "MAX_SAFE_INTEGER",
+    "Contract",
+    "ContractError",
+    "FieldError",
+    "canonical_bytes",
+    "decode_json",
+    "sha256_digest",
+]
+
+# Integers beyond this are not exact in the IEEE 754 doubles of RFC 8785 (section 3.2.2.3) and of most readers.
+MAX_SAFE_INTEGER = 2**53 - 1
+# The deepest document of ours nests 6 levels; 32 leaves room and stays far from the interpreter's recursion limit.
+MAX_DEPTH = 32
+# At most so many faults are listed for one document, so that an answer cannot be made larger than its request.
+MAX_FIELD_ERRORS = 20
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"?', re.DOTALL)
+
+
+class FieldError(BaseModel):
+    """One fault in one document: where (RFC 6901 JSON Pointer), which kind (stable code) and what to do."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    field: str
+    """JSON Pointer to the faulty value; empty for the whole document."""
+    code: str
+    """Stable identifier of the kind of fault."""
+    message: str
+    """What is wrong, in words; never quotes the value."""
+
+
+class ContractError(Exception):
+    """A document was refused.
+
+    Attributes:
+        code: ``too_large``, ``malformed_json`` (not one JSON value), ``out_of_range`` (an integer beyond 2^53-1) or
+            ``schema_violation`` (JSON of another shape).
+        errors: every fault found, at most ``MAX_FIELD_ERRORS``.
+    """
+
+    def __init__(self, code: str, errors: tuple[FieldError, ...]) -> None:
+        super().__init__("; ".join(f"{error.field or 'document'}: {error.message}" for error in errors))
+        self.code = code
+        self.errors = errors
+
+
+def _refuse(code: str, message: str) -> NoReturn:
+    raise ContractError(code, (FieldError(field="", code=code, message=message),))
+
+
+def _unique_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        _refuse("malformed_json", f"an object repeats the key {', '.join(map(ascii, repeated))[:200]}")
+    return result
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value in {float("inf"), float("-inf")}:
+        _refuse("malformed_json", "a number is too large for a 64-bit float")
+    return value
+
+
+def _safe_integer(text: str) -> int:
+    # The length goes first: converting a number of a million digits is itself an attack.
+    if len(text) > len(str(-MAX_SAFE_INTEGER)) or abs(int(text)) > MAX_SAFE_INTEGER:
+        _refuse("out_of_range", "an integer is larger than 2^53-1, which JSON readers cannot hold exactly")
+    return int(text)
+
+
+def _no_constant(name: str) -> NoReturn:
+    _refuse("malformed_json", f"{name} is not JSON; numbers are finite")
+
+
+def _depth(text: str) -> int:
+    depth = deepest = 0
+    for character in _STRING.sub("", text):
+        if character in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif character in "]}":
+            depth -= 1
+    return deepest
+
+
+def decode_json(data: bytes, *, max_bytes: int) -> Any:  # noqa: ANN401 - any JSON value
+    """Parse exactly one JSON value in UTF-8.
+
+    Stricter than RFC 8259 asks: no duplicate keys, no NaN or infinity, no integer beyond 2^53-1, no nesting past
+    ``MAX_DEPTH``, no byte-order mark, no lone surrogate.
+
+    Raises:
+        ContractError: ``too_large`` before anything is parsed, else ``malformed_json`` or ``out_of_range``.
+    """
+    if len(data) > max_bytes:
+        _refuse("too_large", f"the document has {len(data)} bytes; at most {max_bytes} are read")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        _refuse("malformed_json", f"the document is not UTF-8 (at byte {error.start})")
+    if _depth(text) > MAX_DEPTH:
+        _refuse("malformed_json", f"the document nests deeper than {MAX_DEPTH} levels")
+    try:
+        value = json.loads(
+            text,
+            object_pairs_hook=_unique_object,
+            parse_constant=_no_constant,
+            parse_float=_finite,
+            parse_int=_safe_integer,
+        )
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except json.JSONDecodeError as error:
+        _refuse("malformed_json", f"{error.msg} (line {error.lineno}, column {error.colno})")
+    except UnicodeEncodeError:
+        _refuse("malformed_json", "a string holds a lone surrogate, which is not Unicode text")
+    return value
+
+
+def _pointer(location: tuple[int | str, ...]) -> str:
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in location)
+
+
+class Contract(BaseModel):
+    """A document that crosses a boundary: immutable, no coercion, no unknown fields, no non-finite numbers."""
+
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+    MAX_BYTES: ClassVar[int] = 1_048_576
+    """The largest document of this kind that is read."""
+
+    @classmethod
+    def parse(cls, data: bytes) -> Self:
+        """Parse bytes from outside.
+
+        Raises:
+            ContractError: naming every faulty field, never quoting a value.
+        """
+        decode_json(data, max_bytes=cls.MAX_BYTES)
+        try:
+            return cls.model_validate_json(data)
+        except ValidationError as error:
+            faults = error.errors(include_url=False, include_context=False, include_input=False)
+            raise ContractError(
+                "schema_violation",
+                tuple(
+                    FieldError(field=_pointer(fault["loc"]), code=fault["type"], message=fault["msg"])
+                    for fault in faults[:MAX_FIELD_ERRORS]
+                ),
+            ) from None
+
+    def canonical(self) -> bytes:
+        """Return the document in RFC 8785 form: one meaning, one sequence of bytes."""
+        return canonical_bytes(self.model_dump(mode="json"))
+
+    def canonical_digest(self) -> str:
+        """Return ``sha256:`` and the hexadecimal SHA-256 of the canonical form."""
+        return sha256_digest(self.canonical())
+
+
+def canonical_bytes(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
+    """Return a JSON value in RFC 8785 (JCS) form."""
+    return rfc8785.dumps(value)
+
+
+def sha256_digest(data: bytes) -> str:
+    """Return ``sha256:`` and 64 hexadecimal digits."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()

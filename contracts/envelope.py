@@ -1,0 +1,102 @@
+"""DSSE 1.0.2 envelopes with exactly one Ed25519 signature: encode, decode, sign.
+
+The envelope carries no ``keyid``. It would be outside the signature, so a verifier could not rely on it; without it
+every byte of a stored envelope matters.
+"""
+
+import base64
+import binascii
+from typing import Annotated, ClassVar, Protocol
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from pydantic import Field
+
+from contracts.base import Contract, ContractError, FieldError, canonical_bytes
+
+__all__ = [
+    "PAYLOAD_TYPE",
+    "Envelope",
+    "EnvelopeSignature",
+    "Signer",
+    "decode_base64",
+    "pre_authentication_bytes",
+    "seal",
+    "signature_holds",
+]
+
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+
+
+class Signer(Protocol):
+    """Whoever holds a private key."""
+
+    def sign(self, data: bytes) -> bytes:
+        """Return the Ed25519 signature (64 bytes) of ``data``."""
+        ...
+
+
+class EnvelopeSignature(Contract):
+    """One signature."""
+
+    keyid: Annotated[str, Field(max_length=128)] | None = None
+    """A hint from whoever made the envelope; never used."""
+    sig: Annotated[str, Field(max_length=128)]
+    """Ed25519 signature in base64."""
+
+
+class Envelope(Contract):
+    """DSSE envelope as it travels."""
+
+    MAX_BYTES: ClassVar[int] = 6_291_456
+
+    payload: str
+    """The signed bytes in base64."""
+    payloadType: Annotated[str, Field(max_length=128)]  # noqa: N815 - DSSE's name
+    """Media type of the payload."""
+    signatures: Annotated[tuple[EnvelopeSignature, ...], Field(max_length=16)]
+    """Exactly one is accepted by the verifier."""
+
+
+def decode_base64(text: str) -> bytes:
+    """Decode standard base64 and refuse every other spelling of the same bytes.
+
+    ``b64decode(validate=True)`` accepts non-zero trailing bits, so the result is encoded again and compared.
+
+    Raises:
+        ContractError: not canonical base64.
+    """
+    fault = FieldError(field="", code="malformed_base64", message="not canonical base64")
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ContractError("malformed_json", (fault,)) from error
+    if base64.b64encode(data).decode("ascii") != text:
+        raise ContractError("malformed_json", (fault,))
+    return data
+
+
+def pre_authentication_bytes(payload_type: str, payload: bytes) -> bytes:
+    """Return DSSE's PAE: what is signed, unambiguous between type and payload."""
+    kind = payload_type.encode("utf-8")
+    return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
+
+
+def seal(payload: bytes, signer: Signer) -> bytes:
+    """Sign a payload and return the envelope's bytes in RFC 8785 form, without a newline."""
+    signature = signer.sign(pre_authentication_bytes(PAYLOAD_TYPE, payload))
+    envelope = Envelope(
+        payload=base64.b64encode(payload).decode("ascii"),
+        payloadType=PAYLOAD_TYPE,
+        signatures=(EnvelopeSignature(sig=base64.b64encode(signature).decode("ascii")),),
+    )
+    return canonical_bytes(envelope.model_dump(mode="json", exclude_none=True))
+
+
+def signature_holds(key: Ed25519PublicKey, signature: bytes, payload: bytes) -> bool:
+    """Tell whether ``signature`` is the key's over the payload of an in-toto envelope."""
+    try:
+        key.verify(signature, pre_authentication_bytes(PAYLOAD_TYPE, payload))
+    except InvalidSignature:
+        return False
+    return True

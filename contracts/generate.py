@@ -1,0 +1,86 @@
+"""Write the JSON Schemas and the OpenAPI document, or check that the committed ones are current.
+
+Usage: ``python -m contracts.generate [--check]``.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from contracts.api import build_openapi
+from contracts.base import Contract
+from contracts.envelope import Envelope
+from contracts.execution_plan import ExecutionPlan
+from contracts.metrics_record import MetricsRecord, Statement
+from contracts.problem import Problem
+from contracts.responses import RunView
+from contracts.run_request import RunRequest
+from contracts.runner_protocol import (
+    DoneEvent,
+    ErrorEvent,
+    JobCommand,
+    PromptEvent,
+    ReadyEvent,
+    SetupCommand,
+    TokenEvent,
+)
+from contracts.trust import Trust
+
+__all__ = ["build_documents", "main"]
+
+DIRECTORY = Path(__file__).resolve().parent
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+PUBLISHED: dict[str, type[Contract]] = {
+    "envelope": Envelope,
+    "execution-plan": ExecutionPlan,
+    "metrics-record": MetricsRecord,
+    "problem": Problem,
+    "run-request": RunRequest,
+    "run-view": RunView,
+    "runner-done": DoneEvent,
+    "runner-error": ErrorEvent,
+    "runner-job": JobCommand,
+    "runner-prompt": PromptEvent,
+    "runner-ready": ReadyEvent,
+    "runner-setup": SetupCommand,
+    "runner-token": TokenEvent,
+    "statement": Statement,
+    "trust": Trust,
+}
+
+
+def build_documents() -> dict[Path, str]:
+    """Return every generated file's path, relative to `contracts/`, and text."""
+    documents: dict[Path, Any] = {Path("openapi.json"): build_openapi()}
+    for name, model in PUBLISHED.items():
+        schema = {"$schema": DIALECT, "$id": f"urn:weos:engine:schema:{name}:1", **model.model_json_schema()}
+        documents[Path("schemas") / f"{name}.json"] = schema
+    return {
+        path: json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+        for path, document in documents.items()
+    }
+
+
+def main(arguments: list[str]) -> int:
+    """Write, or with ``--check`` compare; return the exit status."""
+    documents = build_documents()
+    if arguments != ["--check"]:
+        for path, text in documents.items():
+            (DIRECTORY / path).parent.mkdir(exist_ok=True)
+            (DIRECTORY / path).write_text(text, encoding="utf-8")
+        return 0
+    present = {path.relative_to(DIRECTORY) for path in (DIRECTORY / "schemas").glob("*.json")}
+    stale = [
+        path
+        for path, text in documents.items()
+        if not (DIRECTORY / path).is_file() or (DIRECTORY / path).read_text(encoding="utf-8") != text
+    ]
+    stale += sorted(present - set(documents))
+    for path in stale:
+        sys.stderr.write(f"contracts/{path} is not what the contracts say; write it anew with: make schemas\n")
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,37 @@
+"""The small types that several contracts share: names, digests, times and safe integers."""
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from contracts.base import MAX_SAFE_INTEGER
+
+__all__ = [
+    "BackendName",
+    "Count",
+    "Digest",
+    "EngineVersion",
+    "ExecutionId",
+    "ModelName",
+    "Nanoseconds",
+    "Nonce",
+    "PolicyName",
+    "QuantizationName",
+    "Timestamp",
+]
+
+ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+QuantizationName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]{0,15}$")]
+BackendName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+PolicyName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+# Semantic Versioning 2.0.0; a development tree carries `+dev.` and twelve digits of its content's digest.
+EngineVersion = Annotated[
+    str, StringConstraints(pattern=r"^\d{1,6}\.\d{1,6}\.\d{1,6}(\+dev\.[0-9a-f]{12})?$", max_length=64)
+]
+ExecutionId = Annotated[str, StringConstraints(pattern=r"^exec_[0-9a-f]{32}$")]
+Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+Nonce = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,128}$")]
+# RFC 3339, UTC, milliseconds: 2026-01-31T12:00:00.000Z
+Timestamp = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")]
+Count = Annotated[int, Field(ge=0, le=MAX_SAFE_INTEGER)]
+Nanoseconds = Annotated[int, Field(ge=0, le=MAX_SAFE_INTEGER)]

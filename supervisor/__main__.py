@@ -1,0 +1,5 @@
+"""Run the command line: `python -m supervisor`."""
+
+from supervisor.cli import main
+
+main()

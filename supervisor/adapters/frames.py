@@ -1,0 +1,67 @@
+"""The container engine's attach stream, taken apart: frames of stdout and stderr, and stdout into lines."""
+
+import asyncio
+import time
+from collections import deque
+
+from contracts.runner_protocol import MAX_EVENT_BYTES
+from supervisor.domain.errors import ExecutionFault
+
+__all__ = ["FrameReader"]
+
+# Engine API: one byte stream number, three zero bytes, four bytes length, big-endian.
+HEADER_BYTES = 8
+STDOUT, STDERR = 1, 2
+READ_BYTES = 65_536
+# What the runner writes to stderr before the job goes in says why it did not start; later it could carry anything.
+STDERR_KEPT_BYTES = 4096
+
+
+class FrameReader:
+    """Turns the stream into lines with their arrival times, within a budget of bytes."""
+
+    def __init__(self, stream: asyncio.StreamReader, output_bytes: int) -> None:
+        self._stream = stream
+        self._budget = output_bytes
+        self._partial = bytearray()
+        self._lines: deque[tuple[bytes, int]] = deque()
+        self.stderr_tail = b""
+
+    async def next_line(self) -> tuple[bytes, int] | None:
+        """Return the next line and its arrival in monotonic ns, or None at the end of the stream.
+
+        Raises:
+            ExecutionFault: ``output_limit_exceeded`` or, for a line or frame that cannot be, ``runner_failed``.
+        """
+        while not self._lines:
+            try:
+                header = await self._stream.readexactly(HEADER_BYTES)
+                await self._read_frame(header[0], int.from_bytes(header[4:], "big"))
+            except (asyncio.IncompleteReadError, ConnectionError):
+                return None
+        return self._lines.popleft()
+
+    async def _read_frame(self, channel: int, size: int) -> None:
+        if channel not in {STDOUT, STDERR}:
+            raise ExecutionFault("runner_failed", "the container engine sent a frame of an unknown stream")
+        self._budget -= size
+        if self._budget < 0:
+            raise ExecutionFault("output_limit_exceeded", "the runner wrote more bytes than the plan allows")
+        while size:
+            chunk = await self._stream.read(min(size, READ_BYTES))
+            if not chunk:
+                raise asyncio.IncompleteReadError(b"", size)
+            size -= len(chunk)
+            if channel == STDOUT:
+                self._split(chunk, time.monotonic_ns())
+            else:
+                self.stderr_tail = (self.stderr_tail + chunk)[-STDERR_KEPT_BYTES:]
+
+    def _split(self, chunk: bytes, at_ns: int) -> None:
+        *complete, rest = chunk.split(b"\n")
+        for piece in complete:
+            self._lines.append((bytes(self._partial) + piece, at_ns))
+            self._partial.clear()
+        self._partial += rest
+        if len(self._partial) > MAX_EVENT_BYTES:
+            raise ExecutionFault("runner_failed", "the runner wrote a line longer than any event")

@@ -1,0 +1,85 @@
+"""Read `policies/`: the exact set of files, strictly parsed, each known by the digest of its bytes."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from contracts.base import Contract, canonical_bytes, sha256_digest
+from supervisor.domain.errors import EngineError
+from supervisor.domain.policy import AdmissionPolicy, Policies, PowerPolicy, SandboxPolicy, SchedulerPolicy
+
+__all__ = ["POLICY_FILES", "load_policies"]
+
+POLICY_FILES = ("admission.toml", "power.toml", "sandbox.toml", "scheduling.toml")
+MAX_POLICY_BYTES = 262_144
+_T = TypeVar("_T", bound=Contract)
+
+
+def _refuse(name: str, what: str) -> EngineError:
+    detail = (
+        f"policies/{name}: {what}. The engine does not start without sound policies; restore the file and start again"
+    )
+    return EngineError("internal_error", detail)
+
+
+def _read(directory: Path, name: str) -> tuple[dict[str, Any], str]:
+    path = directory / name
+    try:
+        if path.is_symlink():
+            raise _refuse(name, "is a symbolic link, which could change what it names")
+        data = path.read_bytes()
+        if len(data) > MAX_POLICY_BYTES:
+            raise _refuse(name, f"is larger than {MAX_POLICY_BYTES} bytes")
+        return tomllib.loads(data.decode("utf-8")), sha256_digest(data)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise _refuse(name, str(error)) from error
+
+
+def _parse(kind: type[_T], name: str, value: Any) -> _T:  # noqa: ANN401 - whatever TOML holds
+    try:
+        return kind.model_validate_json(canonical_bytes(value))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise _refuse(name, f"{where}: {first['msg']}") from error
+
+
+def _parse_power(value: dict[str, Any]) -> PowerPolicy:
+    power = _parse(PowerPolicy, "power.toml", value)
+    for family in power.family:
+        try:
+            re.compile(family.pattern)
+        except re.error as error:
+            raise _refuse("power.toml", f"the pattern of row '{family.name}' is no regular expression") from error
+        if family.busy_mw <= family.idle_mw:
+            raise _refuse("power.toml", f"row '{family.name}' draws less when busy than when idle")
+    if power.family[-1].pattern:
+        raise _refuse("power.toml", "the last row must have an empty pattern, to fit every processor")
+    return power
+
+
+def load_policies(directory: Path) -> Policies:
+    """Read all policies.
+
+    Raises:
+        EngineError: ``internal_error``; a file is missing, unknown, unparsable, or loosens a mandatory rule.
+    """
+    present = {path.name for path in directory.iterdir() if path.name != "README.md"} if directory.is_dir() else set()
+    for name in sorted(present - set(POLICY_FILES)):
+        raise _refuse(name, "is not a file that the engine knows")
+    read = {name: _read(directory, name) for name in POLICY_FILES}
+    scheduling = {
+        name: _parse(SchedulerPolicy, "scheduling.toml", table) for name, table in read["scheduling.toml"][0].items()
+    }
+    if "default" not in scheduling:
+        raise _refuse("scheduling.toml", "has no policy named 'default'")
+    return Policies(
+        admission=_parse(AdmissionPolicy, "admission.toml", read["admission.toml"][0]),
+        scheduling=scheduling,
+        power=_parse_power(read["power.toml"][0]),
+        sandbox=_parse(SandboxPolicy, "sandbox.toml", read["sandbox.toml"][0]),
+        digests={name: digest for name, (_, digest) in read.items()},
+    )

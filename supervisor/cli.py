@@ -1,0 +1,70 @@
+"""The command line `weos-engine`: each command in a module of its own, loaded only when it is called.
+
+So `verify` needs no more than the contracts, whatever else is installed.
+"""
+
+import importlib
+import sys
+from typing import NoReturn
+
+import click
+
+__all__ = ["main"]
+
+# command -> module of supervisor.commands, and what it does
+COMMANDS = {
+    "demo": "Prepare everything, execute the specification's request and verify its record.",
+    "doctor": "Show what this host can and cannot do, and what follows.",
+    "images": "Build and list runtime images.",
+    "models": "Add, list, verify and remove models.",
+    "run": "Execute a request through the API of the running supervisor.",
+    "serve": "Serve the API in the foreground.",
+    "setup": "Prepare engine, runtime image and demonstration model.",
+    "verify": "Verify a signed record offline.",
+}
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(f"supervisor.commands.{cmd_name}").command
+        if not isinstance(command, click.Command):
+            message = f"supervisor.commands.{cmd_name} defines no command"
+            raise TypeError(message)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(COMMANDS.items()))
+
+
+@click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="weos-engine")
+def _root() -> None:
+    """WeOS execution engine: executes, measures and signs; it decides nothing."""
+
+
+def main() -> NoReturn:
+    """Run the command line; what goes wrong is said in one line with its code."""
+    try:
+        _root.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("stopped", err=True)
+        sys.exit(130)
+    except Exception as error:
+        code = getattr(error, "code", None)
+        if not isinstance(code, str):
+            raise
+        click.echo(f"{code}: {error}", err=True)
+        sys.exit(1)
+    sys.exit(0)

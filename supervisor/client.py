@@ -1,0 +1,108 @@
+"""The command line's own client of the API: it finds address and token in the home, and speaks only HTTP."""
+
+import http.client
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from supervisor.domain.errors import EngineError
+from supervisor.home import Home
+
+__all__ = ["EngineClient", "StreamEvent"]
+
+CONNECT_TIMEOUT_S = 5.0
+# A stream sends something at least every 15 s.
+READ_TIMEOUT_S = 60.0
+MAX_ANSWER_BYTES = 8_388_608
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEvent:
+    """One server-sent event."""
+
+    name: str
+    document: dict[str, Any]
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over the supervisor's socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=CONNECT_TIMEOUT_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(CONNECT_TIMEOUT_S)
+        self.sock.connect(str(self._path))
+
+
+class EngineClient:
+    """Talks to the supervisor of one home."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    def is_serving(self) -> bool:
+        """Tell whether a supervisor of this home answers."""
+        try:
+            self.get("/v1/version")
+        except EngineError:
+            return False
+        return True
+
+    def get(self, path: str) -> Any:  # noqa: ANN401 - a JSON document
+        """Return the document at a path.
+
+        Raises:
+            EngineError: with the code of the API's problem, or ``engine_unavailable`` where nothing answers.
+        """
+        return json.loads(self.get_bytes(path))
+
+    def get_bytes(self, path: str) -> bytes:
+        """Return the bytes at a path; raises like `get`."""
+        with self._request("GET", path, None, {}) as response:
+            return response.read(MAX_ANSWER_BYTES)
+
+    def stream_run(self, request: dict[str, Any]) -> Iterator[StreamEvent]:
+        """Execute a request and yield its events as they come.
+
+        Raises:
+            EngineError: like `get`.
+        """
+        body = json.dumps(request).encode("utf-8")
+        headers = {"Content-Type": "application/json", "Accept": "text/event-stream"}
+        with self._request("POST", "/v1/runs", body, headers) as response:
+            name = ""
+            for raw in response:
+                line = raw.decode("utf-8").rstrip("\n")
+                if line.startswith("event: "):
+                    name = line.removeprefix("event: ")
+                elif line.startswith("data: "):
+                    yield StreamEvent(name, json.loads(line.removeprefix("data: ")))
+
+    @contextmanager
+    def _request(
+        self, method: str, path: str, body: bytes | None, headers: dict[str, str]
+    ) -> Iterator[http.client.HTTPResponse]:
+        connection = _UnixConnection(self._home.socket)
+        authorized = {**headers, "Authorization": f"Bearer {self._home.token()}"}
+        try:
+            connection.request(method, path, body, authorized)
+            connection.sock.settimeout(READ_TIMEOUT_S)
+            response = connection.getresponse()
+            if response.status >= http.client.BAD_REQUEST:
+                problem = json.loads(response.read(MAX_ANSWER_BYTES))
+                available = problem.get("available")
+                choices = f" (there is: {', '.join(available) or 'none'})" if available is not None else ""
+                raise EngineError(problem["code"], problem["detail"] + choices)
+            yield response
+        except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
+            detail = f"no supervisor answers on {self._home.root} ({type(error).__name__}); start one with: make serve"
+            raise EngineError("engine_unavailable", detail) from error
+        finally:
+            connection.close()

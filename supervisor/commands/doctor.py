@@ -1,0 +1,122 @@
+"""`weos-engine doctor`: what this host can and cannot do, and what follows from it."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import docker
+import pynvml
+from docker.errors import DockerException
+from rich.console import Console
+from rich.table import Table
+
+from supervisor.adapters.host import read_host_facts
+from supervisor.domain.installation import HostFacts
+from supervisor.home import Home, default_home
+from supervisor.setup.backends import default_source_root, load_backends
+from supervisor.setup.docker_engine import find_engine
+from supervisor.setup.image_record import stored_image
+
+__all__ = ["command"]
+
+ENGINE_TIMEOUT_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line: ``good`` is None where it is neither good nor bad."""
+
+    subject: str
+    found: str
+    follows: str
+    good: bool | None = True
+
+
+def _find_engine() -> list[Finding]:
+    host = find_engine()
+    if host is None:
+        return [Finding("container engine", "none answers", "nothing can be executed; run: make setup", good=False)]
+    try:
+        client = docker.DockerClient(base_url=host, timeout=ENGINE_TIMEOUT_S)
+        info, version = client.info(), client.version()
+    except DockerException as error:
+        return [Finding("container engine", f"{host}: {type(error).__name__}", "nothing can be executed", good=False)]
+    security = ", ".join(option.removeprefix("name=") for option in info.get("SecurityOptions") or []) or "none"
+    runtimes = ", ".join(sorted(info.get("Runtimes") or {}))
+    has_seccomp = "seccomp" in security
+    return [
+        Finding(
+            "container engine", f"{version['Version']} at {host} (API {version['ApiVersion']})", "executions can run"
+        ),
+        Finding(
+            "control groups",
+            f"version {info.get('CgroupVersion', 'unknown')}, driver {info.get('CgroupDriver', 'unknown')}",
+            "limits are enforced and CPU time is counted by them",
+        ),
+        Finding(
+            "kernel security",
+            security,
+            "the engine's default seccomp profile is in force" if has_seccomp else "no system call is denied",
+            good=has_seccomp,
+        ),
+        Finding("runtimes", runtimes, "isolation tier hardened", good=None),
+    ]
+
+
+def _find_backends(home: Home, host: HostFacts) -> list[Finding]:
+    findings = []
+    for name, definition in sorted(load_backends(default_source_root()).items()):
+        missing = sorted(set(definition.required_cpu_flags) - host.cpu_flags)
+        image = stored_image(home.root, name)
+        if missing:
+            findings.append(Finding(f"backend {name}", f"CPU lacks {', '.join(missing)}", "refused", good=False))
+        elif image is None:
+            mend = f"build it with: weos-engine images build {name}"
+            findings.append(Finding(f"backend {name}", "CPU fits, no image", mend, good=None))
+        else:
+            findings.append(Finding(f"backend {name}", f"CPU fits, image {image.image_id[:19]}", "can execute"))
+    return findings
+
+
+def _find_rapl(root: Path = Path("/sys/class/powercap")) -> Finding:
+    counters = sorted(root.glob("intel-rapl*/energy_uj")) if root.is_dir() else []
+    if not counters:
+        return Finding("RAPL energy", "no counter", "watts are modelled and say so (watts_source: model)", good=None)
+    readable = os.access(counters[0], os.R_OK)
+    found = f"{len(counters)} counters, {'readable' if readable else 'not readable by this user'}"
+    return Finding("RAPL energy", found, "not used by this version; watts are modelled and say so", good=None)
+
+
+def _find_nvml() -> Finding:
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        return Finding("NVIDIA NVML", f"not there ({error})", "no GPU backend and no GPU energy", good=None)
+    try:
+        count = pynvml.nvmlDeviceGetCount()
+    finally:
+        pynvml.nvmlShutdown()
+    return Finding("NVIDIA NVML", f"{count} device(s)", "not used by this version: there is no GPU backend", good=None)
+
+
+@click.command(name="doctor")
+def command() -> None:
+    """Show what this host can and cannot do, and what follows. Exit status 1 where nothing can be executed."""
+    home, host = Home(default_home()), read_host_facts()
+    gib = host.memory_bytes / 2**30
+    findings = [
+        *_find_engine(),
+        Finding("processor", f"{host.processor}, {len(host.logical_cpus)} usable CPUs, {gib:.1f} GiB", "", good=None),
+        *_find_backends(home, host),
+        _find_rapl(),
+        _find_nvml(),
+        Finding("home", str(home.root), "there" if home.root.is_dir() else "made by: make setup", good=None),
+    ]
+    table = Table("", "what", "found", "what follows")
+    marks = {True: "[green]ok[/]", False: "[red]no[/]", None: "-"}
+    for finding in findings:
+        table.add_row(marks[finding.good], finding.subject, finding.found, finding.follows)
+    Console().print(table)
+    if not findings[0].good:
+        raise SystemExit(1)

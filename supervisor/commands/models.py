@@ -1,0 +1,88 @@
+"""`weos-engine models`: the content-addressed model store."""
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from supervisor.adapters.model_store import ModelStore
+from supervisor.home import Home, default_home
+
+__all__ = ["command"]
+
+
+def _store() -> ModelStore:
+    return ModelStore(Home(default_home()).models)
+
+
+def _bar() -> Progress:
+    return Progress(TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+
+
+@click.group(name="models")
+def command() -> None:
+    """Add, list, verify and remove models."""
+
+
+@command.command(name="add")
+@click.argument("name")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--quantization", required=True, help="What FILE is claimed to be, such as q4_k_m.")
+@click.option("--architecture", help="What FILE is claimed to be, such as llama; compared where given.")
+def add(name: str, file: Path, quantization: str, architecture: str | None) -> None:
+    """Copy the GGUF FILE into the store as NAME, after holding its header against the claim."""
+    with _bar() as bar:
+        task = bar.add_task("copying and hashing", total=file.stat().st_size)
+        model = _store().add(
+            name, quantization, file, architecture=architecture, progress=lambda size: bar.advance(task, size)
+        )
+    click.echo(f"{model.name} {model.quantization} ({model.architecture}) is installed as {model.sha256}")
+
+
+@command.command(name="list")
+def list_models() -> None:
+    """List the installed models."""
+    table = Table("name", "quantization", "architecture", "context", "size", "sha256")
+    for model in _store().list():
+        size = f"{model.size_bytes / 1e6:.1f} MB"
+        digest = model.sha256.removeprefix("sha256:")
+        table.add_row(model.name, model.quantization, model.architecture, str(model.context_length), size, digest)
+    Console().print(table)
+
+
+def _chosen(name: str, quantization: str | None) -> list[str]:
+    if quantization is not None:
+        return [quantization]
+    found = [model.quantization for model in _store().list() if model.name == name]
+    if not found:
+        message = f"no model is installed as {name}; see: weos-engine models list"
+        raise click.ClickException(message)
+    return found
+
+
+@command.command(name="verify")
+@click.argument("name")
+@click.option("--quantization", help="Only this one; default: all of the name.")
+def verify(name: str, quantization: str | None) -> None:
+    """Hash the file of NAME again and compare."""
+    sizes = {model.quantization: model.size_bytes for model in _store().list() if model.name == name}
+    for each in _chosen(name, quantization):
+        with _bar() as bar:
+            task = bar.add_task(f"hashing {name} {each}", total=sizes.get(each))
+            _store().verify(name, each, lambda size, bar=bar, task=task: bar.advance(task, size))  # type: ignore[misc] # defaults bind the loop's values
+        click.echo(f"{name} {each} is unchanged")
+
+
+@command.command(name="remove")
+@click.argument("name")
+@click.option("--quantization", help="Only this one; needed where NAME has several.")
+def remove(name: str, quantization: str | None) -> None:
+    """Forget NAME and delete its file where no other name uses it."""
+    found = _chosen(name, quantization)
+    if len(found) > 1:
+        message = f"{name} has several quantizations ({', '.join(found)}); name one with --quantization"
+        raise click.ClickException(message)
+    _store().remove(name, found[0])
+    click.echo(f"{name} {found[0]} is removed")

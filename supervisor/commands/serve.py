@@ -1,0 +1,42 @@
+"""`weos-engine serve`: the API in the foreground, until SIGINT or SIGTERM."""
+
+import asyncio
+import logging
+
+import click
+
+from supervisor.composition import DEFAULT_PORT, Listening, serve_until_told
+from supervisor.home import Home, default_home
+from supervisor.log import configure_logging
+from supervisor.setup.docker_engine import ensure_engine
+from supervisor.setup.progress import ConsoleProgress
+
+__all__ = ["command"]
+
+
+def _announce(home: Home, listening: Listening) -> None:
+    click.echo(f"WeOS execution engine {listening.engine_version}")
+    click.echo(f"  API      {listening.url}/v1/runs (and Unix socket {listening.socket})")
+    click.echo(f"  token    {home.token_file}")
+    click.echo(f"  keys     {home.trust_file}")
+    if listening.recovered:
+        click.echo(f"  {listening.recovered} execution(s) of an earlier supervisor were recorded as aborted")
+    click.echo("Stop with Ctrl-C; executions under way get 10 s to end.")
+
+
+async def _serve(home: Home, docker_host: str, port: int) -> None:
+    ready: asyncio.Future[Listening] = asyncio.get_running_loop().create_future()
+    ready.add_done_callback(lambda done: _announce(home, done.result()) if not done.cancelled() else None)
+    await serve_until_told(home, docker_host, port=port, ready=ready)
+
+
+@click.command(name="serve")
+@click.option("--port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, show_default=True, help="0: a free one.")
+@click.option("--verbose", is_flag=True, help="Log more than warnings.")
+def command(port: int, verbose: bool) -> None:
+    """Serve the API on loopback and on a Unix socket of the home."""
+    configure_logging(logging.INFO if verbose else logging.WARNING)
+    home = Home(default_home())
+    home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    docker_host = ensure_engine(home.root, ConsoleProgress())
+    asyncio.run(_serve(home, docker_host, port))

@@ -1,0 +1,64 @@
+"""`weos-engine setup`: engine, runtime image and demonstration model, each only where it is missing."""
+
+from dataclasses import dataclass
+
+import click
+
+from supervisor.adapters.model_store import ModelStore
+from supervisor.home import Home, default_home
+from supervisor.setup.demo_model import fetch_demo_model
+from supervisor.setup.docker_engine import ensure_engine
+from supervisor.setup.progress import ConsoleProgress, Progress
+from supervisor.setup.runtime_image import build_runtime_image
+
+__all__ = ["DEMO_BACKEND", "DEMO_MODEL", "DEMO_QUANTIZATION", "command", "prepare"]
+
+DEMO_BACKEND = "cpu_avx2"
+DEMO_MODEL = "smollm2-135m-instruct"
+DEMO_QUANTIZATION = "q4_1"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What set-up leaves behind."""
+
+    home: Home
+    docker_host: str
+
+
+def _install_demo_model(home: Home, progress: Progress) -> None:
+    store = ModelStore(home.models)
+    if any((model.name, model.quantization) == (DEMO_MODEL, DEMO_QUANTIZATION) for model in store.list()):
+        progress.unchanged("demonstration model")
+        return
+    source = fetch_demo_model(home.root, progress)
+    total = source.stat().st_size
+    with progress.step("installing the demonstration model", "models run from a store addressed by content") as step:
+        done = 0
+
+        def count(size: int) -> None:
+            nonlocal done
+            done += size
+            step.update(done, total)
+
+        store.add(DEMO_MODEL, DEMO_QUANTIZATION, source, architecture="llama", progress=count)
+
+
+def prepare(home: Home, progress: Progress) -> Prepared:
+    """Do every step that is still to do.
+
+    Raises:
+        SetupError: something is missing; the message says what, why and the mend.
+    """
+    home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    docker_host = ensure_engine(home.root, progress)
+    build_runtime_image(home.root, DEMO_BACKEND, progress, docker_host)
+    _install_demo_model(home, progress)
+    return Prepared(home, docker_host)
+
+
+@click.command(name="setup")
+def command() -> None:
+    """Prepare everything that an execution needs; says what it does and why."""
+    prepared = prepare(Home(default_home()), ConsoleProgress())
+    click.echo(f"Ready: container engine at {prepared.docker_host}, everything else in {prepared.home.root}")

@@ -1,0 +1,145 @@
+"""The composition root: the only place that wires adapters to the service and serves the API."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import web
+
+from contracts.base import canonical_bytes
+from contracts.responses import VersionView
+from supervisor.adapters.docker_sandbox import DockerSandboxes
+from supervisor.adapters.engine_version import development_version
+from supervisor.adapters.files import write_private
+from supervisor.adapters.host import read_host_facts
+from supervisor.adapters.installation import InstallationReader
+from supervisor.adapters.keys import load_signer, publish_key
+from supervisor.adapters.ledger import SqliteLedger
+from supervisor.adapters.model_store import ModelStore
+from supervisor.adapters.policies import load_policies
+from supervisor.cpu_pool import CpuPool
+from supervisor.domain.errors import EngineError
+from supervisor.home import Home
+from supervisor.http_api import ApiContext, build_app
+from supervisor.run_book import RunBook
+from supervisor.service import ExecutionService
+
+__all__ = ["DEFAULT_PORT", "Listening", "serve", "serve_until_told"]
+
+_log = logging.getLogger(__name__)
+
+SOURCE_ROOT = Path(__file__).resolve().parent.parent
+DEFAULT_PORT = 8642
+LOOPBACK = "127.0.0.1"
+# What an execution gets to end by itself when the supervisor is told to end, and then what its clean-up gets.
+DRAIN_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where a supervisor can be reached."""
+
+    url: str
+    socket: Path
+    engine_version: str
+    recovered: int
+
+
+@asynccontextmanager
+async def _assemble(home: Home, docker_host: str) -> AsyncIterator[tuple[ApiContext, int]]:
+    policies = load_policies(SOURCE_ROOT / "policies")
+    version = development_version(SOURCE_ROOT)
+    signer = load_signer(home.keys, version)
+    publish_key(home.trust_file, version, signer.public_key)
+    host = read_host_facts()
+    models = ModelStore(home.models)
+    ledger = SqliteLedger(home.ledger)
+    sandboxes = DockerSandboxes(docker_host, home.instance_id())
+    try:
+        await ledger.open()
+        service = ExecutionService(
+            sandboxes=sandboxes, models=models, ledger=ledger, signer=signer, policies=policies, host=host
+        )
+        installation = InstallationReader(
+            home.root, SOURCE_ROOT, engine_version=version, models=models, policies=policies, host=host
+        )
+        book = RunBook(
+            service=service,
+            installation=installation,
+            sandboxes=sandboxes,
+            models=models,
+            ledger=ledger,
+            cpus=CpuPool(host.logical_cpus, policies.admission.queue),
+        )
+        view = VersionView(engine_version=version, public_key=signer.public_key, policies=dict(policies.digests))
+        context = ApiContext(
+            token=home.token(),
+            version=view,
+            book=book,
+            service=service,
+            sandboxes=sandboxes,
+            installation=installation,
+        )
+        yield context, await book.recover()
+    finally:
+        await ledger.close()
+        await sandboxes.close()
+
+
+@asynccontextmanager
+async def serve(home: Home, docker_host: str, *, port: int = DEFAULT_PORT) -> AsyncIterator[Listening]:
+    """Take the home, serve the API on loopback and on a Unix socket, and drain at the end.
+
+    Args:
+        home: the installation; only one supervisor can have it.
+        docker_host: URL of the container engine.
+        port: TCP port on loopback; 0 takes a free one.
+
+    Raises:
+        EngineError: the home is taken, the port is, a policy or key is not sound, or the ledger cannot be used.
+    """
+    with home.take():
+        async with _assemble(home, docker_host) as (context, recovered):
+            runner = web.AppRunner(
+                build_app(context), handler_cancellation=True, access_log=None, shutdown_timeout=2 * DRAIN_S
+            )
+            await runner.setup()
+            try:
+                home.socket.unlink(missing_ok=True)
+                unix = web.UnixSite(runner, str(home.socket))
+                await unix.start()
+                home.socket.chmod(0o600)
+                site = web.TCPSite(runner, LOOPBACK, port)
+                try:
+                    await site.start()
+                except OSError as error:
+                    detail = f"port {port} cannot be listened on ({error.strerror}); choose another with --port"
+                    raise EngineError("internal_error", detail) from error
+                url = f"http://{LOOPBACK}:{runner.addresses[-1][1]}"
+                address = {"url": url, "engine_version": context.version.engine_version}
+                write_private(home.address_file, canonical_bytes(address))
+                yield Listening(url, home.socket, context.version.engine_version, recovered)
+            finally:
+                await context.book.close(DRAIN_S)
+                home.address_file.unlink(missing_ok=True)
+                await runner.cleanup()
+                home.socket.unlink(missing_ok=True)
+
+
+async def serve_until_told(home: Home, docker_host: str, *, port: int, ready: "asyncio.Future[Listening]") -> None:
+    """Serve until SIGINT or SIGTERM, then let executions end."""
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, told.set)
+    async with serve(home, docker_host, port=port) as listening:
+        _log.info("serving as process %d", os.getpid())
+        with contextlib.suppress(asyncio.InvalidStateError):
+            ready.set_result(listening)
+        await told.wait()

@@ -1,0 +1,39 @@
+"""The one root of the engine's errors.
+
+``EngineError`` carries a stable ``code`` of ``contracts.problem.PROBLEM_CODES``. ``Refusal`` means that nothing was
+accepted; ``ExecutionFault`` ends an accepted execution and goes into its record.
+"""
+
+from contracts.base import FieldError
+
+__all__ = ["EngineError", "ExecutionFault", "Refusal", "StorageError"]
+
+
+class EngineError(Exception):
+    """Something that a caller is told, with a stable code."""
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        field: str | None = None,
+        available: tuple[str, ...] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.available = available
+        self.errors = () if field is None else (FieldError(field=field, code=code, message=detail),)
+
+
+class Refusal(EngineError):
+    """The request is not accepted; nothing was executed and there is no record."""
+
+
+class ExecutionFault(EngineError):
+    """An accepted execution cannot complete; its record says why."""
+
+
+class StorageError(EngineError):
+    """The store could not do what it was told; nothing half-done remains."""

@@ -1,0 +1,77 @@
+"""The container of one execution, as the body of the Engine API's create call: pure, from plan and policy."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from contracts.execution_plan import ExecutionPlan
+from supervisor.domain.policy import SandboxPolicy
+
+__all__ = ["build_container_config", "model_path"]
+
+NANO_CPUS_PER_CPU = 1_000_000_000
+
+
+def model_path(policy: SandboxPolicy) -> str:
+    """Return where the runner finds the model."""
+    return f"{policy.model_directory}/{policy.model_file}"
+
+
+def build_container_config(
+    plan: ExecutionPlan,
+    policy: SandboxPolicy,
+    *,
+    model_source: str,
+    cpus: tuple[int, ...],
+    labels: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return the create body (Engine API 1.41). Every value comes from the plan, the lease or the policy."""
+    ulimits = policy.ulimits.model_dump()
+    return {
+        "Image": plan.runtime_image,
+        "User": policy.user,
+        "Hostname": policy.hostname,
+        "Env": [
+            *(f"{name}={value}" for name, value in sorted(policy.environment.items())),
+            f"OMP_NUM_THREADS={plan.scheduling.threads}",
+            f"OMP_WAIT_POLICY={plan.scheduling.omp_wait_policy}",
+        ],
+        "Labels": dict(labels),
+        "AttachStdin": True,
+        "AttachStdout": True,
+        "AttachStderr": True,
+        "OpenStdin": True,
+        "StdinOnce": True,
+        "Tty": False,
+        "NetworkDisabled": True,
+        "HostConfig": {
+            "NetworkMode": policy.network,
+            "Dns": list(policy.dns),
+            "ReadonlyRootfs": policy.read_only,
+            "CapDrop": list(policy.cap_drop),
+            "SecurityOpt": list(policy.security_options),
+            "IpcMode": policy.ipc,
+            "CgroupnsMode": policy.cgroup_namespace,
+            "LogConfig": {"Type": policy.log_driver, "Config": {}},
+            "Memory": plan.limits.memory_bytes,
+            "MemorySwap": plan.limits.memory_bytes,
+            "PidsLimit": policy.pids_max,
+            "NanoCpus": plan.scheduling.cores * NANO_CPUS_PER_CPU,
+            "CpusetCpus": ",".join(map(str, cpus)),
+            "OomScoreAdj": policy.oom_score_adj,
+            "Ulimits": [{"Name": name, "Soft": value, "Hard": value} for name, value in sorted(ulimits.items())],
+            "MaskedPaths": list(policy.paths.masked),
+            "ReadonlyPaths": list(policy.paths.read_only),
+            "Init": False,
+            "AutoRemove": False,
+            "RestartPolicy": {"Name": "no"},
+            "Mounts": [
+                {
+                    "Type": "bind",
+                    "Source": model_source,
+                    "Target": policy.model_directory,
+                    "ReadOnly": True,
+                    "BindOptions": {"Propagation": "rprivate", "CreateMountpoint": False},
+                }
+            ],
+        },
+    }

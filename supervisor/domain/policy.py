@@ -1,0 +1,151 @@
+"""The policies as values: what each file of `policies/` may say, and nothing else."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from contracts.base import Contract
+from contracts.metrics import PowerModel
+
+__all__ = [
+    "AdmissionPolicy",
+    "Policies",
+    "PowerFamily",
+    "PowerPolicy",
+    "SandboxPolicy",
+    "SchedulerPolicy",
+]
+
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+class AdmissionLimits(Contract):
+    """Bounds of a request's limits."""
+
+    max_tokens: PositiveInt
+    context_tokens_default: PositiveInt
+    context_tokens_max: PositiveInt
+    timeout_s_default: PositiveInt
+    timeout_s_max: PositiveInt
+
+
+class OutputBudget(Contract):
+    """Bytes that a runner may write."""
+
+    base_bytes: PositiveInt
+    per_token_bytes: PositiveInt
+
+
+class MemoryBudget(Contract):
+    """Memory of a sandbox beside model and context."""
+
+    base_bytes: PositiveInt
+
+
+class QueuePolicy(Contract):
+    """How many executions may wait."""
+
+    waiting_max: Annotated[int, Field(ge=0)]
+    retry_after_s: PositiveInt
+
+
+class AdmissionPolicy(Contract):
+    """`admission.toml`."""
+
+    limits: AdmissionLimits
+    output: OutputBudget
+    memory: MemoryBudget
+    queue: QueuePolicy
+
+
+class SchedulerPolicy(Contract):
+    """One table of `scheduling.toml`."""
+
+    cores_max: PositiveInt
+    batch_tokens: PositiveInt
+    repack: bool
+    omp_wait_policy: Literal["passive", "active"]
+
+
+class PowerFamily(Contract):
+    """One row of `power.toml`."""
+
+    name: str
+    pattern: str
+    idle_mw: Annotated[int, Field(ge=0)]
+    busy_mw: PositiveInt
+    low_percent: Annotated[int, Field(ge=0, le=100)]
+    high_percent: Annotated[int, Field(ge=100)]
+
+    def matches(self, processor: str) -> bool:
+        """Tell whether the row speaks of a processor of this name."""
+        return re.search(self.pattern, processor) is not None
+
+    def as_model(self) -> PowerModel:
+        """Return the row as it stands in a record."""
+        return PowerModel(
+            family=self.name,
+            idle_mw=self.idle_mw,
+            busy_mw=self.busy_mw,
+            low_percent=self.low_percent,
+            high_percent=self.high_percent,
+        )
+
+
+class PowerPolicy(Contract):
+    """`power.toml`."""
+
+    cap_margin_percent: Annotated[int, Field(ge=1, le=100)]
+    family: Annotated[tuple[PowerFamily, ...], Field(min_length=1)]
+
+
+class SandboxUlimits(Contract):
+    """Resource limits of the container's processes."""
+
+    core: Literal[0]
+    fsize: Literal[0]
+    nofile: PositiveInt
+    memlock: PositiveInt
+
+
+class SandboxPaths(Contract):
+    """Paths hidden or made read-only in the container."""
+
+    masked: tuple[str, ...]
+    read_only: tuple[str, ...]
+
+
+class SandboxPolicy(Contract):
+    """`sandbox.toml`. Rules of one literal value are mandatory: a file that loosens them does not load."""
+
+    user: Literal["65532:65532"]
+    network: Literal["none"]
+    dns: tuple[Literal["127.0.0.1"]]
+    read_only: Literal[True]
+    cap_drop: tuple[Literal["ALL"]]
+    security_options: tuple[Literal["no-new-privileges:true"]]
+    ipc: Literal["none"]
+    cgroup_namespace: Literal["private"]
+    log_driver: Literal["none"]
+    hostname: str
+    oom_score_adj: Annotated[int, Field(ge=0, le=1000)]
+    pids_max: PositiveInt
+    model_directory: str
+    model_file: str
+    ulimits: SandboxUlimits
+    environment: dict[str, str]
+    paths: SandboxPaths
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """All policies, and every file's digest by name."""
+
+    admission: AdmissionPolicy
+    scheduling: Mapping[str, SchedulerPolicy]
+    power: PowerPolicy
+    sandbox: SandboxPolicy
+    digests: Mapping[str, str]

@@ -1,0 +1,171 @@
+"""The outside world as the engine needs it: one interface per kind, implemented in `supervisor.adapters`."""
+
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from contracts.execution_plan import ExecutionPlan, PlannedModel
+from supervisor.domain.installation import Installation
+
+__all__ = [
+    "ExitStatus",
+    "FinalEntry",
+    "InstallationPort",
+    "LedgerPort",
+    "ModelStorePort",
+    "Sandbox",
+    "SandboxPort",
+    "StartedEntry",
+    "StoredRun",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ExitStatus:
+    """How a container ended by itself."""
+
+    exit_code: int
+    oom_killed: bool
+
+
+class Sandbox(Protocol):
+    """One running container, prepared for one execution."""
+
+    container_id: str
+    image_id: str
+    exit_status: ExitStatus | None
+
+    async def send(self, line: bytes) -> None:
+        """Write one line to the runner.
+
+        Raises:
+            ExecutionFault: ``runner_failed``, the runner has gone.
+        """
+        ...
+
+    async def receive(self) -> tuple[bytes, int]:
+        """Return the runner's next line without its newline, and its arrival on the monotonic clock in ns.
+
+        Raises:
+            ExecutionFault: ``runner_failed`` or ``memory_limit_exceeded`` where the runner ended,
+                ``output_limit_exceeded`` where it wrote too much.
+        """
+        ...
+
+    def cpu_time_ns(self) -> int | None:
+        """Return the container's CPU time so far, or None where it cannot be read."""
+        ...
+
+
+class SandboxPort(Protocol):
+    """Whatever makes containers."""
+
+    async def require_image(self, image_id: str) -> None:
+        """Make sure that an image is there.
+
+        Raises:
+            Refusal: ``image_missing``, or ``engine_unavailable``.
+        """
+        ...
+
+    def open(
+        self, execution_id: str, config: dict[str, Any], *, output_bytes: int
+    ) -> AbstractAsyncContextManager[Sandbox]:
+        """Start a fresh container; leaving the context destroys it, whatever happened.
+
+        Raises:
+            ExecutionFault: ``engine_unavailable`` or ``image_missing``.
+        """
+        ...
+
+    async def is_up(self) -> bool:
+        """Tell whether the container engine answers."""
+        ...
+
+    async def reap(self) -> int:
+        """Destroy containers that an earlier supervisor of this home left behind; return how many."""
+        ...
+
+
+class ModelStorePort(Protocol):
+    """Where model files lie."""
+
+    def locate(self, model: PlannedModel) -> str:
+        """Return the directory to mount, after making sure that the file is the one that was installed.
+
+        Raises:
+            Refusal: ``model_missing`` or ``model_altered``.
+        """
+        ...
+
+
+class InstallationPort(Protocol):
+    """What is installed at this moment."""
+
+    def read(self) -> Installation:
+        """Return the installation as it is now; models and images may come and go."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StartedEntry:
+    """One accepted execution, to be made durable before anything runs."""
+
+    execution_id: str
+    plan: ExecutionPlan
+    prompt: str = field(repr=False)
+    accepted_at: datetime
+    idempotency_key: str | None
+    request_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class FinalEntry:
+    """One ended execution: its signed envelope, and the text it produced."""
+
+    execution_id: str
+    outcome: str
+    envelope: bytes
+    output: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRun:
+    """One execution as it is stored; ``envelope`` and ``outcome`` are None until it has ended."""
+
+    execution_id: str
+    plan: ExecutionPlan
+    accepted_at: datetime
+    request_digest: str
+    outcome: str | None
+    envelope: bytes | None
+    output: str | None = field(repr=False)
+
+
+class LedgerPort(Protocol):
+    """The append-only store of executions and their records. Every method raises ``StorageError`` on failure."""
+
+    async def append_started(self, entry: StartedEntry) -> None:
+        """Make an accepted execution durable."""
+        ...
+
+    async def append_final(self, entry: FinalEntry) -> None:
+        """Make the one record of an execution durable."""
+        ...
+
+    async def find(self, execution_id: str) -> StoredRun | None:
+        """Return one execution."""
+        ...
+
+    async def find_by_key(self, idempotency_key: str) -> StoredRun | None:
+        """Return the execution that was accepted under a key."""
+        ...
+
+    async def page(self, *, before: str | None, limit: int) -> tuple[StoredRun, ...]:
+        """Return executions, newest first, without their envelopes and outputs."""
+        ...
+
+    async def unfinished(self) -> tuple[StoredRun, ...]:
+        """Return every execution that has no final record."""
+        ...

@@ -1,0 +1,114 @@
+"""From what happened to the bytes that are signed."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from contracts.base import canonical_bytes, sha256_digest
+from contracts.execution_plan import ExecutionPlan, PlannedArtifact
+from contracts.metrics import Measurements, Metrics, PowerEvidence, PowerModel, derive_metrics
+from contracts.metrics_record import (
+    PREDICATE_TYPE,
+    STATEMENT_TYPE,
+    MetricsRecord,
+    Outcome,
+    Reason,
+    SandboxObservation,
+    Statement,
+    Subject,
+)
+
+__all__ = [
+    "Conclusion",
+    "abort_conclusion",
+    "build_power_evidence",
+    "build_record",
+    "encode_statement",
+    "format_time",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """How one execution ended and everything that was observed of it."""
+
+    outcome: Outcome
+    reason: Reason | None
+    output: str | None = field(repr=False)
+    measurements: Measurements | None
+    power: PowerEvidence | None
+    sandbox: SandboxObservation | None
+
+    @property
+    def metrics(self) -> Metrics | None:
+        """The derived numbers, where there is something to derive them from."""
+        if self.measurements is None or self.power is None:
+            return None
+        return derive_metrics(self.measurements, self.power)
+
+
+def abort_conclusion() -> Conclusion:
+    """Return how an execution ended that a supervisor left behind: nothing is known, and the record says so."""
+    reason = Reason(
+        code="aborted",
+        message="the supervisor ended while the execution was under way; what it had produced is not known",
+    )
+    return Conclusion("aborted", reason, None, None, None, None)
+
+
+def format_time(moment: datetime) -> str:
+    """Return RFC 3339 in UTC with milliseconds."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def build_power_evidence(
+    model: PowerModel, *, cpus: int, cpu_time_ns: int | None, window_ns: int | None
+) -> PowerEvidence:
+    """Return what the watts of an execution are computed from."""
+    return PowerEvidence(
+        source="model",
+        attribution="model/1",
+        model=model,
+        reserved_cpus=cpus,
+        cpu_time_ns=cpu_time_ns,
+        window_ns=window_ns,
+    )
+
+
+def build_record(
+    execution_id: str,
+    plan: ExecutionPlan,
+    conclusion: Conclusion,
+    *,
+    accepted_at: datetime,
+    finished_at: datetime,
+) -> MetricsRecord:
+    """Return the record of one execution."""
+    output = None
+    if conclusion.output is not None:
+        text = conclusion.output.encode("utf-8")
+        output = PlannedArtifact(sha256=sha256_digest(text), size_bytes=len(text))
+    return MetricsRecord(
+        schema_version="weos.metrics-record/1",
+        execution_id=execution_id,
+        engine_version=plan.engine_version,
+        plan=plan,
+        plan_digest=plan.canonical_digest(),
+        outcome=conclusion.outcome,
+        reason=conclusion.reason,
+        accepted_at=format_time(accepted_at),
+        finished_at=format_time(finished_at),
+        output=output,
+        measurements=conclusion.measurements,
+        power=conclusion.power,
+        metrics=conclusion.metrics,
+        sandbox=conclusion.sandbox,
+    )
+
+
+def encode_statement(record: MetricsRecord) -> bytes:
+    """Return the in-toto Statement about a record in RFC 8785 form: the bytes to sign."""
+    subjects = [Subject(name="plan", digest={"sha256": record.plan_digest.removeprefix("sha256:")})]
+    if record.output is not None:
+        subjects.append(Subject(name="output", digest={"sha256": record.output.sha256.removeprefix("sha256:")}))
+    statement = Statement(type_=STATEMENT_TYPE, subject=tuple(subjects), predicateType=PREDICATE_TYPE, predicate=record)
+    return canonical_bytes(statement.model_dump(mode="json", by_alias=True))

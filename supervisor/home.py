@@ -1,0 +1,110 @@
+"""Where everything of one installation lies: `WEOS_HOME`."""
+
+import fcntl
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from supervisor.adapters.files import write_private
+from supervisor.domain.errors import EngineError
+
+__all__ = ["Home", "default_home"]
+
+
+def default_home() -> Path:
+    """Return `WEOS_HOME`, or the user's data directory."""
+    data_home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(os.environ.get("WEOS_HOME") or Path(data_home) / "weos").absolute()
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The paths of one installation, and the two secrets that are made at first need."""
+
+    root: Path
+
+    @property
+    def models(self) -> Path:
+        """The content-addressed model store."""
+        return self.root / "models"
+
+    @property
+    def keys(self) -> Path:
+        """Private keys."""
+        return self.root / "keys"
+
+    @property
+    def ledger(self) -> Path:
+        """The database of executions and records."""
+        return self.root / "ledger" / "ledger.sqlite3"
+
+    @property
+    def trust_file(self) -> Path:
+        """Public keys of the engine versions that ran here."""
+        return self.root / "trust.json"
+
+    @property
+    def token_file(self) -> Path:
+        """The API's bearer token."""
+        return self.root / "token"
+
+    @property
+    def socket(self) -> Path:
+        """The API's Unix socket."""
+        return self.root / "run" / "engine.sock"
+
+    @property
+    def address_file(self) -> Path:
+        """Where the running supervisor listens."""
+        return self.root / "run" / "address"
+
+    def token(self) -> str:
+        """Return the bearer token, made at first need.
+
+        Raises:
+            EngineError: ``internal_error``, others may read the file or it is empty.
+        """
+        if not self.token_file.exists():
+            write_private(self.token_file, secrets.token_urlsafe(32).encode("ascii") + b"\n")
+        if self.token_file.stat().st_mode & 0o077:
+            detail = f"others may read {self.token_file}; set it right with: chmod 600 {self.token_file}"
+            raise EngineError("internal_error", detail)
+        token = self.token_file.read_text(encoding="ascii").strip()
+        if len(token) < 20:  # noqa: PLR2004 - 120 bits; a shorter one was put there by hand
+            detail = f"{self.token_file} holds no usable token; remove it and start again to get a new one"
+            raise EngineError("internal_error", detail)
+        return token
+
+    def instance_id(self) -> str:
+        """Return the id by which this installation knows its containers, made at first need."""
+        path = self.root / "instance"
+        if not path.exists():
+            write_private(path, secrets.token_hex(16).encode("ascii") + b"\n")
+        return path.read_text(encoding="ascii").strip()
+
+    def take(self) -> TextIO:
+        """Take the home for one supervisor; it is free again when the file is closed or the process ends.
+
+        Raises:
+            EngineError: ``internal_error``, another supervisor has it.
+        """
+        directory = self.root / "run"
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = (directory / "supervisor.lock").open("a+")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            owner = lock.read().strip() or "unknown"
+            lock.close()
+            detail = (
+                f"another supervisor (process {owner}) is running on {self.root}; use it, stop it, or choose another "
+                "place with WEOS_HOME"
+            )
+            raise EngineError("internal_error", detail) from error
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        return lock

@@ -1,0 +1,255 @@
+"""Every execution that the API can name: accept, watch, find, cancel, recover."""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from contracts.envelope import Envelope, decode_base64
+from contracts.execution_plan import ExecutionPlan
+from contracts.metrics_record import MetricsRecord, Statement
+from contracts.responses import RunList, RunSummary, RunView
+from contracts.run_request import RunRequest
+from supervisor.cpu_pool import CpuPool
+from supervisor.domain.errors import Refusal, StorageError
+from supervisor.domain.planning import plan_execution
+from supervisor.domain.ports import (
+    InstallationPort,
+    LedgerPort,
+    ModelStorePort,
+    SandboxPort,
+    StartedEntry,
+    StoredRun,
+)
+from supervisor.domain.recording import abort_conclusion, format_time
+from supervisor.run import Run, view_of_record
+from supervisor.service import ExecutionService
+
+__all__ = ["Accepted", "RunBook", "make_execution_id"]
+
+_log = logging.getLogger(__name__)
+
+
+def make_execution_id(now_ms: int) -> str:
+    """Return a unique id that sorts by time: 48 bits of milliseconds and 80 random bits."""
+    return f"exec_{now_ms:012x}{secrets.token_hex(10)}"
+
+
+def _record_of(envelope: bytes) -> MetricsRecord:
+    payload = decode_base64(Envelope.parse(envelope).payload)
+    return Statement.parse(payload).predicate
+
+
+def _stop_unwatched(accepting: "asyncio.Task[Accepted]") -> None:
+    if accepting.cancelled() or accepting.exception() is not None:
+        return
+    run = accepting.result().run
+    if run is not None and run.watchers == 0 and not run.keep:
+        run.stop("cancelled")
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What became of a request: an execution under way, or one that an equal request had already made."""
+
+    run: Run | None
+    ended: RunView | None
+
+
+class RunBook:
+    """The executions of one supervisor."""
+
+    def __init__(
+        self,
+        *,
+        service: ExecutionService,
+        installation: InstallationPort,
+        sandboxes: SandboxPort,
+        models: ModelStorePort,
+        ledger: LedgerPort,
+        cpus: CpuPool,
+    ) -> None:
+        self._service = service
+        self._installation = installation
+        self._sandboxes = sandboxes
+        self._models = models
+        self._ledger = ledger
+        self._cpus = cpus
+        self._active: dict[str, Run] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._accepting = asyncio.Lock()
+        self._closing = False
+
+    async def recover(self) -> int:
+        """Give every execution that an earlier supervisor left behind its record; return how many there were."""
+        await self._sandboxes.reap()
+        left_behind = await self._ledger.unfinished()
+        for stored in left_behind:
+            await self._service.store(
+                stored.execution_id,
+                stored.plan,
+                abort_conclusion(),
+                accepted_at=stored.accepted_at,
+                finished_at=datetime.now(UTC),
+            )
+            _log.warning("recorded as aborted", extra={"execution_id": stored.execution_id})
+        return len(left_behind)
+
+    def plan(self, request: RunRequest) -> ExecutionPlan:
+        """Return the plan that a request would get.
+
+        Raises:
+            Refusal: it would get none.
+        """
+        return plan_execution(request, self._installation.read())
+
+    async def accept(self, request: RunRequest, idempotency_key: str | None) -> Accepted:
+        """Accept a request and begin its execution, unless its key has already brought one.
+
+        Raises:
+            Refusal: nothing was accepted.
+            StorageError: it could not be made durable, so it was not accepted.
+        """
+        # Once begun it is carried through, so that a caller who vanishes cannot leave it half accepted.
+        task = asyncio.create_task(self._accept(request, idempotency_key))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_stop_unwatched)
+            raise
+
+    async def _accept(self, request: RunRequest, idempotency_key: str | None) -> Accepted:
+        async with self._accepting:
+            if idempotency_key is not None:
+                known = await self._known(idempotency_key, request.canonical_digest())
+                if known is not None:
+                    return known
+            if self._closing:
+                raise Refusal("shutting_down", "the supervisor is ending and accepts nothing new")
+            plan = self.plan(request)
+            self._models.locate(plan.model)
+            await self._sandboxes.require_image(plan.runtime_image)
+            return Accepted(await self._begin(request, plan, idempotency_key), None)
+
+    async def _known(self, key: str, digest: str) -> Accepted | None:
+        stored = await self._ledger.find_by_key(key)
+        if stored is None:
+            return None
+        if stored.request_digest != digest:
+            detail = "this Idempotency-Key came before with another request; use a new key for a new request"
+            raise Refusal("idempotency_key_reused", detail)
+        run = self._active.get(stored.execution_id)
+        return Accepted(run, None if run else await self._view_of_stored(stored))
+
+    async def _begin(self, request: RunRequest, plan: ExecutionPlan, key: str | None) -> Run:
+        ticket = self._cpus.enqueue(plan.scheduling.cores)
+        accepted_at = datetime.now(UTC)
+        execution_id = make_execution_id(time.time_ns() // 1_000_000)
+        entry = StartedEntry(execution_id, plan, request.prompt, accepted_at, key, request.canonical_digest())
+        try:
+            await self._ledger.append_started(entry)
+        except StorageError:
+            ticket.give_back()
+            raise
+        run = Run(execution_id, plan, request.prompt, accepted_at, ticket)
+        self._active[execution_id] = run
+        task = asyncio.create_task(self._drive(run), name=f"execution-{execution_id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return run
+
+    async def _drive(self, run: Run) -> None:
+        try:
+            await self._service.execute(run)
+        finally:
+            self._active.pop(run.execution_id, None)
+
+    @asynccontextmanager
+    async def watch(self, run: Run) -> AsyncIterator[Run]:
+        """Hold on to an execution for a caller that waits; when the last such caller goes, it is cancelled."""
+        run.watchers += 1
+        try:
+            yield run
+        finally:
+            run.watchers -= 1
+            if run.watchers == 0 and not run.keep:
+                run.stop("cancelled")
+
+    async def cancel(self, execution_id: str) -> RunView:
+        """Cancel an execution and wait for its record.
+
+        Raises:
+            Refusal: ``execution_not_found`` or ``already_finished``.
+        """
+        run = self._active.get(execution_id)
+        if run is None:
+            view = await self.find(execution_id)
+            raise Refusal("already_finished", f"it has ended as {view.status}; there is nothing to cancel")
+        run.stop("cancelled")
+        return await run.result()
+
+    async def find(self, execution_id: str) -> RunView:
+        """Return one execution as it stands.
+
+        Raises:
+            Refusal: ``execution_not_found``.
+        """
+        run = self._active.get(execution_id)
+        return run.view() if run else await self._view_of_stored(await self._stored(execution_id))
+
+    async def record(self, execution_id: str) -> bytes:
+        """Return the signed envelope of an ended execution.
+
+        Raises:
+            Refusal: ``execution_not_found`` or ``record_not_ready``.
+        """
+        stored = await self._stored(execution_id)
+        if stored.envelope is None:
+            raise Refusal("record_not_ready", "the record is made when the execution ends; ask again then")
+        return stored.envelope
+
+    async def page(self, *, before: str | None, limit: int) -> RunList:
+        """Return a page of executions, newest first."""
+        rows = await self._ledger.page(before=before, limit=limit + 1)
+        summaries = tuple(self._summary(row) for row in rows[:limit])
+        return RunList(runs=summaries, next=summaries[-1].execution_id if len(rows) > limit else None)
+
+    async def close(self, drain_s: float) -> None:
+        """Accept nothing more, let executions end for a while, then end them; each gets its record."""
+        self._closing = True
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=drain_s)
+        for run in list(self._active.values()):
+            run.stop("aborted")
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=drain_s)
+
+    async def _stored(self, execution_id: str) -> StoredRun:
+        stored = await self._ledger.find(execution_id)
+        if stored is None:
+            raise Refusal("execution_not_found", "no execution has this id")
+        return stored
+
+    async def _view_of_stored(self, stored: StoredRun) -> RunView:
+        if stored.envelope is None:
+            # It ended between two looks, or its record waits for room on the disk.
+            raise Refusal("storage_full", "the execution has ended but its record is not stored yet; ask again")
+        return view_of_record(_record_of(stored.envelope), stored.output)
+
+    def _summary(self, stored: StoredRun) -> RunSummary:
+        run = self._active.get(stored.execution_id)
+        status = run.status if run else (stored.outcome or "running")
+        return RunSummary.model_validate(
+            {
+                "execution_id": stored.execution_id,
+                "engine_version": stored.plan.engine_version,
+                "status": status,
+                "model": stored.plan.model.name,
+                "accepted_at": format_time(stored.accepted_at),
+                "plan_digest": stored.plan.canonical_digest(),
+            }
+        )

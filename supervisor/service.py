@@ -1,0 +1,259 @@
+"""The only orchestration: take one accepted execution from its lease to a durable, signed record."""
+
+import asyncio
+import logging
+import time
+from datetime import UTC, datetime
+
+from contracts.base import ContractError
+from contracts.envelope import Signer, seal
+from contracts.execution_plan import ExecutionPlan
+from contracts.metrics_record import Outcome, Reason, SandboxObservation
+from contracts.responses import RunView
+from contracts.runner_protocol import (
+    ExitCommand,
+    JobCommand,
+    RunnerEvent,
+    SetupCommand,
+    encode_command,
+    parse_event,
+)
+from supervisor.domain.energy import select_power_model
+from supervisor.domain.errors import EngineError, ExecutionFault, StorageError
+from supervisor.domain.hardening import build_container_config, model_path
+from supervisor.domain.installation import HostFacts
+from supervisor.domain.policy import Policies
+from supervisor.domain.ports import FinalEntry, LedgerPort, ModelStorePort, Sandbox, SandboxPort
+from supervisor.domain.recording import Conclusion, build_power_evidence, build_record, encode_statement
+from supervisor.domain.transcript import Transcript
+from supervisor.run import Run, view_of_record
+
+__all__ = ["ExecutionService"]
+
+_log = logging.getLogger(__name__)
+
+# A full disk may be mended while we run; the record waits in memory until then.
+STORE_RETRY_S = 2.0
+
+
+class _Observed:
+    """What has been seen of one execution so far; kept outside the flow so that every way it can end finds it."""
+
+    def __init__(self, run: Run) -> None:
+        self.transcript = Transcript(run.plan.backend, run.plan.limits.max_tokens)
+        self.cpus: tuple[int, ...] = ()
+        self.sandbox: Sandbox | None = None
+        self.cpu_before_ns: int | None = None
+        self.cpu_after_ns: int | None = None
+        self.job_sent = False
+
+
+class ExecutionService:
+    """Executes plans."""
+
+    def __init__(
+        self,
+        *,
+        sandboxes: SandboxPort,
+        models: ModelStorePort,
+        ledger: LedgerPort,
+        signer: Signer,
+        policies: Policies,
+        host: HostFacts,
+    ) -> None:
+        self._sandboxes = sandboxes
+        self._models = models
+        self._ledger = ledger
+        self._signer = signer
+        self._policies = policies
+        self._power_model = select_power_model(host.processor, policies.power)
+        self.unrecorded = 0
+
+    async def execute(self, run: Run) -> None:
+        """Run one execution to its end; never raises, and returns only when its record is durable."""
+        observed = _Observed(run)
+        async with run.ticket:
+            attempt = asyncio.create_task(self._attempt(run, observed), name=f"attempt-{run.execution_id}")
+            run.follow(attempt)
+            await asyncio.wait({attempt})
+            conclusion = self._conclude(run, observed, attempt)
+        await self._record(run, conclusion)
+
+    async def store(
+        self,
+        execution_id: str,
+        plan: ExecutionPlan,
+        conclusion: Conclusion,
+        *,
+        accepted_at: datetime,
+        finished_at: datetime,
+    ) -> RunView:
+        """Sign the record of one execution, make it durable and return how the API shows it.
+
+        Raises:
+            StorageError: it could not be stored; nothing half-done remains.
+        """
+        record = build_record(execution_id, plan, conclusion, accepted_at=accepted_at, finished_at=finished_at)
+        envelope = seal(encode_statement(record), self._signer)
+        await self._ledger.append_final(FinalEntry(execution_id, conclusion.outcome, envelope, conclusion.output))
+        return view_of_record(record, conclusion.output)
+
+    async def _attempt(self, run: Run, observed: _Observed) -> None:
+        observed.cpus = await run.ticket.cpus()
+        run.started = True
+        async with asyncio.timeout(run.plan.limits.timeout_s):
+            config = build_container_config(
+                run.plan,
+                self._policies.sandbox,
+                model_source=self._models.locate(run.plan.model),
+                cpus=observed.cpus,
+                labels={"weos.execution": run.execution_id},
+            )
+            opened = self._sandboxes.open(run.execution_id, config, output_bytes=run.plan.limits.output_bytes)
+            async with opened as sandbox:
+                observed.sandbox = sandbox
+                run.container_id = sandbox.container_id
+                await self._prepare(run, sandbox, observed)
+                await self._generate(run, sandbox, observed)
+
+    async def _prepare(self, run: Run, sandbox: Sandbox, observed: _Observed) -> None:
+        if sandbox.image_id != run.plan.runtime_image:
+            raise ExecutionFault("runner_failed", "the container was made from another image than the plan's")
+        setup = SetupCommand(
+            model_path=model_path(self._policies.sandbox),
+            context_tokens=run.plan.context_tokens,
+            threads=run.plan.scheduling.threads,
+            batch_tokens=run.plan.scheduling.batch_tokens,
+            repack=run.plan.scheduling.repack,
+        )
+        await sandbox.send(encode_command(setup))
+        event, _ = await _next_event(sandbox)
+        observed.transcript.accept_ready(event)
+
+    async def _generate(self, run: Run, sandbox: Sandbox, observed: _Observed) -> None:
+        job = encode_command(
+            JobCommand(
+                prompt=run.prompt,
+                max_tokens=run.plan.limits.max_tokens,
+                seed=run.plan.seed,
+                sampling=run.plan.sampling,
+                stop=run.plan.stop,
+            )
+        )
+        transcript = observed.transcript
+        observed.cpu_before_ns = sandbox.cpu_time_ns()
+        observed.job_sent = True
+        started_ns = time.monotonic_ns()
+        try:
+            await sandbox.send(job)
+            index = 0
+            while not transcript.finished:
+                event, at_ns = await _next_event(sandbox)
+                text = transcript.accept(event, at_ns - started_ns)
+                if event.type == "token" or text:
+                    run.add_text(index, text)
+                    index += 1
+        finally:
+            observed.cpu_after_ns = sandbox.cpu_time_ns()
+        await sandbox.send(encode_command(ExitCommand()))
+
+    def _conclude(self, run: Run, observed: _Observed, attempt: asyncio.Task[None]) -> Conclusion:
+        try:
+            attempt.result()
+        except asyncio.CancelledError:
+            outcome: Outcome = "aborted" if run.stop_code == "aborted" else "cancelled"
+            why = "the supervisor was told to end" if outcome == "aborted" else "the caller asked for it, or went away"
+            return self._assemble(observed, outcome, Reason(code=outcome, message=why))
+        except TimeoutError:
+            why = f"it ran into its time limit of {run.plan.limits.timeout_s} s"
+            return self._assemble(observed, "failed", Reason(code="time_limit_exceeded", message=why))
+        except EngineError as fault:
+            return self._assemble(observed, "failed", Reason(code=fault.code, message=fault.detail[:1024]))
+        except Exception:  # noqa: BLE001 - the task's boundary: whatever happened, there is a record
+            _log.exception("execution failed in the supervisor", extra={"execution_id": run.execution_id})
+            why = "the supervisor failed; its log says more under this execution_id"
+            return self._assemble(observed, "failed", Reason(code="internal_error", message=why))
+        return self._check_power(run, self._assemble(observed, "completed", None))
+
+    def _assemble(self, observed: _Observed, outcome: Outcome, reason: Reason | None) -> Conclusion:
+        measurements = observed.transcript.measurements()
+        cpu_time_ns = None
+        if observed.cpu_before_ns is not None and observed.cpu_after_ns is not None:
+            cpu_time_ns = max(0, observed.cpu_after_ns - observed.cpu_before_ns)
+        power = build_power_evidence(
+            self._power_model,
+            cpus=len(observed.cpus) or 1,
+            cpu_time_ns=cpu_time_ns,
+            window_ns=observed.transcript.window_ns,
+        )
+        return Conclusion(
+            outcome=outcome,
+            reason=reason,
+            output=observed.transcript.output if observed.job_sent else None,
+            measurements=measurements,
+            power=power if observed.cpus else None,
+            sandbox=_observe(observed),
+        )
+
+    def _check_power(self, run: Run, conclusion: Conclusion) -> Conclusion:
+        limit, metrics = run.plan.limits.max_watts, conclusion.metrics
+        if limit is None or metrics is None or metrics.watts_avg is None or metrics.watts_avg <= limit:
+            return conclusion
+        why = f"it drew {metrics.watts_avg:g} W on average (basis: model); the limit was {limit:g} W"
+        return Conclusion(
+            outcome="failed",
+            reason=Reason(code="power_limit_exceeded", message=why),
+            output=conclusion.output,
+            measurements=conclusion.measurements,
+            power=conclusion.power,
+            sandbox=conclusion.sandbox,
+        )
+
+    async def _record(self, run: Run, conclusion: Conclusion) -> None:
+        finished_at = datetime.now(UTC)
+        waiting = False
+        while True:
+            try:
+                view = await self.store(
+                    run.execution_id,
+                    run.plan,
+                    conclusion,
+                    accepted_at=run.accepted_at,
+                    finished_at=finished_at,
+                )
+            except StorageError as fault:
+                if not waiting:
+                    waiting = True
+                    self.unrecorded += 1
+                    _log.error("a record cannot be stored: %s", fault.code, extra={"execution_id": run.execution_id})
+                    run.report_storage_fault(fault)
+                await asyncio.sleep(STORE_RETRY_S)
+            else:
+                self.unrecorded -= waiting
+                run.finish(view)
+                return
+
+
+async def _next_event(sandbox: Sandbox) -> tuple[RunnerEvent, int]:
+    line, at_ns = await sandbox.receive()
+    try:
+        return parse_event(line), at_ns
+    except ContractError as error:
+        raise ExecutionFault("runner_failed", f"the runner wrote what is no event ({error.code})") from error
+
+
+def _observe(observed: _Observed) -> SandboxObservation | None:
+    sandbox, ready = observed.sandbox, observed.transcript.ready
+    if sandbox is None:
+        return None
+    status = sandbox.exit_status
+    return SandboxObservation(
+        container_id=sandbox.container_id,
+        image=sandbox.image_id,
+        start="cold",
+        cpus=observed.cpus,
+        cpu_features=None if ready is None else ready.cpu_features,
+        llama_cpp_version=None if ready is None else ready.llama_cpp_version,
+        exit_code=None if status is None else status.exit_code,
+        oom_killed=None if status is None else status.oom_killed,
+    )

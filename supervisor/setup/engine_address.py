@@ -1,0 +1,24 @@
+"""Whether anything listens at an engine's address, asked before the SDK is.
+
+The SDK leaves its socket open when a connection fails, which Python then warns about.
+"""
+
+import socket
+
+__all__ = ["is_listening"]
+
+CONNECT_TIMEOUT_S = 5.0
+UNIX_SCHEME = "unix://"
+
+
+def is_listening(docker_host: str) -> bool:
+    """Tell whether a Unix socket takes connections; other addresses are for the SDK to try."""
+    if not docker_host.startswith(UNIX_SCHEME):
+        return True
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(CONNECT_TIMEOUT_S)
+        try:
+            probe.connect(docker_host.removeprefix(UNIX_SCHEME))
+        except OSError:
+            return False
+    return True
