@@ -120,7 +120,6 @@ _EXECUTION = (
     "empty_prompt",
     "time_limit_exceeded",
     "output_limit_exceeded",
-    "power_limit_exceeded",
     "memory_limit_exceeded",
     "runner_failed",
     "cancelled",

@@ -115,11 +115,13 @@ def attribute_energy_uj(power: PowerEvidence) -> int | None:
     """Return the energy attributed to the execution, in microjoules, or None where an input is missing.
 
     ``cpu_time * (busy - idle) + reserved_cpus * idle * window``: the linear utilisation model, with the execution
-    carrying the idle power of the CPUs that it keeps from others. Rounded down.
+    carrying the idle power of the CPUs that it keeps from others. Rounded down. The counter is read just outside the
+    window, so its value is bounded by what the reserved CPUs can spend inside it.
     """
     if power.cpu_time_ns is None or power.window_ns is None:
         return None
-    dynamic = power.cpu_time_ns * max(0, power.model.busy_mw - power.model.idle_mw)
+    cpu_time_ns = min(power.cpu_time_ns, power.reserved_cpus * power.window_ns)
+    dynamic = cpu_time_ns * max(0, power.model.busy_mw - power.model.idle_mw)
     reserved = power.reserved_cpus * power.model.idle_mw * power.window_ns
     return (dynamic + reserved) // MW_NS_PER_UJ
 

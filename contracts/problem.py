@@ -40,7 +40,6 @@ PROBLEM_CODES: dict[str, tuple[int, str]] = {
     "empty_prompt": (422, "The prompt has no tokens"),
     "time_limit_exceeded": (422, "The execution ran into its time limit"),
     "output_limit_exceeded": (422, "The execution wrote more than it may"),
-    "power_limit_exceeded": (422, "The execution drew more power than it may"),
     "memory_limit_exceeded": (422, "The execution needed more memory than it may"),
     "queue_full": (429, "Too many executions are waiting"),
     "internal_error": (500, "The supervisor failed; the fault is in its log"),

@@ -173,7 +173,7 @@ class ExecutionService:
             _log.exception("execution failed in the supervisor", extra={"execution_id": run.execution_id})
             why = "the supervisor failed; its log says more under this execution_id"
             return self._assemble(observed, "failed", Reason(code="internal_error", message=why))
-        return self._check_power(run, self._assemble(observed, "completed", None))
+        return self._assemble(observed, "completed", None)
 
     def _assemble(self, observed: _Observed, outcome: Outcome, reason: Reason | None) -> Conclusion:
         measurements = observed.transcript.measurements()
@@ -193,20 +193,6 @@ class ExecutionService:
             measurements=measurements,
             power=power if observed.cpus else None,
             sandbox=_observe(observed),
-        )
-
-    def _check_power(self, run: Run, conclusion: Conclusion) -> Conclusion:
-        limit, metrics = run.plan.limits.max_watts, conclusion.metrics
-        if limit is None or metrics is None or metrics.watts_avg is None or metrics.watts_avg <= limit:
-            return conclusion
-        why = f"it drew {metrics.watts_avg:g} W on average (basis: model); the limit was {limit:g} W"
-        return Conclusion(
-            outcome="failed",
-            reason=Reason(code="power_limit_exceeded", message=why),
-            output=conclusion.output,
-            measurements=conclusion.measurements,
-            power=conclusion.power,
-            sandbox=conclusion.sandbox,
         )
 
     async def _record(self, run: Run, conclusion: Conclusion) -> None:

@@ -1,0 +1,33 @@
+"""What every test may use: the installation under test, and values that stand for one."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from supervisor.home import Home, default_home
+from supervisor.setup.docker_engine import find_engine
+
+
+@pytest.fixture(scope="session")
+def weos_home() -> Path:
+    """The prepared installation (`make setup`); tests read it and build images in it, nothing else."""
+    return default_home()
+
+
+@pytest.fixture(scope="session")
+def docker_host() -> str:
+    """The container engine. Its absence is a failure, not a skip: a sandbox that was not tried proves nothing."""
+    host = find_engine()
+    if host is None:
+        pytest.fail("no container engine answers; run: make setup")
+    return host
+
+
+@pytest.fixture
+def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """A home of the test's own."""
+    root = tmp_path / "home"
+    root.mkdir(mode=0o700)
+    monkeypatch.setitem(os.environ, "WEOS_HOME", str(root))
+    return Home(root)

@@ -1,0 +1,281 @@
+"""Stand-ins for the outside world. Each implements a port of `supervisor.domain.ports`; none is ever in the product."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from contracts.execution_plan import PlannedModel
+from contracts.runner_protocol import DoneEvent, PromptEvent, ReadyEvent, TokenEvent
+from supervisor.adapters.policies import load_policies
+from supervisor.domain.errors import ExecutionFault, Refusal, StorageError
+from supervisor.domain.installation import Backend, HostFacts, Installation, InstalledModel
+from supervisor.domain.ports import ExitStatus, FinalEntry, Sandbox, StartedEntry, StoredRun
+
+__all__ = [
+    "FakeLedger",
+    "FakeModels",
+    "FakeSandbox",
+    "FakeSandboxes",
+    "Script",
+    "answering",
+    "event_line",
+    "fixed_installation",
+    "spec_request",
+]
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+IMAGE = "sha256:" + "a" * 64
+MODEL_SHA256 = "sha256:" + "b" * 64
+VERSION = "0.1.0+dev.0123456789ab"
+
+
+def spec_request(**changes: Any) -> dict[str, Any]:
+    """The specification's Run Request for the installed model; keyword arguments replace top-level fields."""
+    request = {
+        "model": "smollm2-135m-instruct",
+        "prompt": "Explique inferência eficiente",
+        "execution": {
+            "backend": "cpu_avx2",
+            "quantization": "q4_1",
+            "scheduler_policy": "default",
+            "limits": {"max_tokens": 8, "max_watts": 25},
+        },
+    }
+    return request | changes
+
+
+def fixed_installation(*, cpus: int = 2, processor: str = "AMD EPYC 7763", memory_bytes: int = 2**36) -> Installation:
+    """An installation of known content on a machine of known size, with the repository's own policies."""
+    return Installation(
+        engine_version=VERSION,
+        models=(
+            InstalledModel(
+                name="smollm2-135m-instruct",
+                quantization="q4_1",
+                architecture="llama",
+                context_length=8192,
+                kv_bytes_per_token=23_040,
+                sha256=MODEL_SHA256,
+                size_bytes=98_362_432,
+            ),
+        ),
+        backends=(
+            Backend("cpu_avx2", frozenset({"avx2", "fma"}), IMAGE),
+            Backend("cpu_avx512", frozenset({"avx512f"}), IMAGE),
+            Backend("cpu_x86_64", frozenset({"sse2"}), None),
+        ),
+        policies=load_policies(REPOSITORY / "policies"),
+        host=HostFacts(
+            processor=processor,
+            logical_cpus=tuple(range(cpus)),
+            cpu_flags=frozenset({"sse2", "avx2", "fma"}),
+            memory_bytes=memory_bytes,
+        ),
+    )
+
+
+def event_line(event: ReadyEvent | PromptEvent | TokenEvent | DoneEvent) -> bytes:
+    """One event as the runner writes it, without the newline."""
+    return event.model_dump_json().encode("ascii")
+
+
+# A script plays the runner: it gets the sandbox and the index of the line that was sent to it.
+Script = Callable[["FakeSandbox", int], Awaitable[None]]
+
+READY = {
+    "type": "ready",
+    "protocol": 1,
+    "backend": "cpu_avx2",
+    "cpu_features": ["AVX2", "FMA"],
+    "llama_cpp_version": "0.3.36",
+    "model": {"architecture": "llama", "context_length": 8192, "description": "llama 134M Q4_1"},
+}
+
+
+def answering(texts: list[str], *, finish_reason: str = "eos", delay_s: float = 0.0) -> Script:
+    """A well-behaved runner that generates these tokens."""
+
+    async def script(sandbox: "FakeSandbox", line_index: int) -> None:
+        if line_index == 0:
+            sandbox.say(READY)
+        elif line_index == 1:
+            sandbox.say({"type": "prompt", "tokens": 5})
+            for index, text in enumerate(texts):
+                await asyncio.sleep(delay_s)
+                sandbox.say({"type": "token", "index": index, "token_id": index, "text": text})
+            sandbox.say({"type": "done", "finish_reason": finish_reason, "tokens": len(texts), "text": ""})
+
+    return script
+
+
+class FakeSandbox:
+    """One container; see ``ports.Sandbox``."""
+
+    def __init__(self, container_id: str, image_id: str, script: Script) -> None:
+        self.container_id = container_id
+        self.image_id = image_id
+        self.exit_status: ExitStatus | None = None
+        self.lines: asyncio.Queue[tuple[bytes, int] | ExecutionFault] = asyncio.Queue()
+        self.sent: list[bytes] = []
+        self.cpu_ns: int | None = 0
+        self._script = script
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def say(self, event: dict[str, Any] | bytes) -> None:
+        """Write one line."""
+        line = event if isinstance(event, bytes) else json.dumps(event).encode("ascii")
+        if self.cpu_ns is not None:
+            self.cpu_ns += 1_000_000
+        self.lines.put_nowait((line, time.monotonic_ns()))
+
+    def end(self, fault: ExecutionFault, status: ExitStatus | None = None) -> None:
+        """End by itself."""
+        self.exit_status = status
+        self.lines.put_nowait(fault)
+
+    async def send(self, line: bytes) -> None:
+        """See ``ports.Sandbox``."""
+        self.sent.append(line)
+        self._tasks.append(asyncio.create_task(self._play(len(self.sent) - 1)))
+
+    async def _play(self, line_index: int) -> None:
+        await self._script(self, line_index)
+
+    async def receive(self) -> tuple[bytes, int]:
+        """See ``ports.Sandbox``."""
+        line = await self.lines.get()
+        if isinstance(line, ExecutionFault):
+            raise line
+        return line
+
+    def cpu_time_ns(self) -> int | None:
+        """See ``ports.Sandbox``."""
+        return self.cpu_ns
+
+    async def stop(self) -> None:
+        """End the script."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+class FakeSandboxes:
+    """Makes containers that play a script; see ``ports.SandboxPort``."""
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.up = True
+        self.image_there = True
+        self.image_id = IMAGE
+        self.opened: list[FakeSandbox] = []
+        self.configs: list[dict[str, Any]] = []
+        self.destroyed: list[str] = []
+        self.reaped = 0
+
+    async def require_image(self, image_id: str) -> None:
+        """See ``ports.SandboxPort``."""
+        if not self.up:
+            raise Refusal("engine_unavailable", "the container engine does not answer")
+        if not self.image_there:
+            raise Refusal("image_missing", f"image {image_id} is not there")
+
+    async def is_up(self) -> bool:
+        """See ``ports.SandboxPort``."""
+        return self.up
+
+    async def reap(self) -> int:
+        """See ``ports.SandboxPort``."""
+        self.reaped += 1
+        return 0
+
+    @asynccontextmanager
+    async def open(self, execution_id: str, config: dict[str, Any], *, output_bytes: int) -> AsyncIterator[Sandbox]:
+        """See ``ports.SandboxPort``."""
+        del execution_id, output_bytes
+        if not self.up:
+            raise ExecutionFault("engine_unavailable", "the container engine does not answer")
+        sandbox = FakeSandbox(f"{len(self.opened):064x}", self.image_id, self.script)
+        self.opened.append(sandbox)
+        self.configs.append(config)
+        try:
+            yield sandbox
+        finally:
+            await sandbox.stop()
+            self.destroyed.append(sandbox.container_id)
+
+
+class FakeModels:
+    """A model store; see ``ports.ModelStorePort``."""
+
+    def __init__(self) -> None:
+        self.fault: Refusal | None = None
+
+    def locate(self, model: PlannedModel) -> str:
+        """See ``ports.ModelStorePort``."""
+        if self.fault is not None:
+            raise self.fault
+        return f"/models/{model.sha256}"
+
+
+class FakeLedger:
+    """A store in memory that can be full; see ``ports.LedgerPort``."""
+
+    def __init__(self) -> None:
+        self.started: dict[str, StartedEntry] = {}
+        self.final: dict[str, FinalEntry] = {}
+        self.full_for_started = False
+        self.full_for_final = False
+
+    def _require_room(self, full: bool) -> None:
+        if full:
+            raise StorageError("storage_full", "the ledger cannot be used: disk full")
+
+    async def append_started(self, entry: StartedEntry) -> None:
+        """See ``ports.LedgerPort``."""
+        self._require_room(self.full_for_started)
+        self.started[entry.execution_id] = entry
+
+    async def append_final(self, entry: FinalEntry) -> None:
+        """See ``ports.LedgerPort``."""
+        self._require_room(self.full_for_final)
+        if entry.execution_id in self.final:
+            raise AssertionError("a second final record")
+        self.final[entry.execution_id] = entry
+
+    def _stored(self, entry: StartedEntry) -> StoredRun:
+        final = self.final.get(entry.execution_id)
+        return StoredRun(
+            execution_id=entry.execution_id,
+            plan=entry.plan,
+            accepted_at=entry.accepted_at,
+            request_digest=entry.request_digest,
+            outcome=final.outcome if final else None,
+            envelope=final.envelope if final else None,
+            output=final.output if final else None,
+        )
+
+    async def find(self, execution_id: str) -> StoredRun | None:
+        """See ``ports.LedgerPort``."""
+        entry = self.started.get(execution_id)
+        return self._stored(entry) if entry else None
+
+    async def find_by_key(self, idempotency_key: str) -> StoredRun | None:
+        """See ``ports.LedgerPort``."""
+        found = [entry for entry in self.started.values() if entry.idempotency_key == idempotency_key]
+        return self._stored(found[0]) if found else None
+
+    async def page(self, *, before: str | None, limit: int) -> tuple[StoredRun, ...]:
+        """See ``ports.LedgerPort``."""
+        newest = [self._stored(entry) for entry in reversed(self.started.values())]
+        if before is not None:
+            ids = [stored.execution_id for stored in newest]
+            newest = newest[ids.index(before) + 1 :] if before in ids else []
+        return tuple(newest[:limit])
+
+    async def unfinished(self) -> tuple[StoredRun, ...]:
+        """See ``ports.LedgerPort``."""
+        return tuple(self._stored(e) for e in self.started.values() if e.execution_id not in self.final)
