@@ -73,9 +73,7 @@ def install_application(input_dir: Path, rootfs: Path) -> None:
 
 def find_module_files(rootfs: Path) -> list[Path]:
     """Return the files of the standard library that the runner's import loads."""
-    listed = run_tool(
-        str(PYTHON), "-I", "-S", "-B", "-c", LIST_MODULE_FILES, str(rootfs / APPLICATION / "lib")
-    )
+    listed = run_tool(str(PYTHON), "-I", "-S", "-B", "-c", LIST_MODULE_FILES, str(rootfs / APPLICATION / "lib"))
     files = {Path(line) for line in listed.splitlines()}
     # os is frozen into the interpreter, which looks for its file to find the standard library.
     files.add(STDLIB / "os.py")

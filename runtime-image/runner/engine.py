@@ -126,9 +126,7 @@ class LlamaEngine:
     def prefill(self, tokens: Sequence[int]) -> None:
         """Process the prompt in batches; only its last token yields logits."""
         for start in range(0, len(tokens), self._batch_tokens):
-            self._compute(
-                tokens[start : start + self._batch_tokens], start + self._batch_tokens >= len(tokens)
-            )
+            self._compute(tokens[start : start + self._batch_tokens], start + self._batch_tokens >= len(tokens))
 
     def decode(self, token_id: int) -> None:
         """Process a generated token."""

@@ -170,9 +170,7 @@ def _checked_text(value: object, name: str) -> str:
 
 def _parse(line: bytes, expected_type: str) -> _Fields:
     try:
-        document = json.loads(
-            line.decode("utf-8"), object_pairs_hook=_unique_pairs, parse_constant=_refuse_constant
-        )
+        document = json.loads(line.decode("utf-8"), object_pairs_hook=_unique_pairs, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         raise RunnerError("protocol_error", f"the {expected_type} line is not JSON") from None
     fields = _Fields(document, expected_type)

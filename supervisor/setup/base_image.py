@@ -112,6 +112,8 @@ def _first_line(error: Exception) -> str:
 def _bootstrap(home: Path, client: docker.DockerClient, progress: Progress) -> BaseImage:
     _require_debootstrap(progress)
     work_root = home / "cache"
+    # A home's own: set-up in another one takes no name from an image that is in use here.
+    tag = f"{RELEASE}-{digest_of(str(home))[:12]}"
     work_root.mkdir(parents=True, exist_ok=True)
     with (
         progress.step(
@@ -134,7 +136,7 @@ def _bootstrap(home: Path, client: docker.DockerClient, progress: Progress) -> B
             purpose="make Debian's root filesystem (it needs root and Debian's packages)",
             on_line=count_line,
         )
-        image_id = _import_root(client, root, Path(name) / "root.tar")
+        image_id = _import_root(client, root, Path(name) / "root.tar", tag)
         return BaseImage(image_id, "debootstrap", f"debootstrap:{RELEASE}:minbase", _debian_version(root))
 
 
@@ -157,11 +159,11 @@ def _require_debootstrap(progress: Progress) -> None:
             run_command(command, timeout_s=INSTALL_TIMEOUT_S, code="base_image_failed", purpose="install debootstrap")
 
 
-def _import_root(client: docker.DockerClient, root: Path, archive: Path) -> str:
+def _import_root(client: docker.DockerClient, root: Path, archive: Path, tag: str) -> str:
     with tarfile.open(archive, "w") as tar:
         tar.add(root, arcname=".", filter=_kept)
-    client.api.import_image_from_file(str(archive), repository=LOCAL_REPOSITORY, tag=RELEASE, changes=[PATH_SETTING])
-    return str(inspect_image(client, f"{LOCAL_REPOSITORY}:{RELEASE}")["Id"])
+    client.api.import_image_from_file(str(archive), repository=LOCAL_REPOSITORY, tag=tag, changes=[PATH_SETTING])
+    return str(inspect_image(client, f"{LOCAL_REPOSITORY}:{tag}")["Id"])
 
 
 def _kept(member: tarfile.TarInfo) -> tarfile.TarInfo | None:

@@ -55,12 +55,13 @@ def opened_engine(docker_host: str, silence_timeout_s: int = ANSWER_TIMEOUT_S) -
             yield client
         finally:
             client.close()
-    except requests.RequestException as error:
-        message = f"the container engine at {docker_host} does not answer ({error}). Look at it: docker info"
-        raise SetupError("engine_unreachable", message) from error
+    # First: the SDK's answers from a living engine are RequestExceptions too.
     except docker.errors.DockerException as error:
         message = f"the container engine at {docker_host} refused ({error}). Look at it: docker info"
         raise SetupError("engine_failed", message) from error
+    except requests.RequestException as error:
+        message = f"the container engine at {docker_host} does not answer ({error}). Look at it: docker info"
+        raise SetupError("engine_unreachable", message) from error
 
 
 def inspect_image(client: docker.DockerClient, reference: str) -> dict[str, Any]:

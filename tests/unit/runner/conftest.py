@@ -1,0 +1,60 @@
+"""The runner's package, and an engine whose tokens the test writes down."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+# The runner is no part of the distribution: it is found where the image build takes it from.
+sys.path.insert(0, str(Path(__file__).parents[3] / "runtime-image"))
+
+from runner.generation import Engine
+from runner.protocol import RunnerError, Sampling
+
+END_TOKEN = 0
+
+
+class ScriptedEngine:
+    """Implements Engine: one prompt token a word, then the given pieces, then the end token."""
+
+    def __init__(self, pieces: Sequence[bytes], context_tokens: int = 64, failing_decode: int | None = None) -> None:
+        self.context_tokens = context_tokens
+        self.calls: list[str] = []
+        self._pieces = list(pieces)
+        self._sampled = 0
+        self._decoded = 0
+        self._failing_decode = failing_decode
+
+    def count_and_tokens(self, prompt: str) -> tuple[int, Sequence[int]]:
+        count = len(prompt.split())
+        return count, range(1, count + 1) if count <= self.context_tokens else ()
+
+    def prefill(self, tokens: Sequence[int]) -> None:
+        self.calls.append(f"prefill {len(tokens)}")
+
+    def start_sampling(self, sampling: Sampling, seed: int, prompt_tokens: Sequence[int]) -> None:
+        self.calls.append(f"start {sampling.temperature} {seed} {len(prompt_tokens)}")
+
+    def sample(self) -> int:
+        self.calls.append("sample")
+        self._sampled += 1
+        return self._sampled if self._sampled <= len(self._pieces) else END_TOKEN
+
+    def is_end(self, token_id: int) -> bool:
+        return token_id == END_TOKEN
+
+    def piece(self, token_id: int) -> bytes:
+        return self._pieces[token_id - 1]
+
+    def decode(self, token_id: int) -> None:
+        self.calls.append(f"decode {token_id}")
+        if self._decoded == self._failing_decode:
+            message = "llama_decode answered 1"
+            raise RunnerError("decode_failed", message)
+        self._decoded += 1
+
+
+@pytest.fixture
+def scripted() -> Callable[..., Engine]:
+    return ScriptedEngine

@@ -1,0 +1,77 @@
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from runner.channel import EventWriter, LineReader
+from runner.generation import Engine
+from runner.protocol import ModelInfo, RunnerError, Setup
+from runner.session import BuildInfo, LoadedEngine, serve
+from runner.system_info import parse_cpu_features
+
+SETUP = (
+    b'{"type":"setup","protocol":1,"model_path":"/m","context_tokens":64,"threads":1,"batch_tokens":8,"repack":false}\n'
+)
+JOB = (
+    b'{"type":"job","prompt":"secret words","max_tokens":4,"seed":0,"stop":[],"sampling":'
+    b'{"temperature":0,"top_k":0,"top_p":1,"min_p":0,"repeat_penalty":1}}\n'
+)
+EXIT = b'{"type":"exit"}\n'
+
+
+def run(lines: bytes, engine: Engine | RunnerError) -> list[dict[str, Any]]:
+    def load(_setup: Setup) -> LoadedEngine:
+        if isinstance(engine, RunnerError):
+            raise engine
+        return LoadedEngine(engine, ModelInfo("llama", 8192, "tiny"), ["AVX2"])
+
+    input_fd, feed_fd = os.pipe()
+    os.write(feed_fd, lines)
+    os.close(feed_fd)
+    events_fd, output_fd = os.pipe()
+    serve(LineReader(input_fd), EventWriter(output_fd), BuildInfo("cpu_avx2", "0.3.36"), load)
+    os.close(output_fd)
+    with os.fdopen(events_fd, "rb") as pipe:
+        return [json.loads(line) for line in pipe]
+
+
+def test_one_job_is_set_up_run_and_let_go(scripted: Callable[..., Engine]) -> None:
+    events = run(SETUP + JOB + EXIT, scripted([b"a", b"b"]))
+    assert [event["type"] for event in events] == ["ready", "prompt", "token", "token", "done"]
+    assert events[0]["backend"] == "cpu_avx2"
+
+
+def test_a_second_job_is_never_run(scripted: Callable[..., Engine]) -> None:
+    events = run(SETUP + JOB + JOB, scripted([b"a"]))
+    assert [event["type"] for event in events].count("done") == 1
+    assert events[-1]["type"] == "done"
+
+
+@pytest.mark.parametrize(("lines", "types"), [(b"", []), (SETUP, ["ready"])])
+def test_input_that_ends_before_the_job_ends_quietly(
+    lines: bytes, types: list[str], scripted: Callable[..., Engine]
+) -> None:
+    assert [event["type"] for event in run(lines, scripted([]))] == types
+
+
+@pytest.mark.parametrize("lines", [JOB, b"{}\n", b"x\n", SETUP + SETUP, SETUP + EXIT, b"half a line"])
+def test_a_line_out_of_turn_is_a_protocol_error(lines: bytes, scripted: Callable[..., Engine]) -> None:
+    assert run(lines, scripted([]))[-1]["code"] == "protocol_error"
+
+
+def test_a_model_that_cannot_be_loaded_is_told_with_its_code() -> None:
+    events = run(SETUP, RunnerError("model_load_failed", "no"))
+    assert events == [{"type": "error", "code": "model_load_failed", "message": "no"}]
+
+
+def test_garbage_after_the_job_is_ignored_until_the_input_ends(scripted: Callable[..., Engine]) -> None:
+    events = run(SETUP + JOB + b"garbage\n" + b"unfinished", scripted([]))
+    assert events[-1]["type"] == "done"
+
+
+def test_only_features_that_are_on_are_named_and_sorted() -> None:
+    info = "CPU : SSE3 = 1 | AVX2 = 1 | AVX512 = 0 | OPENMP = 1 | "
+    assert parse_cpu_features(info) == ["AVX2", "OPENMP", "SSE3"]
+    assert parse_cpu_features("") == []
