@@ -191,6 +191,8 @@ def _reason(name: str, raw: Measurements, power: PowerEvidence) -> str:
         return "it takes two tokens at different times"
     if power.cpu_time_ns is None:
         return "the CPU time of the sandbox could not be read at both edges of the window"
+    if name == "tokens_per_watt" and power.window_ns:
+        return "the attributed power rounds to zero"
     return "the window is too short to divide by"
 
 

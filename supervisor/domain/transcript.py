@@ -76,7 +76,7 @@ class Transcript:
                 self._accept_token(event, at_ns)
             case DoneEvent():
                 self._accept_done(event)
-            case ReadyEvent():
+            case _:
                 raise _broken("`ready` came twice")
         self._texts.append(event.text)
         return event.text

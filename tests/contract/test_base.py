@@ -1,0 +1,101 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts.base import MAX_DEPTH, Contract, ContractError, canonical_bytes, decode_json
+
+SAFE = 2**53 - 1
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-SAFE, SAFE) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda children: st.lists(children) | st.dictionaries(st.text(), children),
+    max_leaves=20,
+)
+
+
+class Pair(Contract):
+    left: int
+    right: dict[str, int]
+
+
+def refusal(data: bytes, max_bytes: int = 1000) -> str:
+    with pytest.raises(ContractError) as caught:
+        decode_json(data, max_bytes=max_bytes)
+    return caught.value.code
+
+
+@given(JSON_VALUES)
+def test_every_json_value_is_read_as_it_is(value: object) -> None:
+    data = json.dumps(value).encode()
+    assert decode_json(data, max_bytes=len(data)) == value
+
+
+@given(st.binary(max_size=200))
+def test_bytes_are_parsed_or_refused_never_worse(data: bytes) -> None:
+    try:
+        decode_json(data, max_bytes=100)
+    except ContractError as error:
+        assert error.code in {"too_large", "malformed_json", "out_of_range"}  # noqa: PT017 - either way is right
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"[" * 100 + b"]" * 100, "malformed_json"),
+        (b'{"a":1,"a":2}', "malformed_json"),
+        (b'{"a":{"b":1,"\\u0062":2}}', "malformed_json"),
+        (b"NaN", "malformed_json"),
+        (b"[-Infinity]", "malformed_json"),
+        (b"1e999", "malformed_json"),
+        (b"-1e999", "malformed_json"),
+        (b"9007199254740992", "out_of_range"),
+        (b"-9007199254740992", "out_of_range"),
+        (b"1" * 900, "out_of_range"),
+        (b"\xff", "malformed_json"),
+        (b"\xef\xbb\xbf{}", "malformed_json"),
+        (b'"\\udc00"', "malformed_json"),
+        (b'{"\\ud800":1}', "malformed_json"),
+        (b"", "malformed_json"),
+        (b"{} {}", "malformed_json"),
+        (b"'a'", "malformed_json"),
+        (b" " * 1001, "too_large"),
+    ],
+)
+def test_what_means_no_single_thing_is_refused(data: bytes, code: str) -> None:
+    assert refusal(data) == code
+
+
+def test_brackets_in_strings_do_not_count_as_nesting() -> None:
+    text = "[" * 500 + '\\"' + "]" * 3
+    assert decode_json(json.dumps([text]).encode(), max_bytes=2000) == [text]
+
+
+def test_nesting_is_allowed_up_to_its_bound() -> None:
+    assert decode_json(b"[" * MAX_DEPTH + b"]" * MAX_DEPTH, max_bytes=1000)
+    assert refusal(b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1)) == "malformed_json"
+
+
+def test_every_faulty_field_is_named_by_pointer() -> None:
+    with pytest.raises(ContractError) as caught:
+        Pair.parse(b'{"left": "secret", "right": {"a/b~c": true}, "more": 1}')
+    assert {error.field for error in caught.value.errors} == {"/left", "/right/a~1b~0c", "/more"}
+    assert "secret" not in str(caught.value)
+
+
+def test_a_flood_of_faults_is_cut() -> None:
+    data = json.dumps({"left": 1, "right": {str(n): "x" for n in range(500)}}).encode()
+    with pytest.raises(ContractError) as caught:
+        Pair.parse(data)
+    assert len(caught.value.errors) == 20
+
+
+def test_equal_documents_have_one_canonical_form() -> None:
+    one = Pair.parse(b'{"right": {"b": 2, "a": 1}, "left": 1}')
+    other = Pair.parse(b'{"left":1,"right":{"a":1,"b":2}}')
+    assert one.canonical() == other.canonical() == b'{"left":1,"right":{"a":1,"b":2}}'
+    assert one.canonical_digest() == other.canonical_digest()
+
+
+def test_numbers_are_canonical_whatever_their_spelling() -> None:
+    assert canonical_bytes([25.0, 1e21, 0.1]) == b"[25,1e+21,0.1]"

@@ -1,0 +1,76 @@
+"""Genuine values for tests: plans, conclusions, and signed records made the way the product makes them."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from contracts.envelope import seal
+from contracts.execution_plan import ExecutionPlan
+from contracts.metrics import Measurements, PowerModel
+from contracts.metrics_record import SandboxObservation
+from contracts.run_request import RunRequest
+from contracts.trust import Trust, TrustedKey
+from supervisor.adapters.keys import FileSigner
+from supervisor.domain.planning import plan_execution
+from supervisor.domain.recording import Conclusion, build_power_evidence, build_record, encode_statement
+from tests.fakes import IMAGE, fixed_installation, spec_request
+
+__all__ = ["EXECUTION_ID", "WHEN", "make_conclusion", "make_envelope", "make_plan", "make_signer", "make_trust"]
+
+EXECUTION_ID = "exec_" + "0123456789abcdef" * 2
+WHEN = datetime(2026, 1, 31, 12, 0, 0, 123_000, tzinfo=UTC)
+POWER_MODEL = PowerModel(family="test", idle_mw=450, busy_mw=1870, low_percent=38, high_percent=162)
+
+
+def make_plan() -> ExecutionPlan:
+    """The plan of the specification's request on the fixed installation."""
+    return plan_execution(RunRequest.model_validate_json(json.dumps(spec_request())), fixed_installation())
+
+
+def make_conclusion(**changes: object) -> Conclusion:
+    """A completed execution of three tokens; keyword arguments replace fields."""
+    measurements = Measurements(
+        tokens_prompt=10,
+        prompt_done_ns=40_000_000,
+        token_times_ns=(41_000_000, 61_000_000, 82_000_000),
+        finish_reason="eos",
+    )
+    conclusion = Conclusion(
+        outcome="completed",
+        reason=None,
+        output="Olá",
+        measurements=measurements,
+        power=build_power_evidence(POWER_MODEL, cpus=2, cpu_time_ns=150_000_000, window_ns=82_000_000),
+        sandbox=SandboxObservation(
+            container_id="c" * 64,
+            image=IMAGE,
+            start="cold",
+            cpus=(0, 1),
+            cpu_features=("AVX2",),
+            llama_cpp_version="0.3.36",
+            exit_code=None,
+            oom_killed=None,
+        ),
+    )
+    return replace(conclusion, **changes)  # type: ignore[arg-type] # a test names fields that exist
+
+
+def make_signer() -> FileSigner:
+    """A key of the test's own."""
+    return FileSigner(Ed25519PrivateKey.generate())
+
+
+def make_trust(signer: FileSigner, version: str | None = None) -> Trust:
+    """A trust file that knows one key."""
+    key = TrustedKey(engine_version=version or make_plan().engine_version, public_key=signer.public_key)
+    return Trust(schema_version="weos.trust/1", keys=(key,))
+
+
+def make_envelope(signer: FileSigner, conclusion: Conclusion | None = None) -> bytes:
+    """A genuine stored record."""
+    record = build_record(
+        EXECUTION_ID, make_plan(), conclusion or make_conclusion(), accepted_at=WHEN, finished_at=WHEN
+    )
+    return seal(encode_statement(record), signer)

@@ -1,0 +1,156 @@
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from contracts.run_request import RunRequest
+from supervisor.domain.errors import Refusal
+from supervisor.domain.installation import Installation
+from supervisor.domain.planning import plan_execution
+from tests.fakes import IMAGE, MODEL_SHA256, fixed_installation, spec_request
+
+
+def request_with(execution: dict[str, Any] | None = None, **changes: Any) -> RunRequest:
+    base = spec_request(**changes)
+    base["execution"] = base["execution"] | (execution or {})
+    return RunRequest.parse(json.dumps(base).encode())
+
+
+def refusal_of(request: RunRequest, installation: Installation | None = None) -> Refusal:
+    with pytest.raises(Refusal) as caught:
+        plan_execution(request, installation or fixed_installation())
+    return caught.value
+
+
+def test_every_artifact_is_named_by_its_digest() -> None:
+    plan = plan_execution(request_with(), fixed_installation())
+    assert plan.model.sha256 == MODEL_SHA256
+    assert plan.runtime_image == IMAGE
+    assert set(plan.policies) == {"admission.toml", "power.toml", "sandbox.toml", "scheduling.toml"}
+    assert plan.prompt.size_bytes == len("Explique inferência eficiente".encode())
+
+
+def test_equal_requests_get_one_plan() -> None:
+    one = plan_execution(request_with(), fixed_installation())
+    other = plan_execution(request_with(), fixed_installation())
+    assert one.canonical_digest() == other.canonical_digest()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        request_with(prompt="another"),
+        request_with({"seed": 1}),
+        request_with({"stop": ["x"]}),
+        request_with({"sampling": {"temperature": 0.5}}),
+        request_with({"context_tokens": 512}),
+        request_with({"limits": {"max_tokens": 9, "max_watts": 25}}),
+        request_with(nonce="n1"),
+    ],
+)
+def test_every_choice_of_the_request_is_in_the_digest(changed: RunRequest) -> None:
+    one = plan_execution(request_with(), fixed_installation())
+    assert plan_execution(changed, fixed_installation()).canonical_digest() != one.canonical_digest()
+
+
+def test_the_prompt_itself_is_not_in_the_plan() -> None:
+    assert "Explique" not in plan_execution(request_with(), fixed_installation()).model_dump_json()
+
+
+def test_the_right_version_is_accepted_and_another_refused() -> None:
+    installation = fixed_installation()
+    assert plan_execution(request_with(engine_version=installation.engine_version), installation)
+    assert refusal_of(request_with(engine_version="9.9.9")).code == "engine_version_mismatch"
+
+
+@pytest.mark.parametrize(
+    ("request_", "code", "field", "available"),
+    [
+        (request_with(model="other"), "unknown_model", "/model", ("smollm2-135m-instruct",)),
+        (
+            request_with({"quantization": "q8_0"}),
+            "unknown_quantization",
+            "/execution/quantization",
+            ("q4_1",),
+        ),
+        (request_with({"backend": "tpu"}), "unknown_backend", "/execution/backend", ("cpu_avx2", "cpu_avx512")),
+        (request_with({"backend": "cpu_x86_64"}), "unknown_backend", "/execution/backend", ("cpu_avx2", "cpu_avx512")),
+        (request_with({"backend": "cpu_avx512"}), "unsupported_cpu", "/execution/backend", ("cpu_avx2", "cpu_avx512")),
+        (
+            request_with({"scheduler_policy": "greedy"}),
+            "unknown_scheduler_policy",
+            "/execution/scheduler_policy",
+            ("default",),
+        ),
+        (request_with({"limits": {"max_tokens": 8193}}), "limit_out_of_range", "/execution/limits/max_tokens", None),
+        (
+            request_with({"limits": {"max_tokens": 8, "timeout_s": 3601}}),
+            "limit_out_of_range",
+            "/execution/limits/timeout_s",
+            None,
+        ),
+        (request_with({"context_tokens": 8193}), "limit_out_of_range", "/execution/context_tokens", None),
+        (
+            request_with({"limits": {"max_tokens": 512}, "context_tokens": 512}),
+            "limit_out_of_range",
+            "/execution/limits/max_tokens",
+            None,
+        ),
+        (
+            request_with({"limits": {"max_tokens": 8, "max_watts": 1}}),
+            "power_limit_unenforceable",
+            "/execution/limits/max_watts",
+            None,
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_with_its_field(
+    request_: RunRequest, code: str, field: str, available: tuple[str, ...] | None
+) -> None:
+    refusal = refusal_of(request_)
+    assert refusal.code == code
+    assert refusal.errors[0].field == field
+    assert refusal.available == available
+
+
+def test_a_model_larger_than_the_machine_is_refused() -> None:
+    assert refusal_of(request_with(), fixed_installation(memory_bytes=2**30)).code == "insufficient_memory"
+
+
+def test_memory_counts_repacked_weights_and_the_cache() -> None:
+    installation = fixed_installation()
+    plan = plan_execution(request_with(), installation)
+    model = installation.models[0]
+    assert plan.limits.memory_bytes == 2**30 + 2 * model.size_bytes + 2048 * model.kv_bytes_per_token
+    plain = installation.policies.scheduling["default"].model_copy(update={"repack": False})
+    policies = replace(installation.policies, scheduling={"default": plain})
+    lean = plan_execution(request_with(), replace(installation, policies=policies))
+    assert lean.limits.memory_bytes == plan.limits.memory_bytes - model.size_bytes
+
+
+def test_the_context_defaults_to_what_the_model_was_trained_for_if_that_is_less() -> None:
+    installation = fixed_installation()
+    small = replace(installation.models[0], context_length=100)
+    assert plan_execution(request_with(), replace(installation, models=(small,))).context_tokens == 100
+
+
+def test_a_power_limit_takes_threads_away() -> None:
+    # The fixed machine is an EPYC of the third generation: 1.87 W a busy CPU, 95 % of the limit is used.
+    free = plan_execution(request_with({"limits": {"max_tokens": 8}}), fixed_installation(cpus=4))
+    capped = plan_execution(request_with({"limits": {"max_tokens": 8, "max_watts": 4}}), fixed_installation(cpus=4))
+    assert (free.scheduling.threads, capped.scheduling.threads) == (4, 2)
+    assert capped.scheduling.cores == 2
+
+
+def test_the_lowest_limit_that_is_named_is_accepted() -> None:
+    refusal = refusal_of(request_with({"limits": {"max_tokens": 8, "max_watts": 0.01}}))
+    lowest = float(refusal.detail.split()[-2])
+    plan = plan_execution(request_with({"limits": {"max_tokens": 8, "max_watts": lowest}}), fixed_installation())
+    assert plan.scheduling.threads == 1
+    assert refusal_of(request_with({"limits": {"max_tokens": 8, "max_watts": lowest - 0.02}}))
+
+
+def test_an_unknown_processor_takes_the_last_row() -> None:
+    capped = request_with({"limits": {"max_tokens": 8, "max_watts": 4}})
+    assert plan_execution(capped, fixed_installation(processor="Sparc")).scheduling.threads == 1
