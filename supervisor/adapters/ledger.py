@@ -46,6 +46,16 @@ CREATE TRIGGER executions_no_update BEFORE UPDATE ON executions BEGIN SELECT RAI
 CREATE TRIGGER executions_no_delete BEFORE DELETE ON executions BEGIN SELECT RAISE(ABORT, 'append-only'); END;
 CREATE TRIGGER records_no_update BEFORE UPDATE ON records BEGIN SELECT RAISE(ABORT, 'append-only'); END;
 CREATE TRIGGER records_no_delete BEFORE DELETE ON records BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+-- INSERT OR REPLACE deletes without asking the triggers above, unless a connection turns recursive triggers on.
+CREATE TRIGGER executions_no_replace BEFORE INSERT ON executions
+WHEN EXISTS (
+    SELECT 1 FROM executions
+    WHERE seq = NEW.seq OR execution_id = NEW.execution_id OR idempotency_key = NEW.idempotency_key
+)
+BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+CREATE TRIGGER records_no_replace BEFORE INSERT ON records
+WHEN EXISTS (SELECT 1 FROM records WHERE execution_id = NEW.execution_id)
+BEGIN SELECT RAISE(ABORT, 'append-only'); END;
 """
 _SELECT = """
 SELECT e.execution_id, e.plan, e.accepted_at, e.request_digest, r.outcome, r.envelope, t.output

@@ -1,0 +1,168 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from contracts.trust import Trust, encode_public_key
+from supervisor.adapters.engine_version import development_version, source_digest
+from supervisor.adapters.files import write_private
+from supervisor.adapters.host import read_host_facts
+from supervisor.adapters.keys import load_signer, publish_key
+from supervisor.composition import SOURCE_ROOT
+from supervisor.domain.errors import EngineError
+from supervisor.home import Home, default_home
+
+
+def test_a_private_file_is_whole_and_private(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file"
+    write_private(path, b"one")
+    write_private(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    write_private(path, b"old")
+
+    def fail(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="No space"):
+        write_private(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_token_is_made_once_and_private(empty_home: Home) -> None:
+    token = empty_home.token()
+    assert len(token) >= 40
+    assert empty_home.token() == token
+    assert empty_home.token_file.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_token_that_others_may_read_is_refused(empty_home: Home) -> None:
+    empty_home.token()
+    empty_home.token_file.chmod(0o644)
+    with pytest.raises(EngineError, match="chmod 600"):
+        empty_home.token()
+
+
+def test_an_empty_token_never_disables_authentication(empty_home: Home) -> None:
+    write_private(empty_home.token_file, b"\n")
+    with pytest.raises(EngineError, match="no usable token"):
+        empty_home.token()
+
+
+def test_an_installation_knows_its_containers_by_one_id(empty_home: Home) -> None:
+    assert empty_home.instance_id() == empty_home.instance_id()
+    assert len(empty_home.instance_id()) == 32
+
+
+def test_two_supervisors_cannot_have_one_home(empty_home: Home) -> None:
+    with empty_home.take(), pytest.raises(EngineError, match=f"process {os.getpid()}"):
+        empty_home.take()
+    empty_home.take().close()
+
+
+def test_a_home_is_free_again_when_its_supervisor_was_killed(empty_home: Home) -> None:
+    code = "from supervisor.home import *; lock = Home(default_home()).take(); print('taken', flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "taken\n"
+        with pytest.raises(EngineError):
+            empty_home.take()
+        other.kill()
+        other.wait(10)
+    empty_home.take().close()
+
+
+def test_the_home_is_in_the_users_data_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WEOS_HOME", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", "/data")
+    assert default_home() == Path("/data/weos")
+    monkeypatch.setenv("WEOS_HOME", "/elsewhere")
+    assert default_home() == Path("/elsewhere")
+
+
+def test_one_version_has_one_key(tmp_path: Path) -> None:
+    first = load_signer(tmp_path / "keys", "0.1.0+dev.0123456789ab")
+    again = load_signer(tmp_path / "keys", "0.1.0+dev.0123456789ab")
+    other = load_signer(tmp_path / "keys", "0.1.0+dev.ba9876543210")
+    assert first.public_key == again.public_key != other.public_key
+    for path in (tmp_path / "keys").iterdir():
+        assert path.stat().st_mode & 0o777 == 0o600
+
+
+def pem(key: Ed25519PrivateKey | X25519PrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "message"),
+    [
+        (b"nonsense", 0o600, "not a private key"),
+        (pem(X25519PrivateKey.generate()), 0o600, "not an Ed25519 key"),
+        (pem(Ed25519PrivateKey.generate()), 0o640, "chmod 600"),
+    ],
+)
+def test_an_unsound_key_is_refused(tmp_path: Path, content: bytes, mode: int, message: str) -> None:
+    path = tmp_path / "0.1.0.pem"
+    path.write_bytes(content)
+    path.chmod(mode)
+    with pytest.raises(EngineError, match=message):
+        load_signer(tmp_path, "0.1.0")
+
+
+def test_the_homes_own_trust_file_grows_by_version(tmp_path: Path) -> None:
+    trust_file = tmp_path / "trust.json"
+    one = encode_public_key(Ed25519PrivateKey.generate().public_key())
+    two = encode_public_key(Ed25519PrivateKey.generate().public_key())
+    publish_key(trust_file, "0.1.0", one)
+    publish_key(trust_file, "0.1.0", one)
+    publish_key(trust_file, "0.2.0", two)
+    assert [key.engine_version for key in Trust.parse(trust_file.read_bytes()).keys] == ["0.1.0", "0.2.0"]
+    with pytest.raises(EngineError, match="one version has one key"):
+        publish_key(trust_file, "0.2.0", one)
+    trust_file.write_text("[]")
+    with pytest.raises(EngineError, match="not a trust file"):
+        publish_key(trust_file, "0.3.0", one)
+
+
+def test_a_version_changes_with_what_shapes_a_result(tmp_path: Path) -> None:
+    for directory in ("contracts", "policies", "runtime-image", "supervisor"):
+        (tmp_path / directory).mkdir()
+        (tmp_path / directory / "file").write_text(directory)
+    one = source_digest(tmp_path)
+    (tmp_path / "README.md").write_text("changes nothing")
+    (tmp_path / "supervisor" / "__pycache__").mkdir()
+    (tmp_path / "supervisor" / "__pycache__" / "x.pyc").write_text("changes nothing")
+    assert source_digest(tmp_path) == one
+    (tmp_path / "policies" / "file").write_text("changed")
+    assert source_digest(tmp_path) != one
+
+
+def test_this_tree_runs_as_a_development_version() -> None:
+    assert development_version(SOURCE_ROOT).startswith("0.1.0+dev.")
+
+
+def test_the_host_is_described() -> None:
+    host = read_host_facts()
+    assert host.logical_cpus
+    assert host.memory_bytes > 2**28
+
+
+def test_an_unnamed_processor_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "cpuinfo").write_text("processor : 0\n")
+    host = read_host_facts(tmp_path / "cpuinfo")
+    assert (host.processor, host.cpu_flags) == ("", frozenset())

@@ -1,0 +1,106 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from supervisor.adapters.policies import POLICY_FILES, load_policies
+from supervisor.composition import SOURCE_ROOT
+from supervisor.domain.errors import EngineError
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(SOURCE_ROOT / "policies", tmp_path / "policies"))
+
+
+def refused(directory: Path, match: str) -> None:
+    with pytest.raises(EngineError, match=match):
+        load_policies(directory)
+
+
+def edit(directory: Path, name: str, old: str, new: str) -> None:
+    path = directory / name
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def test_the_repositorys_policies_are_sound() -> None:
+    policies = load_policies(SOURCE_ROOT / "policies")
+    assert set(policies.digests) == set(POLICY_FILES)
+    assert "default" in policies.scheduling
+
+
+def test_a_digest_changes_with_a_single_byte(directory: Path) -> None:
+    before = load_policies(directory).digests
+    (directory / "power.toml").write_text((directory / "power.toml").read_text() + "#")
+    after = load_policies(directory).digests
+    assert [name for name in POLICY_FILES if before[name] != after[name]] == ["power.toml"]
+
+
+@pytest.mark.parametrize("name", POLICY_FILES)
+def test_a_missing_file_stops_the_start(directory: Path, name: str) -> None:
+    (directory / name).unlink()
+    refused(directory, name)
+
+
+def test_a_missing_directory_stops_the_start(tmp_path: Path) -> None:
+    refused(tmp_path / "none", r"admission\.toml")
+
+
+def test_an_unknown_file_stops_the_start(directory: Path) -> None:
+    (directory / "extra.toml").write_text("")
+    refused(directory, r"extra\.toml")
+
+
+def test_a_link_stops_the_start(directory: Path) -> None:
+    (directory / "power.toml").rename(directory.parent / "power.toml")
+    (directory / "power.toml").symlink_to(directory.parent / "power.toml")
+    refused(directory, "symbolic link")
+
+
+def test_a_huge_file_stops_the_start(directory: Path) -> None:
+    (directory / "power.toml").write_bytes(b"#" * 300_000)
+    refused(directory, "larger")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('network = "none"', 'network = "bridge"'),
+        ("read_only = true", "read_only = false"),
+        ('user = "65532:65532"', 'user = "0:0"'),
+        ('cap_drop = ["ALL"]', "cap_drop = []"),
+        ('["no-new-privileges:true"]', "[]"),
+        ('ipc = "none"', 'ipc = "host"'),
+        ('cgroup_namespace = "private"', 'cgroup_namespace = "host"'),
+        ('log_driver = "none"', 'log_driver = "json-file"'),
+        ('dns = ["127.0.0.1"]', 'dns = ["8.8.8.8"]'),
+        ("core = 0", "core = -1"),
+        ("fsize = 0", "fsize = 1"),
+        ("pids_max = 64", "pids_max = 0"),
+        ("pids_max = 64", 'pids_max = 64\nprivileged = "yes"'),
+    ],
+)
+def test_a_loosened_rule_stops_the_start(directory: Path, old: str, new: str) -> None:
+    edit(directory, "sandbox.toml", old, new)
+    refused(directory, r"sandbox\.toml")
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "match"),
+    [
+        ("admission.toml", "max_tokens = 8192", 'max_tokens = "many"', r"limits\.max_tokens"),
+        ("admission.toml", "[limits]", "[limits", r"admission\.toml"),
+        ("scheduling.toml", "[default]", "[other]", "no policy named 'default'"),
+        ("scheduling.toml", 'omp_wait_policy = "passive"', 'omp_wait_policy = "lazy"', "omp_wait_policy"),
+        ("power.toml", 'pattern = "EPYC 7\\\\w\\\\d3"', 'pattern = "("', "regular expression"),
+        ("power.toml", "busy_mw = 1870", "busy_mw = 400", "less when busy"),
+        ("power.toml", 'pattern = ""', 'pattern = "x"', "last row"),
+    ],
+)
+def test_a_policy_that_says_nonsense_stops_the_start(
+    directory: Path, name: str, old: str, new: str, match: str
+) -> None:
+    edit(directory, name, old, new)
+    refused(directory, match)
