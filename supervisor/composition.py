@@ -60,7 +60,7 @@ async def _assemble(home: Home, docker_host: str) -> AsyncIterator[tuple[ApiCont
     host = read_host_facts()
     models = ModelStore(home.models)
     ledger = SqliteLedger(home.ledger)
-    sandboxes = DockerSandboxes(docker_host, home.instance_id())
+    sandboxes = await DockerSandboxes.connect(docker_host, home.instance_id())
     try:
         await ledger.open()
         service = ExecutionService(

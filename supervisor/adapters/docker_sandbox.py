@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import docker
 import requests
-from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.errors import DockerException, ImageNotFound, NotFound
 
 from supervisor.adapters.cgroup import find_cpu_counter, read_cpu_time_ns
 from supervisor.adapters.frames import FrameReader
-from supervisor.domain.errors import ExecutionFault, Refusal
+from supervisor.domain.errors import EngineError, ExecutionFault, Refusal
 from supervisor.domain.ports import ExitStatus, Sandbox
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ _T = TypeVar("_T")
 # One call of the Engine API; starting a container took 0.2-0.3 s, removing one 0.04 s on two busy cores.
 CALL_TIMEOUT_S = 30
 REMOVE_ATTEMPTS = 3
+REMOVE_RETRY_S = 5.0
 # After the stream ends the engine needs a moment to know the exit status.
 EXIT_WAIT_S = 5
 INSTANCE_LABEL = "weos.instance"
@@ -98,10 +99,24 @@ class DockerSandbox:
 class DockerSandboxes:
     """Makes and destroys containers on one engine."""
 
-    def __init__(self, docker_host: str, instance_id: str) -> None:
-        self._client = docker.APIClient(base_url=docker_host, version="auto", timeout=CALL_TIMEOUT_S)
+    def __init__(self, client: docker.APIClient, instance_id: str) -> None:
+        self._client = client
         self._instance_id = instance_id
+        self._removals: set[asyncio.Task[None]] = set()
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="engine-api")
+
+    @classmethod
+    async def connect(cls, docker_host: str, instance_id: str) -> "DockerSandboxes":
+        """Agree with the engine on an API version.
+
+        Raises:
+            EngineError: ``engine_unavailable``.
+        """
+        make = partial(docker.APIClient, base_url=docker_host, version="auto", timeout=CALL_TIMEOUT_S)
+        try:
+            return cls(await asyncio.to_thread(make), instance_id)
+        except _ENGINE_FAULTS as error:
+            raise EngineError("engine_unavailable", _DOWN) from error
 
     async def require_image(self, image_id: str) -> None:
         """See ``ports.SandboxPort``."""
@@ -169,7 +184,10 @@ class DockerSandboxes:
             return None
 
     async def close(self) -> None:
-        """Give back threads and connections."""
+        """Give back threads and connections; what is still to be removed is left to the next supervisor's `reap`."""
+        for task in self._removals:
+            task.cancel()
+        await asyncio.gather(*self._removals, return_exceptions=True)
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._client.close()
 
@@ -184,6 +202,8 @@ class DockerSandboxes:
         # The SDK hands out a file object around the socket; a duplicate descriptor gives us the socket itself.
         plain = socket.socket(fileno=os.dup(attached.fileno()))
         plain.setblocking(False)
+        # The response behind it owns the connection; closing it leaves our duplicate open.
+        attached._response.close()
         attached.close()
         return container_id, plain
 
@@ -211,21 +231,28 @@ class DockerSandboxes:
 
     async def _remove(self, name: str) -> None:
         for attempt in range(REMOVE_ATTEMPTS):
-            try:
-                await self._call(partial(self._client.remove_container, name, force=True, v=True))
-            except NotFound:
+            if await self._try_to_remove(name):
                 return
-            except APIError as error:
-                if error.status_code == 409:  # noqa: PLR2004 - HTTP conflict: its removal is already under way
-                    await asyncio.sleep(0.1 * (attempt + 1))
-                    continue
-                _log.warning("a container could not be removed, trying again: %s", name)
-            except _ENGINE_FAULTS:
-                _log.warning("a container could not be removed, trying again: %s", name)
-                await asyncio.sleep(0.2 * (attempt + 1))
-            else:
-                return
-        _log.error("a container is left behind until the next start of the supervisor: %s", name)
+            await asyncio.sleep(0.2 * (attempt + 1))
+        _log.error("a container cannot be removed yet; it is tried again until it is gone: %s", name)
+        task = asyncio.create_task(self._remove_later(name), name=f"remove-{name}")
+        self._removals.add(task)
+        task.add_done_callback(self._removals.discard)
+
+    async def _remove_later(self, name: str) -> None:
+        while not await self._try_to_remove(name):  # noqa: ASYNC110 - the engine tells nobody that it is back
+            await asyncio.sleep(REMOVE_RETRY_S)
+
+    async def _try_to_remove(self, name: str) -> bool:
+        try:
+            await self._call(partial(self._client.remove_container, name, force=True, v=True))
+        except NotFound:
+            return True
+        except _ENGINE_FAULTS as error:
+            # Among them 409: its removal is already under way.
+            _log.warning("a container could not be removed (%s): %s", type(error).__name__, name)
+            return False
+        return True
 
 
 async def _carry_through(work: "asyncio.Future[None] | Any") -> None:  # noqa: ANN401 - any awaitable

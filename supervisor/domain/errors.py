@@ -24,7 +24,9 @@ class EngineError(Exception):
         self.code = code
         self.detail = detail
         self.available = available
-        self.errors: tuple[FieldError, ...] = () if field is None else (FieldError(field=field, code=code, message=detail),)
+        self.errors: tuple[FieldError, ...] = ()
+        if field is not None:
+            self.errors = (FieldError(field=field, code=code, message=detail),)
 
 
 class Refusal(EngineError):

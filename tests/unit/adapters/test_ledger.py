@@ -59,7 +59,7 @@ async def test_the_file_is_readable_by_its_owner_only(ledger: SqliteLedger, tmp_
         "UPDATE records SET outcome = 'completed'",
         "DELETE FROM records",
         "INSERT OR REPLACE INTO records VALUES ('exec_00000000000000000000000000000001', 'failed', x'00')",
-        "INSERT OR REPLACE INTO executions SELECT seq, execution_id, '', request_digest, 'k', accepted_at FROM executions",
+        "INSERT OR REPLACE INTO executions SELECT seq, execution_id, '', '', NULL, accepted_at FROM executions",
         "UPDATE OR REPLACE records SET envelope = x'00'",
     ],
 )

@@ -1,0 +1,205 @@
+"""Executions in real containers, asked for over real HTTP."""
+
+import asyncio
+import json
+from typing import Any
+
+import aiohttp
+import docker
+import pytest
+
+from contracts.verify import verify_record
+from tests.fakes import spec_request
+from tests.integration.conftest import Api
+
+pytestmark = pytest.mark.docker
+
+SPEC_METRICS = {"tokens_total", "tokens_per_sec", "latency_p95_ms", "watts_avg", "tokens_per_watt"}
+
+
+def request_with(execution: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    request = spec_request(**changes)
+    request["execution"] = request["execution"] | execution
+    return request
+
+
+LONG = request_with({"limits": {"max_tokens": 4000}, "context_tokens": 8192})
+
+
+def container_exists(client: docker.DockerClient, container_id: str) -> bool:
+    return bool(client.containers.list(all=True, filters={"id": container_id}))
+
+
+async def until_gone(client: docker.DockerClient, container_id: str) -> None:
+    async with asyncio.timeout(60):
+        while container_exists(client, container_id):  # noqa: ASYNC110 - another process changes it
+            await asyncio.sleep(0.1)
+
+
+async def test_the_specifications_request_is_executed_measured_and_signed(api: Api) -> None:
+    status, body = await api.post_run(spec_request())
+    assert status == 200, body
+    metrics = body["metrics"]
+    assert {"execution_id", "engine_version", "metrics"} <= set(body)
+    assert set(metrics) >= SPEC_METRICS
+    assert metrics["unmeasured"] == {}
+    assert metrics["tokens_total"] == 8
+    assert metrics["watts_source"] == "model"
+    assert metrics["watts_low"] <= metrics["watts_avg"] <= metrics["watts_high"]
+    assert metrics["tokens_per_watt"] == pytest.approx(metrics["tokens_per_sec"] / metrics["watts_avg"], abs=1e-4)
+    report = verify_record(await api.get_bytes(body["record"]), api.trust)
+    assert report.verdict == "VALID"
+    assert report.record is not None
+    assert report.record.sandbox is not None
+    assert "AVX2" in (report.record.sandbox.cpu_features or ())
+    assert report.record.power is not None
+    assert report.record.power.cpu_time_ns
+
+
+async def test_the_same_request_twice_gives_one_plan_one_output_and_two_containers(
+    api: Api, engine_client: docker.DockerClient
+) -> None:
+    bodies = [(await api.post_run(spec_request()))[1] for _ in range(2)]
+    assert bodies[0]["output"] == bodies[1]["output"] != ""
+    assert bodies[0]["plan_digest"] == bodies[1]["plan_digest"]
+    containers = {body["container_id"] for body in bodies}
+    assert len(containers) == 2
+    assert not any(container_exists(engine_client, container_id) for container_id in containers)
+
+
+async def test_a_running_container_is_what_the_policy_says(api: Api, engine_client: docker.DockerClient) -> None:
+    view = await api.started(LONG)
+    details = engine_client.api.inspect_container(view["container_id"])
+    async with api.session.delete(f"/v1/runs/{view['execution_id']}") as answer:
+        assert answer.status == 200
+    host = details["HostConfig"]
+    assert details["Config"]["User"] == "65532:65532"
+    assert details["Image"] == (await api.get("/v1/backends"))["backends"][0]["image"]
+    assert host["NetworkMode"] == "none"
+    assert host["ReadonlyRootfs"] is True
+    assert host["CapDrop"] == ["ALL"]
+    assert host["SecurityOpt"] == ["no-new-privileges:true"]
+    assert host["LogConfig"]["Type"] == "none"
+    assert host["IpcMode"] == "none"
+    assert host["CgroupnsMode"] == "private"
+    assert host["PidsLimit"] == 64
+    assert host["Memory"] == host["MemorySwap"] > 0
+    assert host["OomScoreAdj"] == 500
+    assert host["Privileged"] is False
+    assert "/proc/cpuinfo" in host["MaskedPaths"]
+    assert [(mount["Destination"], mount["RW"]) for mount in details["Mounts"]] == [("/model", False)]
+
+
+async def test_a_stream_tells_every_token_and_ends_with_the_metrics(api: Api) -> None:
+    names, text, last = [], "", {}
+    headers = {"Accept": "text/event-stream"}
+    async with api.session.post("/v1/runs", json=spec_request(), headers=headers) as answer:
+        async for raw in answer.content:
+            line = raw.decode().rstrip("\n")
+            if line.startswith("event: "):
+                names.append(line.removeprefix("event: "))
+            elif line.startswith("data: "):
+                last = json.loads(line.removeprefix("data: "))
+                text += last.get("text", "")
+    assert names == ["started", *["token"] * 8, "done"]
+    assert last["output"] == text
+    assert last["metrics"]["tokens_total"] == 8
+
+
+async def test_cancelling_leaves_a_record_and_no_container(api: Api, engine_client: docker.DockerClient) -> None:
+    view = await api.started(LONG)
+    async with api.session.delete(f"/v1/runs/{view['execution_id']}") as answer:
+        body = await answer.json()
+    assert (body["status"], body["reason"]["code"]) == ("cancelled", "cancelled")
+    assert body["output"].startswith(view["output"])
+    assert body["metrics"]["tokens_total"] > 0
+    assert not container_exists(engine_client, view["container_id"])
+    assert verify_record(await api.get_bytes(body["record"]), api.trust).verdict == "VALID"
+
+
+async def test_a_client_that_goes_away_ends_its_execution(api: Api, engine_client: docker.DockerClient) -> None:
+    headers = {"Accept": "text/event-stream"}
+    async with api.session.post("/v1/runs", json=LONG, headers=headers) as answer:
+        await answer.content.readuntil(b"event: token")
+        (running,) = [run for run in (await api.get("/v1/runs"))["runs"] if run["status"] == "running"]
+        view = await api.get(f"/v1/runs/{running['execution_id']}")
+        answer.close()
+    final = await api.until(view["execution_id"], "cancelled")
+    assert final["metrics"]["tokens_total"] < 4000
+    await until_gone(engine_client, view["container_id"])
+
+
+async def test_the_time_limit_ends_an_execution_and_keeps_what_it_produced(
+    api: Api, engine_client: docker.DockerClient
+) -> None:
+    limited = request_with({"limits": {"max_tokens": 4000, "timeout_s": 5}, "context_tokens": 8192})
+    status, body = await api.post_run(limited)
+    assert (status, body["code"]) == (422, "time_limit_exceeded")
+    assert body["partial"]["status"] == "failed"
+    report = verify_record(await api.get_bytes(f"/v1/runs/{body['execution_id']}/record"), api.trust)
+    assert report.verdict == "VALID"
+    assert report.record is not None
+    assert report.record.reason is not None
+    assert report.record.reason.code == "time_limit_exceeded"
+    assert not container_exists(engine_client, body["partial"]["container_id"])
+
+
+async def test_a_prompt_that_does_not_fit_is_told_so(api: Api) -> None:
+    status, body = await api.post_run(
+        request_with({"context_tokens": 64, "limits": {"max_tokens": 32}}, prompt="palavra " * 100)
+    )
+    assert (status, body["code"]) == (422, "context_overflow")
+    assert "tokens" in body["detail"]
+
+
+async def test_a_seed_draws_the_same_tokens_again_and_another_seed_others(api: Api) -> None:
+    outputs = []
+    for seed in (7, 7, 8):
+        drawn = request_with({"seed": seed, "sampling": {"temperature": 1.5}, "limits": {"max_tokens": 24}})
+        status, body = await api.post_run(drawn)
+        assert status == 200, body
+        outputs.append(body["output"])
+    assert outputs[0] == outputs[1] != outputs[2]
+
+
+async def test_a_stop_sequence_cuts_the_answer(api: Api) -> None:
+    whole = (await api.post_run(request_with({"limits": {"max_tokens": 48}})))[1]["output"]
+    stop = whole[len(whole) // 2 :][:5]
+    body = (await api.post_run(request_with({"limits": {"max_tokens": 48}, "stop": [stop]})))[1]
+    assert body["metrics"]["finish_reason"] == "stop"
+    assert body["output"] == whole[: whole.index(stop)]
+
+
+async def test_a_power_limit_takes_threads_and_is_kept(api: Api) -> None:
+    async with api.session.post("/v1/plans", json=request_with({"limits": {"max_tokens": 8, "max_watts": 0.1}})) as no:
+        refusal = await no.json(content_type=None)
+    assert refusal["code"] == "power_limit_unenforceable"
+    lowest = float(refusal["detail"].split()[-2])
+    status, body = await api.post_run(request_with({"limits": {"max_tokens": 16, "max_watts": lowest}}))
+    assert status == 200, body
+    assert body["metrics"]["watts_avg"] <= lowest
+    report = verify_record(await api.get_bytes(body["record"]), api.trust)
+    assert report.record is not None
+    assert report.record.plan.scheduling.threads == 1
+
+
+async def test_waiting_executions_are_queued_in_order(api: Api) -> None:
+    first = await api.started(LONG)
+    second = (await api.post_run(spec_request(), Prefer="respond-async"))[1]
+    third = (await api.post_run(spec_request(), Prefer="respond-async"))[1]
+    assert (await api.get(f"/v1/runs/{third['execution_id']}"))["queue_position"] == 2
+    async with api.session.delete(f"/v1/runs/{first['execution_id']}") as answer:
+        assert answer.status == 200
+    ended = [await api.until(run["execution_id"], "completed") for run in (second, third)]
+    assert ended[0]["accepted_at"] <= ended[1]["accepted_at"]
+
+
+async def test_the_api_is_served_on_the_unix_socket_too(api: Api) -> None:
+    connector = aiohttp.UnixConnector(str(api.home.socket))
+    assert api.home.socket.stat().st_mode & 0o777 == 0o600
+    async with aiohttp.ClientSession("http://localhost", connector=connector) as session:
+        async with session.get("/v1/version") as refused:
+            assert refused.status == 401
+        headers = {"Authorization": f"Bearer {api.home.token()}"}
+        async with session.get("/v1/version", headers=headers) as answer:
+            assert (await answer.json())["engine_version"] == api.listening.engine_version
