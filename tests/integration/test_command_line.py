@@ -1,0 +1,192 @@
+"""The command line as a person or a script uses it."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from supervisor.home import Home
+from tests.fakes import spec_request
+from tests.integration.conftest import Api, serving
+
+pytestmark = pytest.mark.docker
+
+
+def weos(home: Home, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "supervisor", *arguments],
+        env={**os.environ, "WEOS_HOME": str(home.root), "COLUMNS": "200", **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture
+async def served(own_home: Home, docker_host: str) -> AsyncIterator[Api]:
+    async with serving(own_home, docker_host) as api:
+        yield api
+
+
+async def call(api: Api, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return await asyncio.to_thread(weos, api.home, *arguments)
+
+
+async def test_a_prompt_is_run_and_its_record_verified_offline(served: Api, tmp_path: Path) -> None:
+    record = tmp_path / "record.json"
+    ran = await call(
+        served,
+        *("run", "Olá", "--model", "smollm2-135m-instruct", "--quantization", "q4_1"),
+        *("--max-tokens", "4", "--record", str(record)),
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.strip()
+    assert "tokens_per_watt" in ran.stderr
+    assert "not measured" in ran.stderr
+    verified = await call(served, "verify", str(record))
+    assert verified.returncode == 0
+    assert verified.stdout.splitlines()[-1] == "VALID"
+    data = bytearray(record.read_bytes())
+    data[len(data) // 2] ^= 1
+    record.write_bytes(data)
+    refused = await call(served, "verify", str(record))
+    assert refused.returncode == 1
+    assert "FAIL" in refused.stdout
+    assert "BAD_SIGNATURE" in refused.stdout
+
+
+async def test_a_request_in_a_file_is_run_and_printed_as_json(served: Api, tmp_path: Path) -> None:
+    file = tmp_path / "request.json"
+    file.write_text(json.dumps(spec_request()))
+    ran = await call(served, "run", "--request", str(file), "--json")
+    view = json.loads(ran.stdout)
+    assert view["metrics"]["tokens_total"] == 8
+    report = tmp_path / "record.json"
+    report.write_bytes(await served.get_bytes(view["record"]))
+    output = tmp_path / "output.txt"
+    output.write_text(view["output"])
+    good = await call(served, "verify", str(report), "--output", str(output), "--json")
+    assert json.loads(good.stdout)["verdict"] == "VALID"
+    output.write_text("another text")
+    bad = await call(served, "verify", str(report), "--output", str(output))
+    assert (bad.returncode, "OUTPUT_MISMATCH" in bad.stderr) == (1, True)
+
+
+async def test_an_impossible_power_limit_is_refused_in_one_line(served: Api) -> None:
+    ran = await call(
+        served, "run", "x", "--model", "smollm2-135m-instruct", "--quantization", "q4_1", "--max-watts", "0.1"
+    )
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("power_limit_unenforceable: ")
+    assert "lowest limit" in ran.stderr
+    assert len(ran.stderr.splitlines()) == 1
+
+
+async def test_an_unknown_model_is_refused_with_those_that_exist(served: Api) -> None:
+    ran = await call(served, "run", "x", "--model", "none", "--quantization", "q4_1")
+    assert ran.returncode == 1
+    assert "smollm2-135m-instruct" in ran.stderr
+
+
+def test_without_a_supervisor_the_mend_is_named(own_home: Home) -> None:
+    ran = weos(own_home, "run", "x", "--model", "m", "--quantization", "q")
+    assert ran.returncode == 1
+    assert "make serve" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run",),
+        ("run", "x"),
+        ("run", "x", "--request", "pyproject.toml"),
+        ("run", "--request", "pyproject.toml"),
+        ("verify", "pyproject.toml", "--trust", "none.json"),
+        ("verify", "pyproject.toml", "--trust", "pyproject.toml"),
+        ("models", "verify", "none"),
+        ("models", "remove", "none"),
+        ("images", "build", "none"),
+        ("nonsense",),
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_call_is_told_without_a_traceback(own_home: Home, arguments: tuple[str, ...]) -> None:
+    ran = weos(own_home, *arguments)
+    assert ran.returncode != 0
+    assert ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_models_are_added_listed_verified_and_removed(tmp_path: Path, own_home: Home) -> None:
+    blob = next((own_home.root / "models").resolve().glob("*/model.gguf"))
+    home = Home(tmp_path / "fresh")
+    wrong = weos(home, "models", "add", "demo", str(blob), "--quantization", "q8_0")
+    assert wrong.returncode == 1
+    assert "quantization is q4_1, not q8_0" in wrong.stderr
+    added = weos(home, "models", "add", "demo", str(blob), "--quantization", "q4_1", "--architecture", "llama")
+    assert added.returncode == 0, added.stderr
+    assert "demo" in weos(home, "models", "list").stdout
+    assert weos(home, "models", "verify", "demo").returncode == 0
+    copy = next(home.models.glob("*/model.gguf"))
+    copy.chmod(0o644)
+    with copy.open("r+b") as file:
+        file.seek(1000)
+        file.write(b"\0\0\0")
+    altered = weos(home, "models", "verify", "demo")
+    assert (altered.returncode, "model_altered" in altered.stderr) == (1, True)
+    assert weos(home, "models", "remove", "demo").returncode == 0
+    assert list(home.models.glob("*/model.gguf")) == []
+
+
+def test_the_doctor_says_what_can_and_cannot_be_done(own_home: Home) -> None:
+    ran = weos(own_home, "doctor")
+    assert ran.returncode == 0, ran.stdout
+    for word in ("container engine", "control groups", "RAPL", "NVML", "cpu_avx2"):
+        assert word in ran.stdout
+
+
+def test_the_doctor_says_that_nothing_can_be_executed_without_an_engine(own_home: Home) -> None:
+    ran = weos(own_home, "doctor", DOCKER_HOST="unix:///nowhere.sock")
+    assert ran.returncode == 1
+    assert "none answers" in ran.stdout
+
+
+def test_every_backend_is_listed_with_its_image_or_the_mend(own_home: Home) -> None:
+    listed = weos(own_home, "images", "list").stdout
+    assert "sha256:" in listed
+    assert "weos-engine images build cpu_avx512" in listed
+
+
+def test_verifying_loads_nothing_but_the_contracts(own_home: Home) -> None:
+    code = (
+        "import sys, click.testing, supervisor.cli as cli\n"
+        "click.testing.CliRunner().invoke(cli._root, ['verify', '--help'])\n"
+        "heavy = {'docker', 'aiohttp', 'rich', 'psutil', 'gguf', 'numpy', 'pynvml', 'requests'} & set(sys.modules)\n"
+        "ours = {name for name in sys.modules if name.startswith(('supervisor.domain', 'supervisor.adapters'))}\n"
+        "sys.exit(str(heavy | ours) if heavy | ours else 0)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 0, ran.stderr
+    del own_home
+
+
+def test_setup_has_nothing_to_do_the_second_time(weos_home: Path) -> None:
+    ran = weos(Home(weos_home), "setup")
+    assert ran.returncode == 0, ran.stderr
+    assert "Ready" in ran.stdout
+
+
+def test_the_demonstration_runs_from_the_command_line(weos_home: Path, own_home: Home) -> None:
+    # On a home of its own, so that a supervisor of the installation itself is left alone.
+    (own_home.root / "cache").symlink_to(weos_home / "cache")
+    ran = weos(own_home, "demo")
+    assert ran.returncode == 0, ran.stderr
+    assert "VALID" in ran.stdout.splitlines()
+    assert '"tokens_per_watt"' in ran.stdout
