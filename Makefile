@@ -45,3 +45,5 @@ schemas: bootstrap ## write the JSON Schemas and the OpenAPI document anew
 lock: ## refresh the hash-locked requirements (needs uv; writes no addresses)
 	uv pip compile pyproject.toml --all-extras --generate-hashes --no-emit-index-url --no-header --no-annotate \
 		--universal --python-version 3.11 -o supervisor/requirements.lock
+	uv pip compile pyproject.toml --extra server --generate-hashes --no-emit-index-url --no-header --no-annotate \
+		--universal --python-version 3.11 -c supervisor/requirements.lock -o supervisor/requirements-server.lock

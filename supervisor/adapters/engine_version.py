@@ -1,7 +1,7 @@
 """The version of a development tree: the release it grows from and the digest of everything that shapes a result."""
 
 import hashlib
-from importlib.metadata import version
+import tomllib
 from pathlib import Path
 
 __all__ = ["development_version", "source_digest"]
@@ -25,4 +25,6 @@ def source_digest(source_root: Path) -> str:
 
 def development_version(source_root: Path) -> str:
     """Return the version that this tree runs as: one content, one version, one key."""
-    return f"{version('weos-engine')}+dev.{source_digest(source_root)[:VERSION_DIGITS]}"
+    with (source_root / "pyproject.toml").open("rb") as file:
+        release = tomllib.load(file)["project"]["version"]
+    return f"{release}+dev.{source_digest(source_root)[:VERSION_DIGITS]}"

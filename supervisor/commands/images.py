@@ -10,6 +10,7 @@ from supervisor.setup.docker_engine import ensure_engine
 from supervisor.setup.image_record import stored_image
 from supervisor.setup.progress import ConsoleProgress
 from supervisor.setup.runtime_image import build_runtime_image
+from supervisor.setup.supervisor_image import TAG, build_supervisor_image
 
 __all__ = ["command"]
 
@@ -27,6 +28,15 @@ def build(backend: str) -> None:
     home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
     image = build_runtime_image(home.root, backend, progress, ensure_engine(home.root, progress))
     click.echo(f"{image.backend} is {image.image_id} ({image.size_bytes / 1e6:.1f} MB)")
+
+
+@command.command(name="supervisor")
+def build_supervisor() -> None:
+    """Build the image of the supervisor itself; README.md says how to start it."""
+    home, progress = Home(default_home()), ConsoleProgress()
+    home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    image_id = build_supervisor_image(home.root, progress, ensure_engine(home.root, progress))
+    click.echo(f"{TAG} is {image_id}")
 
 
 @command.command(name="list")

@@ -1,0 +1,19 @@
+# The supervisor as a container. It is built by `weos-engine images supervisor`, which puts the context together: the
+# wheels of supervisor/requirements-server.lock, fetched on the host by hash, and the files that make the engine's
+# version. So the build needs nothing but Debian's packages. README.md says how to start it, and what it then may do.
+ARG BASE
+FROM ${BASE}
+RUN apt-get update \
+    && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends python3 python3-venv \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/*.deb
+COPY wheels/ /tmp/wheels/
+COPY engine/supervisor/requirements-server.lock /tmp/
+RUN python3 -m venv /opt/venv \
+    && /opt/venv/bin/pip install --no-index --find-links /tmp/wheels --require-hashes --no-deps \
+        -r /tmp/requirements-server.lock \
+    && rm -rf /tmp/wheels
+COPY engine/ /opt/weos-engine/
+WORKDIR /opt/weos-engine
+ENV PATH=/opt/venv/bin:/usr/bin:/bin PYTHONDONTWRITEBYTECODE=1 LANG=C.UTF-8 WEOS_NO_INSTALL=1
+ENTRYPOINT ["python3", "-m", "supervisor"]
+CMD ["serve"]

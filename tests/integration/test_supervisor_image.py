@@ -1,0 +1,60 @@
+"""The supervisor in a container of its own executes like one on the host."""
+
+import asyncio
+from pathlib import Path
+
+import docker
+import pytest
+
+from contracts.trust import Trust
+from contracts.verify import verify_record
+from supervisor.adapters.engine_version import development_version
+from supervisor.client import EngineClient
+from supervisor.composition import SOURCE_ROOT
+from supervisor.home import Home
+from supervisor.setup.progress import SilentProgress
+from supervisor.setup.supervisor_image import build_supervisor_image
+from tests.fakes import spec_request
+
+pytestmark = pytest.mark.docker
+WAIT_S = 60
+
+
+async def test_a_supervisor_in_a_container_executes_and_signs(
+    own_home: Home, weos_home: Path, docker_host: str, engine_client: docker.DockerClient
+) -> None:
+    image_id = await asyncio.to_thread(build_supervisor_image, weos_home, SilentProgress(), docker_host)
+    socket = docker_host.removeprefix("unix://")
+    container = engine_client.containers.run(
+        image_id,
+        ["serve", "--port", "0"],
+        detach=True,
+        network_mode="none",
+        pid_mode="host",
+        environment={"WEOS_HOME": str(own_home.root)},
+        volumes={
+            socket: {"bind": "/var/run/docker.sock", "mode": "rw"},
+            # The same path on both sides: the container engine mounts models by the host's paths.
+            str(own_home.root): {"bind": str(own_home.root), "mode": "rw"},
+            str(weos_home): {"bind": str(weos_home), "mode": "rw"},
+            "/sys/fs/cgroup": {"bind": "/sys/fs/cgroup", "mode": "ro"},
+        },
+    )
+    try:
+        client = EngineClient(own_home)
+        async with asyncio.timeout(WAIT_S):
+            while not await asyncio.to_thread(client.is_serving):
+                container.reload()
+                assert container.status != "exited", container.logs().decode()
+                await asyncio.sleep(0.1)
+        events = await asyncio.to_thread(lambda: list(client.stream_run(spec_request())))
+        assert events[-1].name == "done", events[-1]
+        view = events[-1].document
+        assert view["engine_version"] == development_version(SOURCE_ROOT)
+        assert view["metrics"]["watts_avg"] is not None, view["metrics"]["unmeasured"]
+        record = client.get_bytes(view["record"])
+        assert verify_record(record, Trust.parse(own_home.trust_file.read_bytes())).verdict == "VALID"
+        await asyncio.to_thread(container.stop, timeout=WAIT_S)
+        assert container.wait()["StatusCode"] == 0
+    finally:
+        container.remove(force=True)
