@@ -105,9 +105,9 @@ _PLANNING = (
     "insufficient_memory",
     "power_limit_unenforceable",
     "engine_version_mismatch",
+    "model_index_damaged",
 )
 _EXECUTION = (
-    "bad_header",
     "idempotency_key_reused",
     "queue_full",
     "engine_unavailable",
@@ -125,7 +125,8 @@ _EXECUTION = (
     "cancelled",
     "aborted",
 )
-_ALWAYS = ("unauthorized", "host_not_allowed", "internal_error")
+# `bad_header` stands for whatever is no HTTP/1.1 request too.
+_ALWAYS = ("bad_header", "unauthorized", "host_not_allowed", "internal_error")
 
 OPERATIONS = (
     Operation(
@@ -148,7 +149,7 @@ OPERATIONS = (
         "List executions",
         "Newest first, a page at a time.",
         {200: ("A page.", RunList)},
-        ("bad_parameter",),
+        ("bad_parameter", "storage_full"),
         parameters=(BEFORE, LIMIT),
     ),
     Operation(
@@ -178,7 +179,7 @@ OPERATIONS = (
         "Get the signed record",
         "The DSSE envelope byte for byte as it is stored; `weos-engine verify` checks it offline.",
         {200: ("The envelope.", Envelope)},
-        ("bad_parameter", "execution_not_found", "record_not_ready"),
+        ("bad_parameter", "execution_not_found", "record_not_ready", "storage_full"),
         parameters=(EXECUTION_ID,),
     ),
     Operation(
@@ -198,7 +199,7 @@ OPERATIONS = (
         "List backends",
         "Every backend, installed or not.",
         {200: ("The backends.", BackendList)},
-        ("image_missing",),
+        ("image_missing", "model_index_damaged"),
     ),
     Operation(
         "listModels",
@@ -207,7 +208,7 @@ OPERATIONS = (
         "List models",
         "Every installed model.",
         {200: ("The models.", ModelList)},
-        (),
+        ("image_missing", "model_index_damaged"),
     ),
     Operation(
         "getVersion",

@@ -48,6 +48,7 @@ PROBLEM_CODES: dict[str, tuple[int, str]] = {
     "image_missing": (503, "The runtime image of the backend is not there"),
     "model_missing": (503, "The file of the model is not there"),
     "model_altered": (503, "The file of the model is not the one that was installed"),
+    "model_index_damaged": (503, "The list of installed models cannot be read"),
     "shutting_down": (503, "The supervisor is ending"),
     "storage_full": (507, "There is no room to keep the record"),
 }

@@ -120,7 +120,7 @@ async def serve(home: Home, docker_host: str, *, port: int = DEFAULT_PORT) -> As
                     await site.start()
                 except OSError as error:
                     detail = f"port {port} cannot be listened on ({error.strerror}); choose another with --port"
-                    raise EngineError("internal_error", detail) from error
+                    raise EngineError("address_in_use", detail) from error
                 url = f"http://{LOOPBACK}:{runner.addresses[-1][1]}"
                 address = {"url": url, "engine_version": context.version.engine_version}
                 write_private(home.address_file, canonical_bytes(address))

@@ -64,17 +64,17 @@ class Home:
         """Return the bearer token, made at first need.
 
         Raises:
-            EngineError: ``internal_error``, others may read the file or it is empty.
+            EngineError: ``token_unsafe``, others may read the file or it is empty.
         """
         if not self.token_file.exists():
             write_private(self.token_file, secrets.token_urlsafe(32).encode("ascii") + b"\n")
         if self.token_file.stat().st_mode & 0o077:
             detail = f"others may read {self.token_file}; set it right with: chmod 600 {self.token_file}"
-            raise EngineError("internal_error", detail)
+            raise EngineError("token_unsafe", detail)
         token = self.token_file.read_text(encoding="ascii").strip()
         if len(token) < 20:  # noqa: PLR2004 - 120 bits; a shorter one was put there by hand
             detail = f"{self.token_file} holds no usable token; remove it and start again to get a new one"
-            raise EngineError("internal_error", detail)
+            raise EngineError("token_unsafe", detail)
         return token
 
     def instance_id(self) -> str:
@@ -88,7 +88,7 @@ class Home:
         """Take the home for one supervisor; it is free again when the file is closed or the process ends.
 
         Raises:
-            EngineError: ``internal_error``, another supervisor has it.
+            EngineError: ``home_taken``, another supervisor has it.
         """
         directory = self.root / "run"
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -103,7 +103,7 @@ class Home:
                 f"another supervisor (process {owner}) is running on {self.root}; use it, stop it, or choose another "
                 "place with WEOS_HOME"
             )
-            raise EngineError("internal_error", detail) from error
+            raise EngineError("home_taken", detail) from error
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n")
         lock.flush()

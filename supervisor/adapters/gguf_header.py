@@ -33,7 +33,7 @@ class GgufHeader:
 
 
 def _refuse(path: Path, why: str) -> EngineError:
-    return EngineError("model_altered", f"{path.name} is refused: {why}")
+    return EngineError("model_refused", f"{path.name} is refused: {why}")
 
 
 def _declared_quantization(reader: GGUFReader) -> str | None:
@@ -84,7 +84,7 @@ def read_gguf_header(path: Path) -> GgufHeader:
     """Read a model file's header and hold it against the tensors.
 
     Raises:
-        EngineError: ``model_altered``; it is no GGUF model, or its tensors are of another type than it declares.
+        EngineError: ``model_refused``; it is no GGUF model, or its tensors are of another type than it declares.
     """
     try:
         reader = GGUFReader(path)

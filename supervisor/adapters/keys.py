@@ -41,20 +41,20 @@ def load_signer(directory: Path, engine_version: str) -> FileSigner:
     """Load the key of one engine version, or make it where there is none.
 
     Raises:
-        EngineError: ``internal_error``, the file is no Ed25519 key or others may read it.
+        EngineError: ``key_unsafe``, the file is no Ed25519 key or others may read it.
     """
     path = directory / f"{re.sub(r'[^0-9a-z.+]', '_', engine_version)}.pem"
     if not path.exists():
         key = Ed25519PrivateKey.generate()
         write_private(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     if path.stat().st_mode & OWNER_ONLY:
-        raise EngineError("internal_error", f"others may read {path}; set it right with: chmod 600 {path}")
+        raise EngineError("key_unsafe", f"others may read {path}; set it right with: chmod 600 {path}")
     try:
         loaded = load_pem_private_key(path.read_bytes(), password=None)
     except ValueError as error:
-        raise EngineError("internal_error", f"{path} is not a private key; move it away to get a new one") from error
+        raise EngineError("key_unsafe", f"{path} is not a private key; move it away to get a new one") from error
     if not isinstance(loaded, Ed25519PrivateKey):
-        raise EngineError("internal_error", f"{path} is not an Ed25519 key; move it away to get a new one")
+        raise EngineError("key_unsafe", f"{path} is not an Ed25519 key; move it away to get a new one")
     return FileSigner(loaded)
 
 
@@ -62,20 +62,20 @@ def publish_key(trust_file: Path, engine_version: str, public_key: str) -> None:
     """Add the key to this home's own trust file, so that records made here verify here without ceremony.
 
     Raises:
-        EngineError: ``internal_error``, the file names another key for this version or cannot be read.
+        EngineError: ``trust_unsound``, the file names another key for this version or cannot be read.
     """
     known: tuple[TrustedKey, ...] = ()
     if trust_file.exists():
         try:
             known = Trust.parse(trust_file.read_bytes()).keys
         except ContractError as error:
-            raise EngineError("internal_error", f"{trust_file} is not a trust file: {error}") from error
+            raise EngineError("trust_unsound", f"{trust_file} is not a trust file: {error}") from error
     entry = TrustedKey(engine_version=engine_version, public_key=public_key)
     if entry in known:
         return
     if any(other.engine_version == engine_version for other in known):
         detail = f"{trust_file} names another key for {engine_version}; one version has one key"
-        raise EngineError("internal_error", detail)
+        raise EngineError("trust_unsound", detail)
     trust = Trust(schema_version="weos.trust/1", keys=(*known, entry))
     write_private(trust_file, trust.model_dump_json(indent=2).encode("utf-8") + b"\n")
     trust_file.chmod(0o644)

@@ -113,7 +113,7 @@ class ModelStore:
             claims.append(("architecture", architecture, header.architecture))
         for what, claimed, real in claims:
             if claimed != real:
-                raise EngineError("model_altered", f"{source.name} is refused: its {what} is {real}, not {claimed}")
+                raise EngineError("model_refused", f"{source.name} is refused: its {what} is {real}, not {claimed}")
         with self._locked():
             sha256, identity = self._import(source, progress)
             entry = IndexEntry(
@@ -200,7 +200,7 @@ class ModelStore:
             same_name = (other.name, other.quantization) == (entry.name, entry.quantization)
             if same_name and other.sha256 != entry.sha256:
                 detail = f"{entry.name} {entry.quantization} is already installed from another file; remove it first"
-                raise EngineError("model_altered", detail)
+                raise EngineError("model_refused", detail)
             if not same_name:
                 # Two names of one file share its identity, which the new copy has just changed.
                 fresh = {"identity": entry.identity} if other.sha256 == entry.sha256 else {}
@@ -214,7 +214,7 @@ class ModelStore:
             return ()
         except ContractError as error:
             detail = f"{self._index_file} is damaged ({error}); remove it and add the models again"
-            raise EngineError("internal_error", detail) from error
+            raise Refusal("model_index_damaged", detail) from error
 
     def _find(self, name: str, quantization: str) -> IndexEntry:
         for entry in self._entries():

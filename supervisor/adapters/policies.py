@@ -22,7 +22,7 @@ def _refuse(name: str, what: str) -> EngineError:
     detail = (
         f"policies/{name}: {what}. The engine does not start without sound policies; restore the file and start again"
     )
-    return EngineError("internal_error", detail)
+    return EngineError("policy_unsound", detail)
 
 
 def _read(directory: Path, name: str) -> tuple[dict[str, Any], str]:
@@ -65,7 +65,7 @@ def load_policies(directory: Path) -> Policies:
     """Read all policies.
 
     Raises:
-        EngineError: ``internal_error``; a file is missing, unknown, unparsable, or loosens a mandatory rule.
+        EngineError: ``policy_unsound``; a file is missing, unknown, unparsable, or loosens a mandatory rule.
     """
     present = {path.name for path in directory.iterdir() if path.name != "README.md"} if directory.is_dir() else set()
     for name in sorted(present - set(POLICY_FILES)):
