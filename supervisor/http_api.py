@@ -6,7 +6,6 @@ import json
 import logging
 import re
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -24,13 +23,13 @@ from contracts.responses import (
     ModelView,
     PlanView,
     RunView,
-    StreamStarted,
     VersionView,
 )
-from contracts.run_request import ExecutionRequest, RunRequest
+from contracts.run_request import RunRequest
 from supervisor.domain.errors import EngineError, Refusal, StorageError
 from supervisor.domain.ports import InstallationPort, SandboxPort
-from supervisor.run import Run
+from supervisor.http_problems import answer_problem, problem_of, problem_of_parsing, problem_of_run
+from supervisor.http_stream import events_of_ended, events_of_run, stream_events
 from supervisor.run_book import RunBook
 from supervisor.service import ExecutionService
 
@@ -42,17 +41,9 @@ _log = logging.getLogger(__name__)
 KEEP_ALIVE_S = 15
 # A body that trickles in holds a connection; an honest one of 1 MiB arrives in milliseconds on loopback.
 BODY_TIMEOUT_S = 30
-RETRY_AFTER_S = 5
 MAX_PAGE = 200
 ALLOWED_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 CONTEXT: web.AppKey["ApiContext"] = web.AppKey("context")
-_EXECUTION_FIELDS = frozenset(ExecutionRequest.model_fields)
-_PROBLEMS_OF_PARSING = {
-    "malformed_json": "malformed_json",
-    "too_large": "body_too_large",
-    "out_of_range": "invalid_request",
-    "schema_violation": "invalid_request",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +56,8 @@ class ApiContext:
     service: ExecutionService
     sandboxes: SandboxPort
     installation: InstallationPort
+    keep_alive_s: float = KEEP_ALIVE_S
+    body_timeout_s: float = BODY_TIMEOUT_S
 
 
 def _answer(document: Contract, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
@@ -76,45 +69,6 @@ def _answer(document: Contract, status: int = 200, headers: dict[str, str] | Non
     )
 
 
-def _answer_problem(problem: Problem, headers: dict[str, str] | None = None) -> web.Response:
-    extra = dict(headers or {})
-    if problem.code in {"queue_full", "engine_unavailable", "shutting_down", "storage_full"}:
-        extra["Retry-After"] = str(RETRY_AFTER_S)
-    if problem.code == "unauthorized":
-        extra["WWW-Authenticate"] = 'Bearer realm="weos-engine"'
-    return web.Response(
-        body=problem.model_dump_json(exclude_none=True).encode("utf-8"),
-        status=problem.status,
-        content_type=problem.media_type,
-        headers=extra,
-    )
-
-
-def _problem_of(error: EngineError, execution_id: str | None = None) -> Problem:
-    return Problem.of(
-        error.code, error.detail, errors=error.errors, available=error.available, execution_id=execution_id
-    )
-
-
-def _problem_of_parsing(error: ContractError) -> Problem:
-    code = _PROBLEMS_OF_PARSING[error.code]
-    hints = []
-    for fault in error.errors:
-        name = fault.field.removeprefix("/")
-        if fault.code == "extra_forbidden" and name in _EXECUTION_FIELDS:
-            fault = fault.model_copy(update={"message": f"belongs into the object execution: /execution/{name}"})  # noqa: PLW2901 - one fault, better said
-        hints.append(fault)
-    detail = "; ".join(f"{fault.field or 'the body'}: {fault.message}" for fault in hints)
-    return Problem.of(code, detail, errors=tuple(hints))
-
-
-def _problem_of_run(view: RunView) -> Problem:
-    code = view.reason.code if view.reason is not None else "internal_error"
-    detail = view.reason.message if view.reason is not None else "the execution did not complete"
-    partial = view.model_dump(mode="json")
-    return Problem.of(code, detail, execution_id=view.execution_id, partial=partial)
-
-
 def _host_is_local(host: str) -> bool:
     name = re.sub(r":\d{1,5}$", "", host.lower())
     return name in ALLOWED_HOSTS
@@ -122,7 +76,9 @@ def _host_is_local(host: str) -> bool:
 
 def _token_is_right(header: str | None, token: str) -> bool:
     scheme, _, given = (header or "").partition(" ")
-    return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode())
+    return scheme.lower() == "bearer" and hmac.compare_digest(
+        given.strip().encode("utf-8", "surrogateescape"), token.encode("utf-8")
+    )
 
 
 @web.middleware
@@ -131,31 +87,39 @@ async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         if not _host_is_local(request.headers.get("Host", "")):
             detail = "name this machine in the Host header: 127.0.0.1 or localhost"
-            return _answer_problem(Problem.of("host_not_allowed", detail))
+            return answer_problem(Problem.of("host_not_allowed", detail))
         if not _token_is_right(request.headers.get("Authorization"), request.app[CONTEXT].token):
             detail = "send the header 'Authorization: Bearer TOKEN'; the token is in the file `token` of WEOS_HOME"
-            return _answer_problem(Problem.of("unauthorized", detail))
+            return answer_problem(Problem.of("unauthorized", detail))
         return await handler(request)
     except EngineError as error:
-        return _answer_problem(_problem_of(error))
+        again = {"Retry-After": str(request.app[CONTEXT].service.retry_after_s)} if error.code == "queue_full" else None
+        return answer_problem(problem_of(error), again)
     except ContractError as error:
-        return _answer_problem(_problem_of_parsing(error))
+        return answer_problem(problem_of_parsing(error))
     except web.HTTPMethodNotAllowed as error:
         allowed = ", ".join(sorted(error.allowed_methods))
         problem = Problem.of("method_not_allowed", f"{request.method} is not one of: {allowed}")
-        return _answer_problem(problem, {"Allow": allowed})
+        return answer_problem(problem, {"Allow": allowed})
     except web.HTTPNotFound:
-        return _answer_problem(Problem.of("not_found", "see /openapi.json for the paths that exist"))
+        return answer_problem(Problem.of("not_found", "see /openapi.json for the paths that exist"))
     except web.HTTPRequestEntityTooLarge:
         detail = f"a request may have {RunRequest.MAX_BYTES} bytes"
-        return _answer_problem(Problem.of("body_too_large", detail), {"Connection": "close"})
-    except (web.HTTPException, BadHttpMessage) as error:
-        return _answer_problem(Problem.of("bad_header", f"the request cannot be read: {type(error).__name__}"))
-    except ConnectionError:
-        raise
-    except Exception:  # noqa: BLE001 - the boundary: no caller sees a traceback
-        _log.exception("a request failed in the supervisor")
-        return _answer_problem(Problem.of("internal_error", "the supervisor failed; its log says where"))
+        response = answer_problem(Problem.of("body_too_large", detail))
+        response.force_close()
+        return response
+    except Exception as error:  # noqa: BLE001 - the boundary: no caller sees a traceback
+        return _answer_fault(request, error)
+
+
+def _answer_fault(request: web.Request, error: Exception) -> web.Response:
+    transport = request.transport
+    if isinstance(error, ConnectionError) and (transport is None or transport.is_closing()):
+        raise error
+    _log.error("a request failed in the supervisor", exc_info=error)
+    if request.writer.output_size > 0:
+        raise ConnectionResetError("the answer had begun, so it can only break off") from error
+    return answer_problem(Problem.of("internal_error", "the supervisor failed; its log says where"))
 
 
 async def _read_run_request(request: web.Request) -> RunRequest:
@@ -165,19 +129,33 @@ async def _read_run_request(request: web.Request) -> RunRequest:
         raise Refusal("unsupported_media_type", "send the body without Content-Encoding")
     if (request.content_length or 0) > RunRequest.MAX_BYTES:
         raise web.HTTPRequestEntityTooLarge(RunRequest.MAX_BYTES, request.content_length or 0)
+    deadline_s = request.app[CONTEXT].body_timeout_s
     try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
+        async with asyncio.timeout(deadline_s):
             body = await request.read()
     except TimeoutError as error:
-        raise Refusal("malformed_json", f"the body did not arrive within {BODY_TIMEOUT_S} s") from error
+        raise Refusal("malformed_json", f"the body did not arrive within {deadline_s:g} s") from error
+    except (web.RequestPayloadError, BadHttpMessage) as error:
+        raise Refusal("malformed_json", "the body is cut short, or its chunks are not well-formed") from error
     return RunRequest.parse(body)
 
 
 def _idempotency_key(request: web.Request) -> str | None:
-    key = request.headers.get("Idempotency-Key")
-    if key is not None and not re.fullmatch(IDEMPOTENCY_KEY.schema["pattern"], key):
-        raise Refusal("bad_header", "an Idempotency-Key has 1 to 128 printable ASCII characters without spaces")
-    return key
+    keys = request.headers.getall("Idempotency-Key", [])
+    if len(keys) > 1 or not all(re.fullmatch(IDEMPOTENCY_KEY.schema["pattern"], key) for key in keys):
+        detail = "send one Idempotency-Key, of 1 to 128 printable ASCII characters without spaces"
+        raise Refusal("bad_header", detail, field="Idempotency-Key")
+    return keys[0] if keys else None
+
+
+def _wants_no_wait(request: web.Request) -> bool:
+    preferences = ",".join(request.headers.getall("Prefer", [])).lower()
+    return any(part.partition(";")[0].strip() == "respond-async" for part in preferences.split(","))
+
+
+def _wants_events(request: web.Request) -> bool:
+    accepted = ",".join(request.headers.getall("Accept", [])).lower()
+    return any(part.partition(";")[0].strip() == "text/event-stream" for part in accepted.split(","))
 
 
 def _execution_id(request: web.Request) -> str:
@@ -192,77 +170,36 @@ async def create_run(request: web.Request) -> web.StreamResponse:
     context = request.app[CONTEXT]
     run_request = await _read_run_request(request)
     key = _idempotency_key(request)
-    asynchronous = any(part.strip().lower() == "respond-async" for part in request.headers.get("Prefer", "").split(","))
-    accepted = await context.book.accept(run_request, key)
-    if accepted.run is None:
-        return _answer_ended(accepted.ended)
-    run = accepted.run
-    if asynchronous:
+    run = await context.book.accept(run_request, key)
+    if isinstance(run, RunView):
+        return await _answer_repeated(request, run)
+    if _wants_no_wait(request):
         run.keep = True
         headers = {"Location": f"/v1/runs/{run.execution_id}", "Preference-Applied": "respond-async"}
         return _answer(run.view(), 202, headers)
     async with context.book.watch(run):
-        if "text/event-stream" in request.headers.get("Accept", ""):
-            return await _stream(request, run)
+        if _wants_events(request):
+            return await stream_events(request, events_of_run(run), keep_alive_s=context.keep_alive_s)
         try:
             return _answer_ended(await run.result())
         except StorageError as error:
-            return _answer_problem(_problem_of(error, run.execution_id))
+            return answer_problem(problem_of(error, run.execution_id))
 
 
-def _answer_ended(view: RunView | None) -> web.Response:
-    if view is None:
-        return _answer_problem(Problem.of("internal_error", "the execution is not known any more"))
-    return _answer(view) if view.status == "completed" else _answer_problem(_problem_of_run(view))
+def _answer_ended(view: RunView) -> web.Response:
+    return _answer(view) if view.status == "completed" else answer_problem(problem_of_run(view))
 
 
-async def _stream(request: web.Request, run: Run) -> web.StreamResponse:
-    response = web.StreamResponse(
-        headers={"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store"}
-    )
-    await response.prepare(request)
-    sending = asyncio.Lock()
-
-    async def send(name: str, document: str) -> None:
-        async with sending:
-            await response.write(f"event: {name}\ndata: {document}\n\n".encode())
-
-    async def keep_alive() -> None:
-        while True:
-            await asyncio.sleep(KEEP_ALIVE_S)
-            async with sending:
-                await response.write(b": waiting\n\n")
-
-    beat = asyncio.create_task(keep_alive())
-    try:
-        started = StreamStarted(execution_id=run.execution_id, plan_digest=run.plan_digest)
-        await send("started", started.model_dump_json())
-        async for token in run.tokens():
-            await send("token", token.model_dump_json())
-        await send(*await _closing_event(run))
-    finally:
-        beat.cancel()
-        with suppress(asyncio.CancelledError, ConnectionError):
-            await beat
-    await response.write_eof()
-    return response
-
-
-async def _closing_event(run: Run) -> tuple[str, str]:
-    try:
-        view = await run.result()
-    except StorageError as error:
-        return "error", _problem_of(error, run.execution_id).model_dump_json(exclude_none=True)
-    if view.status == "completed":
-        return "done", view.model_dump_json()
-    return "error", _problem_of_run(view).model_dump_json(exclude_none=True)
+async def _answer_repeated(request: web.Request, view: RunView) -> web.StreamResponse:
+    if _wants_events(request) and not _wants_no_wait(request):
+        return await stream_events(request, events_of_ended(view), keep_alive_s=request.app[CONTEXT].keep_alive_s)
+    return _answer_ended(view)
 
 
 async def list_runs(request: web.Request) -> web.StreamResponse:
     """GET /v1/runs."""
-    unknown = set(request.query) - {"before", "limit"}
-    if unknown:
-        raise Refusal("bad_parameter", "only `before` and `limit` are known", field="query")
+    if set(request.query) - {"before", "limit"} or len(set(request.query)) < len(request.query):
+        raise Refusal("bad_parameter", "only `before` and `limit` are known, each once", field="query")
     limit = request.query.get("limit", "50")
     if not re.fullmatch(r"[0-9]{1,3}", limit) or not 1 <= int(limit) <= MAX_PAGE:
         raise Refusal("bad_parameter", f"`limit` is a number from 1 to {MAX_PAGE}", field="limit")
@@ -279,7 +216,11 @@ async def get_run(request: web.Request) -> web.StreamResponse:
 
 async def cancel_run(request: web.Request) -> web.StreamResponse:
     """DELETE /v1/runs/{execution_id}."""
-    return _answer(await request.app[CONTEXT].book.cancel(_execution_id(request)))
+    execution_id = _execution_id(request)
+    try:
+        return _answer(await request.app[CONTEXT].book.cancel(execution_id))
+    except StorageError as error:
+        return answer_problem(problem_of(error, execution_id))
 
 
 async def get_record(request: web.Request) -> web.StreamResponse:
