@@ -80,6 +80,12 @@ class Run:
         self._storage_fault = fault
         self._notify()
 
+    def give_up(self) -> None:
+        """Let go of the watchers: nobody works on this execution any more. Harmless where it has finished."""
+        if self._final is None and self._storage_fault is None:
+            detail = "the supervisor ended before the record was stored; the next one records it as aborted"
+            self.report_storage_fault(StorageError("shutting_down", detail))
+
     async def tokens(self) -> AsyncIterator[StreamToken]:
         """Yield every token from the first on, until the end."""
         position = 0

@@ -4,10 +4,10 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from contracts.envelope import Envelope, decode_base64
 from contracts.execution_plan import ExecutionPlan
@@ -15,7 +15,7 @@ from contracts.metrics_record import MetricsRecord, Statement
 from contracts.responses import RunList, RunSummary, RunView
 from contracts.run_request import RunRequest
 from supervisor.cpu_pool import CpuPool
-from supervisor.domain.errors import Refusal, StorageError
+from supervisor.domain.errors import Refusal
 from supervisor.domain.planning import plan_execution
 from supervisor.domain.ports import (
     InstallationPort,
@@ -29,7 +29,7 @@ from supervisor.domain.recording import abort_conclusion, format_time
 from supervisor.run import Run, view_of_record
 from supervisor.service import ExecutionService
 
-__all__ = ["Accepted", "RunBook", "make_execution_id"]
+__all__ = ["RunBook", "make_execution_id"]
 
 _log = logging.getLogger(__name__)
 
@@ -44,20 +44,17 @@ def _record_of(envelope: bytes) -> MetricsRecord:
     return Statement.parse(payload).predicate
 
 
-def _stop_unwatched(accepting: "asyncio.Task[Accepted]") -> None:
+def _stop_unwatched(accepting: "asyncio.Task[Run | RunView]") -> None:
     if accepting.cancelled() or accepting.exception() is not None:
         return
-    run = accepting.result().run
-    if run is not None and run.watchers == 0 and not run.keep:
+    run = accepting.result()
+    if isinstance(run, Run) and run.watchers == 0 and not run.keep:
         run.stop("cancelled")
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """What became of a request: an execution under way, or one that an equal request had already made."""
-
-    run: Run | None
-    ended: RunView | None
+async def _wait(tasks: "Collection[asyncio.Task[Any]]", timeout_s: float) -> None:
+    if tasks:
+        await asyncio.wait(list(tasks), timeout=timeout_s)
 
 
 class RunBook:
@@ -81,7 +78,8 @@ class RunBook:
         self._cpus = cpus
         self._active: dict[str, Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._accepting = asyncio.Lock()
+        self._acceptances: set[asyncio.Task[Run | RunView]] = set()
+        self._beginning = asyncio.Lock()
         self._closing = False
 
     async def recover(self) -> int:
@@ -107,8 +105,11 @@ class RunBook:
         """
         return plan_execution(request, self._installation.read())
 
-    async def accept(self, request: RunRequest, idempotency_key: str | None) -> Accepted:
+    async def accept(self, request: RunRequest, idempotency_key: str | None) -> Run | RunView:
         """Accept a request and begin its execution, unless its key has already brought one.
+
+        Returns:
+            The execution under way; or, where an equal request had made it and it has ended, how it ended.
 
         Raises:
             Refusal: nothing was accepted.
@@ -116,46 +117,57 @@ class RunBook:
         """
         # Once begun it is carried through, so that a caller who vanishes cannot leave it half accepted.
         task = asyncio.create_task(self._accept(request, idempotency_key))
+        self._acceptances.add(task)
+        task.add_done_callback(self._acceptances.discard)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             task.add_done_callback(_stop_unwatched)
             raise
 
-    async def _accept(self, request: RunRequest, idempotency_key: str | None) -> Accepted:
-        async with self._accepting:
-            if idempotency_key is not None:
-                known = await self._known(idempotency_key, request.canonical_digest())
-                if known is not None:
-                    return known
-            if self._closing:
-                raise Refusal("shutting_down", "the supervisor is ending and accepts nothing new")
-            plan = self.plan(request)
-            self._models.locate(plan.model)
-            await self._sandboxes.require_image(plan.runtime_image)
-            return Accepted(await self._begin(request, plan, idempotency_key), None)
+    async def _accept(self, request: RunRequest, key: str | None) -> Run | RunView:
+        digest = request.canonical_digest()
+        known = await self._known(key, digest)
+        if known is not None:
+            return known
+        plan = self.plan(request)
+        self._models.locate(plan.model)
+        # Outside the lock: an engine that hangs must not make callers wait for each other's deadlines.
+        await self._sandboxes.require_image(plan.runtime_image)
+        async with self._beginning:
+            # An equal request may have begun meanwhile, and `close` may have been called.
+            known = await self._known(key, digest)
+            if known is not None:
+                return known
+            return await self._begin(request, plan, key)
 
-    async def _known(self, key: str, digest: str) -> Accepted | None:
-        stored = await self._ledger.find_by_key(key)
+    async def _known(self, key: str | None, digest: str) -> Run | RunView | None:
+        stored = None if key is None else await self._ledger.find_by_key(key)
         if stored is None:
+            self._require_open()
             return None
         if stored.request_digest != digest:
             detail = "this Idempotency-Key came before with another request; use a new key for a new request"
-            raise Refusal("idempotency_key_reused", detail)
+            raise Refusal("idempotency_key_reused", detail, field="Idempotency-Key")
         run = self._active.get(stored.execution_id)
-        return Accepted(run, None if run else await self._view_of_stored(stored))
+        # Read anew: it may have ended after the look by key and before the look among the active.
+        return run or await self._view_of_stored(await self._stored(stored.execution_id))
+
+    def _require_open(self) -> None:
+        if self._closing:
+            raise Refusal("shutting_down", "the supervisor is ending and accepts nothing new")
 
     async def _begin(self, request: RunRequest, plan: ExecutionPlan, key: str | None) -> Run:
         ticket = self._cpus.enqueue(plan.scheduling.cores)
-        accepted_at = datetime.now(UTC)
-        execution_id = make_execution_id(time.time_ns() // 1_000_000)
-        entry = StartedEntry(execution_id, plan, request.prompt, accepted_at, key, request.canonical_digest())
         try:
+            accepted_at = datetime.now(UTC)
+            execution_id = make_execution_id(time.time_ns() // 1_000_000)
+            run = Run(execution_id, plan, request.prompt, accepted_at, ticket)
+            entry = StartedEntry(execution_id, plan, request.prompt, accepted_at, key, request.canonical_digest())
             await self._ledger.append_started(entry)
-        except StorageError:
+        except BaseException:
             ticket.give_back()
             raise
-        run = Run(execution_id, plan, request.prompt, accepted_at, ticket)
         self._active[execution_id] = run
         task = asyncio.create_task(self._drive(run), name=f"execution-{execution_id}")
         self._tasks.add(task)
@@ -167,6 +179,7 @@ class RunBook:
             await self._service.execute(run)
         finally:
             self._active.pop(run.execution_id, None)
+            run.give_up()
 
     @asynccontextmanager
     async def watch(self, run: Run) -> AsyncIterator[Run]:
@@ -183,14 +196,18 @@ class RunBook:
         """Cancel an execution and wait for its record.
 
         Raises:
-            Refusal: ``execution_not_found`` or ``already_finished``.
+            Refusal: ``execution_not_found``, or ``already_finished`` where it ended otherwise before it could be
+                cancelled.
         """
         run = self._active.get(execution_id)
         if run is None:
             view = await self.find(execution_id)
-            raise Refusal("already_finished", f"it has ended as {view.status}; there is nothing to cancel")
-        run.stop("cancelled")
-        return await run.result()
+        else:
+            run.stop("cancelled")
+            view = await run.result()
+            if view.status == "cancelled":
+                return view
+        raise Refusal("already_finished", f"it has ended as {view.status}; there is nothing to cancel")
 
     async def find(self, execution_id: str) -> RunView:
         """Return one execution as it stands.
@@ -219,14 +236,20 @@ class RunBook:
         return RunList(runs=summaries, next=summaries[-1].execution_id if len(rows) > limit else None)
 
     async def close(self, drain_s: float) -> None:
-        """Accept nothing more, let executions end for a while, then end them; each gets its record."""
+        """Accept nothing more, let executions end for a while, then end them; each gets its record.
+
+        What cannot be recorded even then (a full disk) is left to the next supervisor's `recover`.
+        """
         self._closing = True
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=drain_s)
+        # Whoever is being accepted either meets the closed door or is among the active when this is over.
+        await _wait(self._acceptances, drain_s)
+        await _wait(self._tasks, drain_s)
         for run in list(self._active.values()):
             run.stop("aborted")
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=drain_s)
+        await _wait(self._tasks, drain_s)
+        for task in list(self._tasks):
+            task.cancel()
+        await _wait(self._tasks, drain_s)
 
     async def _stored(self, execution_id: str) -> StoredRun:
         stored = await self._ledger.find(execution_id)

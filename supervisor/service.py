@@ -48,6 +48,17 @@ class _Observed:
         self.job_sent = False
 
 
+# Where our own arithmetic fails, a record without numbers is still owed.
+_UNKNOWN = Conclusion(
+    outcome="failed",
+    reason=Reason(code="internal_error", message="the supervisor failed; its log says more under this execution_id"),
+    output=None,
+    measurements=None,
+    power=None,
+    sandbox=None,
+)
+
+
 class ExecutionService:
     """Executes plans."""
 
@@ -60,6 +71,7 @@ class ExecutionService:
         signer: Signer,
         policies: Policies,
         host: HostFacts,
+        store_retry_s: float = STORE_RETRY_S,
     ) -> None:
         self._sandboxes = sandboxes
         self._models = models
@@ -67,7 +79,13 @@ class ExecutionService:
         self._signer = signer
         self._policies = policies
         self._power_model = select_power_model(host.processor, policies.power)
+        self._store_retry_s = store_retry_s
         self.unrecorded = 0
+
+    @property
+    def retry_after_s(self) -> int:
+        """Seconds after which a caller may ask again whom the full queue turned away."""
+        return self._policies.admission.queue.retry_after_s
 
     async def execute(self, run: Run) -> None:
         """Run one execution to its end; never raises, and returns only when its record is durable."""
@@ -76,7 +94,11 @@ class ExecutionService:
             attempt = asyncio.create_task(self._attempt(run, observed), name=f"attempt-{run.execution_id}")
             run.follow(attempt)
             await asyncio.wait({attempt})
+        try:
             conclusion = self._conclude(run, observed, attempt)
+        except Exception:  # noqa: BLE001 - the task's boundary: whatever happened, there is a record
+            _log.exception("an outcome cannot be assembled", extra={"execution_id": run.execution_id})
+            conclusion = _UNKNOWN
         await self._record(run, conclusion)
 
     async def store(
@@ -101,20 +123,30 @@ class ExecutionService:
     async def _attempt(self, run: Run, observed: _Observed) -> None:
         observed.cpus = await run.ticket.cpus()
         run.started = True
-        async with asyncio.timeout(run.plan.limits.timeout_s):
-            config = build_container_config(
-                run.plan,
-                self._policies.sandbox,
-                model_source=self._models.locate(run.plan.model),
-                cpus=observed.cpus,
-                labels={"weos.execution": run.execution_id},
-            )
-            opened = self._sandboxes.open(run.execution_id, config, output_bytes=run.plan.limits.output_bytes)
-            async with opened as sandbox:
-                observed.sandbox = sandbox
-                run.container_id = sandbox.container_id
-                await self._prepare(run, sandbox, observed)
-                await self._generate(run, sandbox, observed)
+        deadline = asyncio.timeout(run.plan.limits.timeout_s)
+        try:
+            async with deadline:
+                await self._run_in_sandbox(run, observed)
+        except TimeoutError as error:
+            if not deadline.expired():
+                raise
+            detail = f"it ran into its time limit of {run.plan.limits.timeout_s} s"
+            raise ExecutionFault("time_limit_exceeded", detail) from error
+
+    async def _run_in_sandbox(self, run: Run, observed: _Observed) -> None:
+        config = build_container_config(
+            run.plan,
+            self._policies.sandbox,
+            model_source=self._models.locate(run.plan.model),
+            cpus=observed.cpus,
+            labels={"weos.execution": run.execution_id},
+        )
+        opened = self._sandboxes.open(run.execution_id, config, output_bytes=run.plan.limits.output_bytes)
+        async with opened as sandbox:
+            observed.sandbox = sandbox
+            run.container_id = sandbox.container_id
+            await self._prepare(run, sandbox, observed)
+            await self._generate(run, sandbox, observed)
 
     async def _prepare(self, run: Run, sandbox: Sandbox, observed: _Observed) -> None:
         if sandbox.image_id != run.plan.runtime_image:
@@ -149,6 +181,8 @@ class ExecutionService:
             index = 0
             while not transcript.finished:
                 event, at_ns = await _next_event(sandbox)
+                if at_ns < started_ns:
+                    raise ExecutionFault("runner_failed", "the runner broke its protocol: an event came before the job")
                 text = transcript.accept(event, at_ns - started_ns)
                 if event.type == "token" or text:
                     run.add_text(index, text)
@@ -164,9 +198,6 @@ class ExecutionService:
             outcome: Outcome = "aborted" if run.stop_code == "aborted" else "cancelled"
             why = "the supervisor was told to end" if outcome == "aborted" else "the caller asked for it, or went away"
             return self._assemble(observed, outcome, Reason(code=outcome, message=why))
-        except TimeoutError:
-            why = f"it ran into its time limit of {run.plan.limits.timeout_s} s"
-            return self._assemble(observed, "failed", Reason(code="time_limit_exceeded", message=why))
         except EngineError as fault:
             return self._assemble(observed, "failed", Reason(code=fault.code, message=fault.detail[:1024]))
         except Exception:  # noqa: BLE001 - the task's boundary: whatever happened, there is a record
@@ -213,7 +244,15 @@ class ExecutionService:
                     self.unrecorded += 1
                     _log.error("a record cannot be stored: %s", fault.code, extra={"execution_id": run.execution_id})
                     run.report_storage_fault(fault)
-                await asyncio.sleep(STORE_RETRY_S)
+                await asyncio.sleep(self._store_retry_s)
+            except Exception:  # noqa: BLE001 - the task's boundary: a record without numbers is still owed
+                _log.exception("a record cannot be made", extra={"execution_id": run.execution_id})
+                if conclusion is _UNKNOWN:
+                    self.unrecorded += not waiting
+                    detail = "the record could not be made; the supervisor's log says why"
+                    run.report_storage_fault(StorageError("internal_error", detail))
+                    return
+                conclusion = _UNKNOWN
             else:
                 self.unrecorded -= waiting
                 run.finish(view)
