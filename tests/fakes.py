@@ -1,6 +1,7 @@
 """Stand-ins for the outside world. Each implements a port of `supervisor.domain.ports`; none is ever in the product."""
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,14 +17,17 @@ from supervisor.domain.installation import Backend, HostFacts, Installation, Ins
 from supervisor.domain.ports import ExitStatus, FinalEntry, Sandbox, StartedEntry, StoredRun
 
 __all__ = [
+    "READY",
     "FakeLedger",
     "FakeModels",
     "FakeSandbox",
     "FakeSandboxes",
+    "HeldRunner",
     "Script",
     "answering",
     "event_line",
     "fixed_installation",
+    "saying",
     "spec_request",
 ]
 
@@ -112,6 +116,34 @@ def answering(texts: list[str], *, finish_reason: str = "eos", delay_s: float = 
     return script
 
 
+def saying(*events: dict[str, Any] | bytes, first: dict[str, Any] | bytes = READY) -> Script:
+    """A runner that says one thing when it has its set-up and these when it has its job, whatever the protocol asks."""
+
+    async def script(sandbox: "FakeSandbox", line_index: int) -> None:
+        for event in ((first,), events)[line_index] if line_index < 2 else ():
+            sandbox.say(event)
+
+    return script
+
+
+class HeldRunner:
+    """A well-behaved runner that says one token and then waits until it is let go."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+
+    async def __call__(self, sandbox: "FakeSandbox", line_index: int) -> None:
+        """Play the script."""
+        if line_index == 0:
+            sandbox.say(READY)
+        elif line_index == 1:
+            sandbox.say({"type": "prompt", "tokens": 5})
+            sandbox.say({"type": "token", "index": 0, "token_id": 0, "text": "first"})
+            await self.gate.wait()
+            sandbox.say({"type": "token", "index": 1, "token_id": 1, "text": " last"})
+            sandbox.say({"type": "done", "finish_reason": "eos", "tokens": 2, "text": ""})
+
+
 class FakeSandbox:
     """One container; see ``ports.Sandbox``."""
 
@@ -169,7 +201,10 @@ class FakeSandboxes:
     def __init__(self, script: Script) -> None:
         self.script = script
         self.up = True
+        self.up_for_open = True
+        self.on_open: Callable[[FakeSandbox], None] | None = None
         self.image_there = True
+        self.before_require_image: Callable[[], Awaitable[object]] | None = None
         self.image_id = IMAGE
         self.opened: list[FakeSandbox] = []
         self.configs: list[dict[str, Any]] = []
@@ -178,6 +213,8 @@ class FakeSandboxes:
 
     async def require_image(self, image_id: str) -> None:
         """See ``ports.SandboxPort``."""
+        if self.before_require_image is not None:
+            await self.before_require_image()
         if not self.up:
             raise Refusal("engine_unavailable", "the container engine does not answer")
         if not self.image_there:
@@ -196,15 +233,21 @@ class FakeSandboxes:
     async def open(self, execution_id: str, config: dict[str, Any], *, output_bytes: int) -> AsyncIterator[Sandbox]:
         """See ``ports.SandboxPort``."""
         del execution_id, output_bytes
-        if not self.up:
+        if not self.up or not self.up_for_open:
             raise ExecutionFault("engine_unavailable", "the container engine does not answer")
         sandbox = FakeSandbox(f"{len(self.opened):064x}", self.image_id, self.script)
+        if self.on_open is not None:
+            self.on_open(sandbox)
         self.opened.append(sandbox)
         self.configs.append(config)
         try:
             yield sandbox
         finally:
-            await sandbox.stop()
+            # The port promises a clean-up that outlives the cancellation which caused it.
+            stopping = asyncio.ensure_future(sandbox.stop())
+            while not stopping.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.shield(stopping)
             self.destroyed.append(sandbox.container_id)
 
 
@@ -213,11 +256,13 @@ class FakeModels:
 
     def __init__(self) -> None:
         self.fault: Refusal | None = None
+        self.later_fault: Refusal | None = None
 
     def locate(self, model: PlannedModel) -> str:
         """See ``ports.ModelStorePort``."""
         if self.fault is not None:
             raise self.fault
+        self.fault = self.later_fault
         return f"/models/{model.sha256}"
 
 
@@ -229,21 +274,37 @@ class FakeLedger:
         self.final: dict[str, FinalEntry] = {}
         self.full_for_started = False
         self.full_for_final = False
+        self.broken_for_started = False
+        self.broken_for_final = False
+        self.unreadable = False
+        self.before_append_started: Callable[[], Awaitable[object]] | None = None
+        self.before_append_final: Callable[[], Awaitable[object]] | None = None
+        self.after_find_by_key: Callable[[], Awaitable[object]] | None = None
+        self.misuse: list[str] = []
 
-    def _require_room(self, full: bool) -> None:
+    def _require_room(self, full: bool, broken: bool = False) -> None:
         if full:
             raise StorageError("storage_full", "the ledger cannot be used: disk full")
+        if broken:
+            message = "a fault that the port does not know"
+            raise RuntimeError(message)
 
     async def append_started(self, entry: StartedEntry) -> None:
         """See ``ports.LedgerPort``."""
-        self._require_room(self.full_for_started)
+        if self.before_append_started is not None:
+            await self.before_append_started()
+        self._require_room(self.full_for_started, self.broken_for_started)
         self.started[entry.execution_id] = entry
 
     async def append_final(self, entry: FinalEntry) -> None:
         """See ``ports.LedgerPort``."""
-        self._require_room(self.full_for_final)
-        if entry.execution_id in self.final:
-            raise AssertionError("a second final record")
+        if self.before_append_final is not None:
+            await self.before_append_final()
+        self._require_room(self.full_for_final, self.broken_for_final)
+        if entry.execution_id in self.final or entry.execution_id not in self.started:
+            self.misuse.append(entry.execution_id)
+            message = "a second final record, or one of an execution that was never accepted"
+            raise AssertionError(message)
         self.final[entry.execution_id] = entry
 
     def _stored(self, entry: StartedEntry) -> StoredRun:
@@ -260,16 +321,22 @@ class FakeLedger:
 
     async def find(self, execution_id: str) -> StoredRun | None:
         """See ``ports.LedgerPort``."""
+        self._require_room(self.unreadable)
         entry = self.started.get(execution_id)
         return self._stored(entry) if entry else None
 
     async def find_by_key(self, idempotency_key: str) -> StoredRun | None:
         """See ``ports.LedgerPort``."""
+        self._require_room(self.unreadable)
         found = [entry for entry in self.started.values() if entry.idempotency_key == idempotency_key]
-        return self._stored(found[0]) if found else None
+        stored = self._stored(found[0]) if found else None
+        if self.after_find_by_key is not None:
+            await self.after_find_by_key()
+        return stored
 
     async def page(self, *, before: str | None, limit: int) -> tuple[StoredRun, ...]:
         """See ``ports.LedgerPort``."""
+        self._require_room(self.unreadable)
         newest = [self._stored(entry) for entry in reversed(self.started.values())]
         if before is not None:
             ids = [stored.execution_id for stored in newest]

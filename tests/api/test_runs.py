@@ -1,5 +1,5 @@
 from contracts.verify import verify_record
-from tests.api.conftest import Engine
+from tests.api.harness import Engine
 from tests.fakes import spec_request
 
 SPEC_METRICS = {"tokens_total", "tokens_per_sec", "latency_p95_ms", "watts_avg", "tokens_per_watt"}

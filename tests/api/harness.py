@@ -1,0 +1,264 @@
+"""One supervisor over fakes behind a real socket, and what every answer and every ended execution must satisfy."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import ClientResponse, ClientSession, TraceConfig, TraceRequestEndParams
+from aiohttp.test_utils import TestClient, TestServer
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from contracts.api import build_openapi
+from contracts.metrics_record import MetricsRecord
+from contracts.problem import PROBLEM_CODES, Problem
+from contracts.responses import VersionView
+from contracts.trust import Trust, TrustedKey
+from contracts.verify import verify_record
+from supervisor.adapters.keys import FileSigner
+from supervisor.cpu_pool import CpuPool
+from supervisor.domain.installation import Installation
+from supervisor.http_api import ApiContext, build_app
+from supervisor.http_server import ApiRunner
+from supervisor.run_book import RunBook
+from supervisor.service import ExecutionService
+from tests.fakes import FakeLedger, FakeModels, FakeSandboxes, Script, answering, fixed_installation, spec_request
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+TOKEN = "token-" + "t" * 32
+# No bound here is part of what a test shows; each only keeps a broken one from hanging.
+PATIENCE_S = 20.0
+SECRETS = (TOKEN, str(spec_request()["prompt"]))
+_WITHOUT_OPERATION = {"not_found", "method_not_allowed", "unauthorized", "host_not_allowed", "bad_header"}
+_PATHS = build_openapi()["paths"]
+
+
+def check_problem(method: str, path: str, status: int, media_type: str, body: bytes) -> Problem:
+    """Every error is a problem document, listed for its operation, and quotes neither prompt nor token."""
+    assert media_type == "application/problem+json", body
+    problem = Problem.parse(body)
+    assert problem.status == status
+    assert (problem.status, problem.title) == PROBLEM_CODES[problem.code]
+    assert problem.type == f"urn:weos:problem:{problem.code}"
+    assert problem.detail
+    assert not any(secret in body.decode() for secret in SECRETS)
+    operation = _operation(method, path)
+    if operation is None:
+        assert problem.code in _WITHOUT_OPERATION
+    else:
+        assert f"`{problem.code}`" in operation["responses"][str(status)]["description"]
+    return problem
+
+
+def _operation(method: str, path: str) -> dict[str, Any] | None:
+    for template, operations in _PATHS.items():
+        if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), path):
+            found: dict[str, Any] | None = operations.get(method.lower())
+            return found
+    return None
+
+
+async def _check_answer(session: ClientSession, context: Any, params: TraceRequestEndParams) -> None:
+    del session, context
+    response = params.response
+    is_health = params.url.path == "/healthz" and response.content_type == "application/json"
+    if response.status >= 400 and params.method != "HEAD" and not is_health:
+        check_problem(params.method, params.url.path, response.status, response.content_type, await response.read())
+
+
+def _checking() -> TraceConfig:
+    trace = TraceConfig()
+    trace.on_request_end.append(_check_answer)
+    return trace
+
+
+class ApiServer(TestServer):
+    """The product's own server on a port of its own."""
+
+    async def _make_runner(self, **kwargs: Any) -> ApiRunner:
+        del kwargs
+        return ApiRunner(self.app, shutdown_timeout_s=1.0)
+
+
+@dataclass
+class FakeInstallation:
+    """See ``ports.InstallationPort``."""
+
+    value: Installation = field(default_factory=fixed_installation)
+
+    def read(self) -> Installation:
+        return self.value
+
+
+class Engine:
+    """One supervisor with fakes, and a client that is authorized."""
+
+    def __init__(self, script: Script, installation: Installation | None = None) -> None:
+        self.signer = FileSigner(Ed25519PrivateKey.generate())
+        self.sandboxes = FakeSandboxes(script)
+        self.models = FakeModels()
+        self.ledger = FakeLedger()
+        self.installation = FakeInstallation(installation or fixed_installation())
+        fixed = self.installation.value
+        self.keep_alive_s = 15.0
+        self.body_timeout_s = 30.0
+        self.drain_s = 0.1
+        self.every_execution_has_its_record = True
+        self.service = ExecutionService(
+            sandboxes=self.sandboxes,
+            models=self.models,
+            ledger=self.ledger,
+            signer=self.signer,
+            policies=fixed.policies,
+            host=fixed.host,
+            store_retry_s=0.01,
+        )
+        self.cpus = CpuPool(fixed.host.logical_cpus, fixed.policies.admission.queue)
+        self.book = RunBook(
+            service=self.service,
+            installation=self.installation,
+            sandboxes=self.sandboxes,
+            models=self.models,
+            ledger=self.ledger,
+            cpus=self.cpus,
+        )
+        self.version = VersionView(
+            engine_version=fixed.engine_version,
+            public_key=self.signer.public_key,
+            policies=dict(fixed.policies.digests),
+        )
+        self.client: TestClient[web.Request, web.Application]
+
+    @property
+    def trust(self) -> Trust:
+        key = TrustedKey(engine_version=self.version.engine_version, public_key=self.signer.public_key)
+        return Trust(schema_version="weos.trust/1", keys=(key,))
+
+    @property
+    def free_cpus(self) -> int:
+        """How many CPUs an execution could get now."""
+        total = len(self.installation.value.host.logical_cpus)
+        ticket = None
+        for count in range(total, 0, -1):
+            ticket = self.cpus.enqueue(count)
+            granted = ticket.granted.done()
+            ticket.give_back()
+            if granted:
+                return count
+        return 0
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator["Engine"]:
+        context = ApiContext(
+            token=TOKEN,
+            version=self.version,
+            book=self.book,
+            service=self.service,
+            sandboxes=self.sandboxes,
+            installation=self.installation,
+            keep_alive_s=self.keep_alive_s,
+            body_timeout_s=self.body_timeout_s,
+        )
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        async with TestClient(ApiServer(build_app(context)), headers=headers, trace_configs=[_checking()]) as client:
+            self.client = client
+            yield self
+            await self.book.close(drain_s=self.drain_s)
+        self._check_end()
+
+    def _check_end(self) -> None:
+        assert self.ledger.misuse == []
+        opened = [sandbox.container_id for sandbox in self.sandboxes.opened]
+        assert sorted(self.sandboxes.destroyed) == sorted(opened), "every sandbox is destroyed, once"
+        if self.every_execution_has_its_record:
+            assert set(self.ledger.final) == set(self.ledger.started)
+
+    async def post(
+        self, request: dict[str, Any] | None = None, headers: dict[str, str] | None = None
+    ) -> ClientResponse:
+        """Send a Run Request."""
+        return await self.client.post("/v1/runs", json=request or spec_request(), headers=headers)
+
+    async def start(self, request: dict[str, Any] | None = None, headers: dict[str, str] | None = None) -> str:
+        """Begin an execution that outlives its caller and return its id."""
+        answer = await self.post(request, {"Prefer": "respond-async", **(headers or {})})
+        assert answer.status == 202, await answer.text()
+        execution_id: str = (await answer.json())["execution_id"]
+        return execution_id
+
+    async def view(self, execution_id: str) -> dict[str, Any]:
+        view: dict[str, Any] = await (await self.client.get(f"/v1/runs/{execution_id}")).json()
+        return view
+
+    async def ended(self, execution_id: str) -> dict[str, Any]:
+        """Ask until the execution has ended; return its view."""
+        await eventually(lambda: execution_id in self.ledger.final)
+        await eventually(lambda: execution_id not in self.book._active)
+        return await self.view(execution_id)
+
+    async def said(self, execution_id: str, text: str) -> None:
+        """Wait until an execution has generated this text."""
+        async with asyncio.timeout(PATIENCE_S):
+            while (await self.view(execution_id))["output"] != text:  # noqa: ASYNC110 - it is asked over HTTP
+                await asyncio.sleep(0.002)
+
+    async def record(self, execution_id: str) -> MetricsRecord:
+        """Return the record of an ended execution, which must verify."""
+        await self.ended(execution_id)
+        answer = await self.client.get(f"/v1/runs/{execution_id}/record")
+        assert answer.content_type == "application/vnd.in-toto+json"
+        report = verify_record(await answer.read(), self.trust)
+        assert report.verdict == "VALID", report.checks[-1]
+        assert report.record is not None
+        assert report.record.execution_id == execution_id
+        return report.record
+
+    async def is_well(self) -> None:
+        """The service still takes and completes an execution."""
+        self.sandboxes.script = answering(["ok"])
+        answer = await self.post()
+        assert answer.status == 200, await answer.text()
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Wait for a condition that must come true."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110 - what is waited for does not know of us
+            await asyncio.sleep(0.002)
+
+
+async def problem_of(answer: ClientResponse) -> Problem:
+    return Problem.parse(await answer.read())
+
+
+@dataclass(frozen=True)
+class Event:
+    """One server-sent event."""
+
+    name: str
+    document: dict[str, Any]
+
+
+async def read_event(answer: ClientResponse) -> Event | None:
+    """Return the next event of a stream, or None at its end; comments are passed over."""
+    name = ""
+    async with asyncio.timeout(PATIENCE_S):
+        while raw := await answer.content.readline():
+            line = raw.decode().rstrip("\n")
+            if line.startswith("event: "):
+                name = line.removeprefix("event: ")
+            elif line.startswith("data: "):
+                return Event(name, json.loads(line.removeprefix("data: ")))
+    return None
+
+
+async def read_events(answer: ClientResponse) -> list[Event]:
+    events = []
+    while (event := await read_event(answer)) is not None:
+        events.append(event)
+    return events

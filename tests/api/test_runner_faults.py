@@ -1,0 +1,240 @@
+"""Runners that break, lie or stop: each leaves a failed record with its reason, and no sandbox."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from supervisor.domain.errors import ExecutionFault, Refusal
+from supervisor.domain.ports import ExitStatus
+from tests.api.harness import Engine, problem_of
+from tests.fakes import READY, FakeSandbox, Script, saying, spec_request
+
+PROMPT = {"type": "prompt", "tokens": 5}
+DONE = {"type": "done", "finish_reason": "eos", "tokens": 1, "text": ""}
+
+
+def token(index: int = 0, **changes: Any) -> dict[str, Any]:
+    return {"type": "token", "index": index, "token_id": 1, "text": "x"} | changes
+
+
+def error(code: str, **more: Any) -> dict[str, Any]:
+    return {"type": "error", "code": code, "message": "words of the runner", **more}
+
+
+async def failed(engine: Engine, script: Script, code: str, status: int) -> dict[str, Any]:
+    """Execute with this runner; return the problem's document after checking record and sandbox."""
+    engine.sandboxes.script = script
+    answer = await engine.post()
+    problem = await problem_of(answer)
+    assert (answer.status, problem.code) == (status, code)
+    assert problem.execution_id is not None
+    record = await engine.record(problem.execution_id)
+    assert record.outcome == "failed"
+    assert record.reason is not None
+    assert record.reason.code == code
+    assert engine.sandboxes.destroyed == [engine.sandboxes.opened[0].container_id]
+    assert engine.free_cpus == 2
+    await engine.is_well()
+    document: dict[str, Any] = json.loads(await answer.read())
+    assert "words of the runner" not in json.dumps(document)
+    return document
+
+
+BROKEN: dict[str, tuple[dict[str, Any] | bytes, ...]] = {
+    "garbage": (b"\x00\xff garbage",),
+    "nothing": (b"",),
+    "json that is no event": (b"[]",),
+    "unknown event": ({"type": "confess"},),
+    "unknown field": (PROMPT | {"more": 1},),
+    "duplicate key": (b'{"type": "prompt", "tokens": 5, "tokens": 6}',),
+    "not a number": (b'{"type": "prompt", "tokens": NaN}',),
+    "oversize": (b'{"type": "token", "text": "' + b"x" * 20_000 + b'"}',),
+    "deep": (b"[" * 10_000,),
+    "lone surrogate": (PROMPT, b'{"type": "token", "index": 0, "token_id": 1, "text": "\\ud800"}'),
+    "long text": (PROMPT, token(text="x" * 5000)),
+    "ready twice": (READY,),
+    "prompt twice": (PROMPT, PROMPT),
+    "prompt without tokens": (PROMPT | {"tokens": 0},),
+    "token before prompt": (token(),),
+    "done before prompt": (DONE,),
+    "first token missing": (PROMPT, token(1)),
+    "token twice": (PROMPT, token(), token()),
+    "tokens backwards": (PROMPT, token(), token(1), token(0)),
+    "more tokens than asked for": (PROMPT, *(token(index) for index in range(9))),
+    "done counts more": (PROMPT, token(), DONE | {"tokens": 2}),
+    "done counts fewer": (PROMPT, token(), token(1), DONE),
+    "length not reached": (PROMPT, token(), DONE | {"finish_reason": "length"}),
+    "unknown reason to finish": (PROMPT, token(), DONE | {"finish_reason": "bored"}),
+    "set-up error": (error("protocol_error"),),
+    "decoding error": (PROMPT, token(), error("decode_failed")),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+async def test_a_runner_that_breaks_its_protocol_fails(engine: Engine, name: str) -> None:
+    await failed(engine, saying(*BROKEN[name]), "runner_failed", 500)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        b"garbage",
+        PROMPT,
+        DONE,
+        READY | {"protocol": 2},
+        READY | {"backend": "cpu_avx512"},
+        READY | {"cpu_features": ["a"] * 65},
+        READY | {"llama_cpp_version": "<script>"},
+        error("model_load_failed"),
+        error("context_failed"),
+    ],
+)
+async def test_a_runner_that_starts_wrong_fails(engine: Engine, first: dict[str, Any] | bytes) -> None:
+    await failed(engine, saying(first=first), "runner_failed", 500)
+
+
+async def test_events_from_before_the_job_are_a_breach_not_a_measurement(engine: Engine) -> None:
+    async def hasty(sandbox: FakeSandbox, line_index: int) -> None:
+        if line_index == 0:
+            for event in (READY, PROMPT, token(), DONE):
+                sandbox.say(event)
+
+    await failed(engine, hasty, "runner_failed", 500)
+
+
+async def test_a_context_overflow_says_how_large_the_prompt_is(engine: Engine) -> None:
+    script = saying(error("context_overflow", prompt_tokens=2041))
+    document = await failed(engine, script, "context_overflow", 422)
+    assert "2041" in document["detail"]
+
+
+async def test_a_prompt_without_tokens_is_the_callers_fault(engine: Engine) -> None:
+    await failed(engine, saying(error("empty_prompt")), "empty_prompt", 422)
+
+
+@pytest.mark.parametrize(
+    ("fault", "exit_status", "code", "status"),
+    [
+        (ExecutionFault("memory_limit_exceeded", "oom"), ExitStatus(137, True), "memory_limit_exceeded", 422),
+        (ExecutionFault("runner_failed", "it ended"), ExitStatus(1, False), "runner_failed", 500),
+        (ExecutionFault("runner_failed", "it ended well but early"), ExitStatus(0, False), "runner_failed", 500),
+        (ExecutionFault("output_limit_exceeded", "too much"), None, "output_limit_exceeded", 422),
+        (ExecutionFault("engine_unavailable", "silent"), None, "engine_unavailable", 503),
+        (ExecutionFault("runner_failed", "x" * 5000), None, "runner_failed", 500),
+    ],
+)
+@pytest.mark.parametrize("said_before", [0, 1, 3])
+async def test_a_runner_that_ends_early_fails_with_its_exit_status(
+    engine: Engine, fault: ExecutionFault, exit_status: ExitStatus | None, code: str, status: int, said_before: int
+) -> None:
+    async def ending(sandbox: FakeSandbox, line_index: int) -> None:
+        if line_index == min(said_before, 1):
+            for event in (PROMPT, token(), token(1))[:said_before]:
+                sandbox.say(event)
+            sandbox.end(fault, exit_status)
+        elif line_index == 0:
+            sandbox.say(READY)
+
+    document = await failed(engine, ending, code, status)
+    record = await engine.record(document["execution_id"])
+    assert record.sandbox is not None
+    assert record.sandbox.oom_killed is (exit_status.oom_killed if exit_status else None)
+    assert record.sandbox.exit_code == (exit_status.exit_code if exit_status else None)
+
+
+async def test_what_was_generated_before_the_fault_is_kept(engine: Engine) -> None:
+    document = await failed(engine, saying(PROMPT, token(), token(1), b"garbage"), "runner_failed", 500)
+    assert document["partial"]["output"] == "xx"
+    assert document["partial"]["metrics"]["tokens_total"] == 2
+    assert document["partial"]["status"] == "failed"
+
+
+@pytest.mark.parametrize("silent_from", [0, 1])
+async def test_a_runner_that_says_nothing_runs_into_its_time_limit(engine: Engine, silent_from: int) -> None:
+    async def silent(sandbox: FakeSandbox, line_index: int) -> None:
+        if line_index < silent_from:
+            sandbox.say(READY)
+
+    engine.sandboxes.script = silent
+    request = spec_request()
+    request["execution"]["limits"]["timeout_s"] = 1
+    problem = await problem_of(await engine.post(request))
+    assert problem.code == "time_limit_exceeded"
+    assert problem.execution_id is not None
+    record = await engine.record(problem.execution_id)
+    assert (record.outcome, record.plan.limits.timeout_s) == ("failed", 1)
+    assert len(engine.sandboxes.destroyed) == 1
+
+
+async def test_another_timeout_than_ours_is_not_called_the_time_limit(engine: Engine) -> None:
+    async def receive() -> tuple[bytes, int]:
+        raise TimeoutError
+
+    async def script(sandbox: FakeSandbox, line_index: int) -> None:
+        del line_index
+
+    engine.sandboxes.on_open = lambda sandbox: setattr(sandbox, "receive", receive)
+    engine.sandboxes.script = script
+    problem = await problem_of(await engine.post())
+    engine.sandboxes.on_open = None
+    assert problem.code == "internal_error"
+    await engine.is_well()
+
+
+async def test_a_container_of_another_image_never_gets_the_prompt(engine: Engine) -> None:
+    engine.sandboxes.image_id = "sha256:" + "c" * 64
+    problem = await problem_of(await engine.post())
+    assert problem.code == "runner_failed"
+    assert engine.sandboxes.opened[0].sent == []
+    assert problem.execution_id is not None
+    assert (await engine.record(problem.execution_id)).outcome == "failed"
+
+
+@pytest.mark.parametrize("code", ["model_missing", "model_altered"])
+async def test_a_model_that_changes_while_the_execution_waits_fails_it(engine: Engine, code: str) -> None:
+    engine.models.later_fault = Refusal(code, "the file is not what it was")
+    problem = await problem_of(await engine.post())
+    assert problem.code == code
+    assert problem.execution_id is not None
+    assert engine.sandboxes.opened == []
+    assert (await engine.record(problem.execution_id)).sandbox is None
+
+
+async def test_an_engine_that_dies_before_the_container_starts_fails_the_execution(engine: Engine) -> None:
+    engine.sandboxes.up_for_open = False
+    answer = await engine.post()
+    problem = await problem_of(answer)
+    assert (answer.status, problem.code) == (503, "engine_unavailable")
+    assert "Retry-After" in answer.headers
+    assert problem.execution_id is not None
+    assert (await engine.record(problem.execution_id)).outcome == "failed"
+    engine.sandboxes.up_for_open = True
+    await engine.is_well()
+
+
+async def test_unreadable_cpu_time_leaves_the_power_unmeasured_not_zero(engine: Engine) -> None:
+    engine.sandboxes.on_open = lambda sandbox: setattr(sandbox, "cpu_ns", None)
+    document = await (await engine.post()).json()
+    assert document["metrics"]["watts_avg"] is None or document["metrics"]["watts_avg"] > 0
+    record = await engine.record(document["execution_id"])
+    assert record.power is not None
+    assert record.power.cpu_time_ns is None
+
+
+async def test_a_failure_inside_the_supervisor_is_recorded_without_its_words(engine: Engine) -> None:
+    async def receive() -> tuple[bytes, int]:
+        message = "words of the fault"
+        raise RuntimeError(message)
+
+    engine.sandboxes.on_open = lambda sandbox: setattr(sandbox, "receive", receive)
+    answer = await engine.post()
+    problem = await problem_of(answer)
+    assert problem.code == "internal_error"
+    assert "words of the fault" not in await answer.text()
+    assert problem.execution_id is not None
+    assert (await engine.record(problem.execution_id)).outcome == "failed"
+    engine.sandboxes.on_open = None
+    await asyncio.sleep(0)
+    await engine.is_well()
