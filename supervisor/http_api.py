@@ -1,7 +1,6 @@
 """Routes of the local HTTP API, and the way from an error to a status. Everything in and out is a contract."""
 
 import asyncio
-import hmac
 import json
 import logging
 import re
@@ -9,10 +8,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from aiohttp import web
-from aiohttp.http_exceptions import BadHttpMessage
 from aiohttp.typedefs import Handler
 
-from contracts.api import EXECUTION_ID, IDEMPOTENCY_KEY, OPERATIONS, RECORD_TYPE, build_openapi
+from contracts.api import EXECUTION_ID, OPERATIONS, RECORD_TYPE, build_openapi
 from contracts.base import Contract, ContractError
 from contracts.problem import Problem
 from contracts.responses import (
@@ -29,6 +27,15 @@ from contracts.run_request import RunRequest
 from supervisor.domain.errors import EngineError, Refusal, StorageError
 from supervisor.domain.ports import InstallationPort, SandboxPort
 from supervisor.http_problems import answer_problem, problem_of, problem_of_parsing, problem_of_run
+from supervisor.http_request import (
+    host_is_local,
+    read_execution_id,
+    read_idempotency_key,
+    read_run_request,
+    token_is_right,
+    wants_events,
+    wants_no_wait,
+)
 from supervisor.http_stream import events_of_ended, events_of_run, stream_events
 from supervisor.run_book import RunBook
 from supervisor.service import ExecutionService
@@ -41,8 +48,9 @@ _log = logging.getLogger(__name__)
 KEEP_ALIVE_S = 15
 # A body that trickles in holds a connection; an honest one of 1 MiB arrives in milliseconds on loopback.
 BODY_TIMEOUT_S = 30
+# An engine that hangs is down to whoever asks; a ping of one that is well took a few milliseconds.
+HEALTH_TIMEOUT_S = 5
 MAX_PAGE = 200
-ALLOWED_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 CONTEXT: web.AppKey["ApiContext"] = web.AppKey("context")
 
 
@@ -58,6 +66,7 @@ class ApiContext:
     installation: InstallationPort
     keep_alive_s: float = KEEP_ALIVE_S
     body_timeout_s: float = BODY_TIMEOUT_S
+    health_timeout_s: float = HEALTH_TIMEOUT_S
 
 
 def _answer(document: Contract, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
@@ -69,26 +78,14 @@ def _answer(document: Contract, status: int = 200, headers: dict[str, str] | Non
     )
 
 
-def _host_is_local(host: str) -> bool:
-    name = re.sub(r":\d{1,5}$", "", host.lower())
-    return name in ALLOWED_HOSTS
-
-
-def _token_is_right(header: str | None, token: str) -> bool:
-    scheme, _, given = (header or "").partition(" ")
-    return scheme.lower() == "bearer" and hmac.compare_digest(
-        given.strip().encode("utf-8", "surrogateescape"), token.encode("utf-8")
-    )
-
-
 @web.middleware
 async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Check Host and token before anything else, and turn every error into a problem document."""
     try:
-        if not _host_is_local(request.headers.get("Host", "")):
+        if not host_is_local(request.headers.get("Host", "")):
             detail = "name this machine in the Host header: 127.0.0.1 or localhost"
             return answer_problem(Problem.of("host_not_allowed", detail))
-        if not _token_is_right(request.headers.get("Authorization"), request.app[CONTEXT].token):
+        if not token_is_right(request.headers.get("Authorization"), request.app[CONTEXT].token):
             detail = "send the header 'Authorization: Bearer TOKEN'; the token is in the file `token` of WEOS_HOME"
             return answer_problem(Problem.of("unauthorized", detail))
         return await handler(request)
@@ -122,63 +119,20 @@ def _answer_fault(request: web.Request, error: Exception) -> web.Response:
     return answer_problem(Problem.of("internal_error", "the supervisor failed; its log says where"))
 
 
-async def _read_run_request(request: web.Request) -> RunRequest:
-    if request.content_type != "application/json":
-        raise Refusal("unsupported_media_type", "send the request with 'Content-Type: application/json'")
-    if request.headers.get("Content-Encoding", "identity") != "identity":
-        raise Refusal("unsupported_media_type", "send the body without Content-Encoding")
-    if (request.content_length or 0) > RunRequest.MAX_BYTES:
-        raise web.HTTPRequestEntityTooLarge(RunRequest.MAX_BYTES, request.content_length or 0)
-    deadline_s = request.app[CONTEXT].body_timeout_s
-    try:
-        async with asyncio.timeout(deadline_s):
-            body = await request.read()
-    except TimeoutError as error:
-        raise Refusal("malformed_json", f"the body did not arrive within {deadline_s:g} s") from error
-    except (web.RequestPayloadError, BadHttpMessage) as error:
-        raise Refusal("malformed_json", "the body is cut short, or its chunks are not well-formed") from error
-    return RunRequest.parse(body)
-
-
-def _idempotency_key(request: web.Request) -> str | None:
-    keys = request.headers.getall("Idempotency-Key", [])
-    if len(keys) > 1 or not all(re.fullmatch(IDEMPOTENCY_KEY.schema["pattern"], key) for key in keys):
-        detail = "send one Idempotency-Key, of 1 to 128 printable ASCII characters without spaces"
-        raise Refusal("bad_header", detail, field="Idempotency-Key")
-    return keys[0] if keys else None
-
-
-def _wants_no_wait(request: web.Request) -> bool:
-    preferences = ",".join(request.headers.getall("Prefer", [])).lower()
-    return any(part.partition(";")[0].strip() == "respond-async" for part in preferences.split(","))
-
-
-def _wants_events(request: web.Request) -> bool:
-    accepted = ",".join(request.headers.getall("Accept", [])).lower()
-    return any(part.partition(";")[0].strip() == "text/event-stream" for part in accepted.split(","))
-
-
-def _execution_id(request: web.Request) -> str:
-    execution_id = request.match_info["execution_id"]
-    if not re.fullmatch(EXECUTION_ID.schema["pattern"], execution_id):
-        raise Refusal("bad_parameter", "an execution_id is 'exec_' and 32 hexadecimal digits", field="execution_id")
-    return execution_id
-
-
 async def create_run(request: web.Request) -> web.StreamResponse:
     """POST /v1/runs."""
     context = request.app[CONTEXT]
-    run_request = await _read_run_request(request)
-    key = _idempotency_key(request)
+    run_request = await read_run_request(request, context.body_timeout_s)
+    key = read_idempotency_key(request)
     run = await context.book.accept(run_request, key)
     if isinstance(run, RunView):
         return await _answer_repeated(request, run)
-    if _wants_no_wait(request):
+    if wants_no_wait(request):
         run.keep = True
         headers = {"Location": f"/v1/runs/{run.execution_id}", "Preference-Applied": "respond-async"}
         return _answer(run.view(), 202, headers)
     async with context.book.watch(run):
-        if _wants_events(request):
+        if wants_events(request):
             return await stream_events(request, events_of_run(run), keep_alive_s=context.keep_alive_s)
         try:
             return _answer_ended(await run.result())
@@ -191,7 +145,7 @@ def _answer_ended(view: RunView) -> web.Response:
 
 
 async def _answer_repeated(request: web.Request, view: RunView) -> web.StreamResponse:
-    if _wants_events(request) and not _wants_no_wait(request):
+    if wants_events(request) and not wants_no_wait(request):
         return await stream_events(request, events_of_ended(view), keep_alive_s=request.app[CONTEXT].keep_alive_s)
     return _answer_ended(view)
 
@@ -211,12 +165,12 @@ async def list_runs(request: web.Request) -> web.StreamResponse:
 
 async def get_run(request: web.Request) -> web.StreamResponse:
     """GET /v1/runs/{execution_id}."""
-    return _answer(await request.app[CONTEXT].book.find(_execution_id(request)))
+    return _answer(await request.app[CONTEXT].book.find(read_execution_id(request)))
 
 
 async def cancel_run(request: web.Request) -> web.StreamResponse:
     """DELETE /v1/runs/{execution_id}."""
-    execution_id = _execution_id(request)
+    execution_id = read_execution_id(request)
     try:
         return _answer(await request.app[CONTEXT].book.cancel(execution_id))
     except StorageError as error:
@@ -225,13 +179,14 @@ async def cancel_run(request: web.Request) -> web.StreamResponse:
 
 async def get_record(request: web.Request) -> web.StreamResponse:
     """GET /v1/runs/{execution_id}/record."""
-    envelope = await request.app[CONTEXT].book.record(_execution_id(request))
+    envelope = await request.app[CONTEXT].book.record(read_execution_id(request))
     return web.Response(body=envelope, content_type=RECORD_TYPE)
 
 
 async def create_plan(request: web.Request) -> web.StreamResponse:
     """POST /v1/plans."""
-    plan = request.app[CONTEXT].book.plan(await _read_run_request(request))
+    context = request.app[CONTEXT]
+    plan = context.book.plan(await read_run_request(request, context.body_timeout_s))
     return _answer(PlanView(plan=plan, plan_digest=plan.canonical_digest()))
 
 
@@ -277,7 +232,11 @@ async def get_version(request: web.Request) -> web.StreamResponse:
 async def get_health(request: web.Request) -> web.StreamResponse:
     """GET /healthz."""
     context = request.app[CONTEXT]
-    up = await context.sandboxes.is_up()
+    try:
+        async with asyncio.timeout(context.health_timeout_s):
+            up = await context.sandboxes.is_up()
+    except TimeoutError:
+        up = False
     sound = up and context.service.unrecorded == 0
     health = Health(
         status="ok" if sound else "degraded",
