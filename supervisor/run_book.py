@@ -33,6 +33,9 @@ __all__ = ["RunBook", "make_execution_id"]
 
 _log = logging.getLogger(__name__)
 
+# Destroying a container took 0.04 s and storing a record a few milliseconds; a busy engine may need seconds.
+CLEAN_UP_S = 10.0
+
 
 def make_execution_id(now_ms: int) -> str:
     """Return a unique id that sorts by time: 48 bits of milliseconds and 80 random bits."""
@@ -235,21 +238,25 @@ class RunBook:
         summaries = tuple(self._summary(row) for row in rows[:limit])
         return RunList(runs=summaries, next=summaries[-1].execution_id if len(rows) > limit else None)
 
-    async def close(self, drain_s: float) -> None:
+    async def close(self, drain_s: float, clean_up_s: float = CLEAN_UP_S) -> None:
         """Accept nothing more, let executions end for a while, then end them; each gets its record.
 
         What cannot be recorded even then (a full disk) is left to the next supervisor's `recover`.
+
+        Args:
+            drain_s: what executions get to end by themselves.
+            clean_up_s: what destroying sandboxes and storing records gets.
         """
         self._closing = True
         # Whoever is being accepted either meets the closed door or is among the active when this is over.
-        await _wait(self._acceptances, drain_s)
+        await _wait(self._acceptances, clean_up_s)
         await _wait(self._tasks, drain_s)
         for run in list(self._active.values()):
             run.stop("aborted")
-        await _wait(self._tasks, drain_s)
+        await _wait(self._tasks, clean_up_s)
         for task in list(self._tasks):
             task.cancel()
-        await _wait(self._tasks, drain_s)
+        await _wait(self._tasks, clean_up_s)
 
     async def _stored(self, execution_id: str) -> StoredRun:
         stored = await self._ledger.find(execution_id)
