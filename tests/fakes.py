@@ -204,6 +204,7 @@ class FakeSandboxes:
         self.up_for_open = True
         self.on_open: Callable[[FakeSandbox], None] | None = None
         self.image_there = True
+        self.before_is_up: Callable[[], Awaitable[object]] | None = None
         self.before_require_image: Callable[[], Awaitable[object]] | None = None
         self.image_id = IMAGE
         self.opened: list[FakeSandbox] = []
@@ -222,6 +223,8 @@ class FakeSandboxes:
 
     async def is_up(self) -> bool:
         """See ``ports.SandboxPort``."""
+        if self.before_is_up is not None:
+            await self.before_is_up()
         return self.up
 
     async def reap(self) -> int:

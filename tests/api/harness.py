@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from aiohttp import ClientResponse, ClientSession, TraceConfig, TraceRequestEndParams
+from aiohttp import ClientResponse, ClientSession, ClientTimeout, TraceConfig, TraceRequestEndParams
 from aiohttp.test_utils import TestClient, TestServer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -107,7 +107,8 @@ class Engine:
         fixed = self.installation.value
         self.keep_alive_s = 15.0
         self.body_timeout_s = 30.0
-        self.drain_s = 0.1
+        self.health_timeout_s = 5.0
+        self.drain_s = 0.05
         self.every_execution_has_its_record = True
         self.service = ExecutionService(
             sandboxes=self.sandboxes,
@@ -163,9 +164,15 @@ class Engine:
             installation=self.installation,
             keep_alive_s=self.keep_alive_s,
             body_timeout_s=self.body_timeout_s,
+            health_timeout_s=self.health_timeout_s,
         )
-        headers = {"Authorization": f"Bearer {TOKEN}"}
-        async with TestClient(ApiServer(build_app(context)), headers=headers, trace_configs=[_checking()]) as client:
+        client = TestClient(
+            ApiServer(build_app(context)),
+            headers={"Authorization": f"Bearer {TOKEN}"},
+            trace_configs=[_checking()],
+            timeout=ClientTimeout(total=PATIENCE_S),
+        )
+        async with client:
             self.client = client
             yield self
             await self.book.close(drain_s=self.drain_s)

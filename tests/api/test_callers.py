@@ -3,9 +3,14 @@
 import asyncio
 import contextlib
 import json
+from datetime import UTC, datetime
 
 import pytest
 
+from contracts.run_request import RunRequest
+from supervisor.domain.ports import StartedEntry
+from supervisor.run import Run
+from supervisor.run_book import make_execution_id
 from tests.api.harness import Engine, eventually, problem_of, read_event
 from tests.api.raw import HEAD
 from tests.fakes import HeldRunner, answering, spec_request
@@ -206,3 +211,18 @@ async def test_the_record_is_not_there_before_the_end() -> None:
 async def test_an_unknown_execution_is_not_found(engine: Engine, path: str) -> None:
     answer = await engine.client.get(f"/v1/runs/exec_{'0' * 32}{path}")
     assert (answer.status, (await problem_of(answer)).code) == (404, "execution_not_found")
+
+
+async def test_an_execution_that_is_stopped_before_it_begins_never_opens_a_sandbox() -> None:
+    engine = Engine(answering(["ok"]))
+    plan = engine.book.plan(RunRequest.parse(SPEC))
+    now = datetime.now(UTC)
+    execution_id = make_execution_id(0)
+    await engine.ledger.append_started(StartedEntry(execution_id, plan, "prompt", now, None, "sha256:" + "0" * 64))
+    run = Run(execution_id, plan, "prompt", now, engine.cpus.enqueue(2))
+    run.stop("cancelled")
+    await engine.service.execute(run)
+    assert run.status == "cancelled"
+    assert engine.sandboxes.opened == []
+    assert engine.free_cpus == 2
+    assert engine.ledger.final[execution_id].outcome == "cancelled"

@@ -3,11 +3,13 @@
 import asyncio
 
 import pytest
+from aiohttp import ClientPayloadError
 
 from contracts.responses import Health
 from supervisor.domain.errors import Refusal
-from tests.api.harness import Engine, eventually, problem_of, read_events
-from tests.fakes import HeldRunner
+from supervisor.domain.installation import Installation
+from tests.api.harness import Engine, eventually, problem_of, read_event, read_events
+from tests.fakes import HeldRunner, answering, spec_request
 
 
 async def health(engine: Engine) -> tuple[int, Health]:
@@ -28,6 +30,14 @@ async def test_an_engine_that_is_down_refuses_for_now(engine: Engine) -> None:
     assert await health(engine) == (503, Health(status="degraded", engine="down", unrecorded=0))
     engine.sandboxes.up = True
     await engine.is_well()
+
+
+async def test_an_engine_that_hangs_is_down_to_whoever_asks_for_health() -> None:
+    engine = Engine(answering(["ok"]))
+    engine.health_timeout_s = 0.02
+    engine.sandboxes.before_is_up = asyncio.Event().wait
+    async with engine.serving():
+        assert await health(engine) == (503, Health(status="degraded", engine="down", unrecorded=0))
 
 
 async def test_without_an_engine_everything_that_needs_none_still_answers(engine: Engine) -> None:
@@ -157,3 +167,29 @@ async def test_a_ledger_that_breaks_at_the_start_gives_the_cpus_back(engine: Eng
     assert engine.free_cpus == 2
     engine.ledger.broken_for_started = False
     await engine.is_well()
+
+
+async def test_a_fault_of_ours_is_a_problem_without_its_words(engine: Engine) -> None:
+    def read() -> Installation:
+        message = "words of the fault"
+        raise RuntimeError(message)
+
+    engine.installation.read = read  # type: ignore[method-assign] # a fault that no port names
+    for method, path in (("GET", "/v1/models"), ("GET", "/v1/backends"), ("POST", "/v1/plans"), ("POST", "/v1/runs")):
+        answer = await engine.client.request(method, path, json=spec_request())
+        assert (answer.status, (await problem_of(answer)).code) == (500, "internal_error")
+        assert "words of the fault" not in await answer.text()
+    assert engine.ledger.started == {}
+
+
+async def test_a_stream_that_breaks_in_the_middle_breaks_off_and_does_not_pretend_to_end() -> None:
+    async with Engine(HeldRunner()).serving() as engine:
+        answer = await engine.post(headers={"Accept": "text/event-stream"})
+        await read_event(answer)
+        await read_event(answer)
+        (run,) = engine.book._active.values()
+        run._tokens.append(None)  # type: ignore[arg-type] # a fault of ours while the answer is under way
+        run._notify()
+        with pytest.raises(ClientPayloadError):
+            await read_events(answer)
+        assert (await engine.record(run.execution_id)).outcome == "cancelled"

@@ -130,7 +130,7 @@ async def test_a_request_that_is_being_accepted_while_the_engine_closes_is_not_l
         engine.ledger.before_append_started = hold
         post = asyncio.create_task(engine.post())
         await reached.wait()
-        closing = asyncio.create_task(engine.book.close(drain_s=0.5))
+        closing = asyncio.create_task(engine.book.close(drain_s=0.05))
         await asyncio.sleep(0.01)
         appending.set()
         await closing
@@ -150,7 +150,7 @@ async def test_a_request_that_waits_for_the_engine_while_it_closes_is_refused() 
         engine.sandboxes.before_require_image = hold
         post = asyncio.create_task(engine.post())
         await reached.wait()
-        await engine.book.close(drain_s=0.02)
+        await engine.book.close(drain_s=0.02, clean_up_s=0.02)
         going.set()
         assert (await problem_of(await post)).code == "shutting_down"
         assert engine.ledger.started == {}
@@ -163,7 +163,7 @@ async def test_closing_with_a_full_disk_leaves_the_record_to_the_next_supervisor
         engine.ledger.full_for_final = True
         await engine.start()
         await eventually(lambda: engine.service.unrecorded == 1)
-        await engine.book.close(drain_s=0.02)
+        await engine.book.close(drain_s=0.02, clean_up_s=0.02)
         assert engine.book._tasks == set()
         assert [stored.outcome for stored in await engine.ledger.unfinished()] == [None]
 
@@ -185,7 +185,7 @@ async def test_a_sandbox_that_cannot_be_destroyed_does_not_hang_the_callers_of_a
         stream = await engine.post(headers=EVENTS)
         assert await read_event(stream) is not None
         await eventually(lambda: bool(engine.sandboxes.opened))
-        await engine.book.close(drain_s=0.02)
+        await engine.book.close(drain_s=0.02, clean_up_s=0.02)
         events = await read_events(stream)
         assert events[-1].document["code"] == "shutting_down"
         destroyed.set()
