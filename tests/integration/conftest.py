@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -154,3 +155,5 @@ async def relay(tmp_path: Path, docker_host: str) -> AsyncIterator[Relay]:
     await relay.up()
     yield relay
     await relay.down()
+    # Here, where the test that caused it is still the current one.
+    gc.collect()
