@@ -47,6 +47,18 @@ async def test_a_repetition_while_it_runs_waits_for_the_same_execution() -> None
 async def test_ten_at_once_execute_once() -> None:
     runner = HeldRunner()
     async with Engine(runner).serving() as engine:
+        arrived = 0
+        all_there = asyncio.Event()
+
+        async def hold() -> None:
+            nonlocal arrived
+            arrived += 1
+            if arrived == 10:
+                all_there.set()
+            await all_there.wait()
+
+        engine.sandboxes.before_require_image = hold
+        engine.ledger.before_append_started = lambda: asyncio.sleep(0.01)
         posts = [asyncio.create_task(engine.post(headers=KEY)) for _ in range(10)]
         await eventually(lambda: bool(engine.sandboxes.opened))
         runner.gate.set()
