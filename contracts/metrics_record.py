@@ -64,7 +64,8 @@ class MetricsRecord(Contract):
     execution_id: ExecutionId
     """The execution."""
     engine_version: EngineVersion
-    """The engine that ran it; the signature is by this version's key."""
+    """The engine that makes this statement; the signature is by this version's key. It is the plan's, except that an
+    execution which an earlier version left behind is recorded as `aborted` by the next one."""
     plan: ExecutionPlan
     """What was to be executed, whole."""
     plan_digest: Digest

@@ -64,7 +64,13 @@ async def _assemble(home: Home, docker_host: str) -> AsyncIterator[tuple[ApiCont
     try:
         await ledger.open()
         service = ExecutionService(
-            sandboxes=sandboxes, models=models, ledger=ledger, signer=signer, policies=policies, host=host
+            sandboxes=sandboxes,
+            models=models,
+            ledger=ledger,
+            signer=signer,
+            engine_version=version,
+            policies=policies,
+            host=host,
         )
         installation = InstallationReader(
             home.root, SOURCE_ROOT, engine_version=version, models=models, policies=policies, host=host

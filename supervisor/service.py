@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from contracts.base import ContractError
@@ -69,6 +70,7 @@ class ExecutionService:
         models: ModelStorePort,
         ledger: LedgerPort,
         signer: Signer,
+        engine_version: str,
         policies: Policies,
         host: HostFacts,
         store_retry_s: float = STORE_RETRY_S,
@@ -77,6 +79,7 @@ class ExecutionService:
         self._models = models
         self._ledger = ledger
         self._signer = signer
+        self._engine_version = engine_version
         self._policies = policies
         self._power_model = select_power_model(host.processor, policies.power)
         self._store_retry_s = store_retry_s
@@ -115,7 +118,14 @@ class ExecutionService:
         Raises:
             StorageError: it could not be stored; nothing half-done remains.
         """
-        record = build_record(execution_id, plan, conclusion, accepted_at=accepted_at, finished_at=finished_at)
+        record = build_record(
+            execution_id,
+            plan,
+            conclusion,
+            engine_version=self._engine_version,
+            accepted_at=accepted_at,
+            finished_at=finished_at,
+        )
         envelope = seal(encode_statement(record), self._signer)
         await self._ledger.append_final(FinalEntry(execution_id, conclusion.outcome, envelope, conclusion.output))
         return view_of_record(record, conclusion.output)
@@ -189,7 +199,9 @@ class ExecutionService:
                     index += 1
         finally:
             observed.cpu_after_ns = sandbox.cpu_time_ns()
-        await sandbox.send(encode_command(ExitCommand()))
+        # The job is done and the meters are read: a runner that has gone already changes nothing.
+        with suppress(ExecutionFault):
+            await sandbox.send(encode_command(ExitCommand()))
 
     def _conclude(self, run: Run, observed: _Observed, attempt: asyncio.Task[None]) -> Conclusion:
         try:

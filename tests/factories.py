@@ -68,9 +68,15 @@ def make_trust(signer: FileSigner, version: str | None = None) -> Trust:
     return Trust(schema_version="weos.trust/1", keys=(key,))
 
 
-def make_envelope(signer: FileSigner, conclusion: Conclusion | None = None) -> bytes:
+def make_envelope(signer: FileSigner, conclusion: Conclusion | None = None, engine_version: str | None = None) -> bytes:
     """A genuine stored record."""
+    plan = make_plan()
     record = build_record(
-        EXECUTION_ID, make_plan(), conclusion or make_conclusion(), accepted_at=WHEN, finished_at=WHEN
+        EXECUTION_ID,
+        plan,
+        conclusion or make_conclusion(),
+        engine_version=engine_version or plan.engine_version,
+        accepted_at=WHEN,
+        finished_at=WHEN,
     )
     return seal(encode_statement(record), signer)

@@ -79,10 +79,20 @@ def build_record(
     plan: ExecutionPlan,
     conclusion: Conclusion,
     *,
+    engine_version: str,
     accepted_at: datetime,
     finished_at: datetime,
 ) -> MetricsRecord:
-    """Return the record of one execution."""
+    """Return the record of one execution.
+
+    Args:
+        execution_id: the execution.
+        plan: what was to be executed.
+        conclusion: how it ended.
+        engine_version: the engine that makes the statement; where an earlier one was killed it is not the plan's.
+        accepted_at: when the execution became durable.
+        finished_at: when its outcome was known.
+    """
     output = None
     if conclusion.output is not None:
         text = conclusion.output.encode("utf-8")
@@ -90,7 +100,7 @@ def build_record(
     return MetricsRecord(
         schema_version="weos.metrics-record/1",
         execution_id=execution_id,
-        engine_version=plan.engine_version,
+        engine_version=engine_version,
         plan=plan,
         plan_digest=plan.canonical_digest(),
         outcome=conclusion.outcome,

@@ -115,6 +115,7 @@ class Engine:
             models=self.models,
             ledger=self.ledger,
             signer=self.signer,
+            engine_version=fixed.engine_version,
             policies=fixed.policies,
             host=fixed.host,
             store_retry_s=0.01,

@@ -71,6 +71,12 @@ def test_a_record_without_metrics_is_valid_when_it_is_not_completed() -> None:
     assert verdict(make_envelope(SIGNER, abort_conclusion())) == "VALID"
 
 
+def test_what_an_earlier_version_left_behind_is_recorded_by_the_next() -> None:
+    trust = make_trust(SIGNER, "0.2.0")
+    assert verdict(make_envelope(SIGNER, abort_conclusion(), "0.2.0"), trust) == "VALID"
+    assert verdict(make_envelope(SIGNER, make_conclusion(), "0.2.0"), trust) == "ID_MISMATCH"
+
+
 def test_partial_execution_is_valid_with_its_reason() -> None:
     conclusion = make_conclusion(outcome="cancelled", reason=Reason(code="cancelled", message="told"), sandbox=None)
     assert verdict(make_envelope(SIGNER, conclusion)) == "VALID"

@@ -7,7 +7,7 @@ from contracts.metrics_record import Reason
 from supervisor.domain.recording import abort_conclusion, build_record, encode_statement, format_time
 from supervisor.domain.scheduling import choose_cpus, wanted_cores
 from tests.factories import EXECUTION_ID, WHEN, make_conclusion, make_plan
-from tests.fakes import fixed_installation
+from tests.fakes import VERSION, fixed_installation
 
 
 def test_times_are_utc_with_milliseconds() -> None:
@@ -17,7 +17,9 @@ def test_times_are_utc_with_milliseconds() -> None:
 
 
 def test_the_statement_is_about_plan_and_output() -> None:
-    record = build_record(EXECUTION_ID, make_plan(), make_conclusion(), accepted_at=WHEN, finished_at=WHEN)
+    record = build_record(
+        EXECUTION_ID, make_plan(), make_conclusion(), engine_version=VERSION, accepted_at=WHEN, finished_at=WHEN
+    )
     statement = json.loads(encode_statement(record))
     assert statement["_type"] == "https://in-toto.io/Statement/v1"
     assert [subject["name"] for subject in statement["subject"]] == ["plan", "output"]
@@ -25,7 +27,9 @@ def test_the_statement_is_about_plan_and_output() -> None:
 
 
 def test_an_aborted_execution_claims_nothing() -> None:
-    record = build_record(EXECUTION_ID, make_plan(), abort_conclusion(), accepted_at=WHEN, finished_at=WHEN)
+    record = build_record(
+        EXECUTION_ID, make_plan(), abort_conclusion(), engine_version=VERSION, accepted_at=WHEN, finished_at=WHEN
+    )
     assert record.outcome == "aborted"
     assert (record.output, record.metrics, record.measurements, record.sandbox) == (None, None, None, None)
     assert len(json.loads(encode_statement(record))["subject"]) == 1
