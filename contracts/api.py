@@ -74,7 +74,8 @@ PREFER = Parameter(
 IDEMPOTENCY_KEY = Parameter(
     "Idempotency-Key",
     "header",
-    "The same key and body never execute twice: a repetition gets the first one's execution.",
+    "The same key and body never execute twice: a repetition gets the first one's execution, which therefore goes on "
+    "when its caller goes away.",
     {"type": "string", "pattern": "^[\\x21-\\x7e]{1,128}$"},
 )
 ACCEPT = Parameter(
@@ -135,7 +136,7 @@ OPERATIONS = (
         "/v1/runs",
         "Execute a request",
         "Validates, plans and executes one request in a fresh sandbox. Waits for the end unless told otherwise; a "
-        "waiting caller that goes away cancels the execution.",
+        "waiting caller without an Idempotency-Key that goes away cancels the execution.",
         {200: ("The execution completed.", RunView), 202: ("The execution was accepted.", RunView)},
         (*_BODY, *_PLANNING, *_EXECUTION),
         request=RunRequest,

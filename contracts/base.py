@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections import Counter
 from typing import Any, ClassVar, NoReturn, Self
 
 import rfc8785
@@ -62,9 +63,9 @@ def _refuse(code: str, message: str) -> NoReturn:
 def _unique_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        names = [name for name, _ in pairs]
-        repeated = sorted({name for name in names if names.count(name) > 1})
-        _refuse("malformed_json", f"an object repeats the key {', '.join(map(ascii, repeated))[:200]}")
+        counted = Counter(name for name, _ in pairs)
+        repeated = next(name for name, count in counted.items() if count > 1)
+        _refuse("malformed_json", f"an object repeats the key {ascii(repeated)[:100]}")
     return result
 
 

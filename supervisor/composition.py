@@ -27,6 +27,7 @@ from supervisor.cpu_pool import CpuPool
 from supervisor.domain.errors import EngineError
 from supervisor.home import Home
 from supervisor.http_api import ApiContext, build_app
+from supervisor.http_server import ApiRunner
 from supervisor.run_book import RunBook
 from supervisor.service import ExecutionService
 
@@ -112,9 +113,7 @@ async def serve(home: Home, docker_host: str, *, port: int = DEFAULT_PORT) -> As
     """
     with home.take():
         async with _assemble(home, docker_host) as (context, recovered):
-            runner = web.AppRunner(
-                build_app(context), handler_cancellation=True, access_log=None, shutdown_timeout=2 * DRAIN_S
-            )
+            runner = ApiRunner(build_app(context), shutdown_timeout_s=2 * DRAIN_S)
             await runner.setup()
             try:
                 home.socket.unlink(missing_ok=True)

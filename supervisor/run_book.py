@@ -166,6 +166,8 @@ class RunBook:
             accepted_at = datetime.now(UTC)
             execution_id = make_execution_id(time.time_ns() // 1_000_000)
             run = Run(execution_id, plan, request.prompt, accepted_at, ticket)
+            # A caller with a key means to ask again after a broken connection, so its execution waits for it.
+            run.keep = key is not None
             entry = StartedEntry(execution_id, plan, request.prompt, accepted_at, key, request.canonical_digest())
             await self._ledger.append_started(entry)
         except BaseException:
@@ -186,7 +188,10 @@ class RunBook:
 
     @asynccontextmanager
     async def watch(self, run: Run) -> AsyncIterator[Run]:
-        """Hold on to an execution for a caller that waits; when the last such caller goes, it is cancelled."""
+        """Hold on to an execution for a caller that waits; when the last such caller goes, it is cancelled.
+
+        Not where it is kept: because it was asked for asynchronously, or under an Idempotency-Key.
+        """
         run.watchers += 1
         try:
             yield run

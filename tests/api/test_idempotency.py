@@ -137,8 +137,9 @@ async def test_a_caller_that_leaves_does_not_cancel_while_an_equal_one_waits() -
         assert (await second).status == 200
 
 
-async def test_the_last_of_equal_callers_to_leave_cancels() -> None:
-    async with Engine(HeldRunner()).serving() as engine:
+async def test_an_execution_with_a_key_waits_for_its_caller_to_ask_again() -> None:
+    runner = HeldRunner()
+    async with Engine(runner).serving() as engine:
         posts = [asyncio.create_task(engine.post(headers=KEY)) for _ in range(3)]
         await eventually(lambda: bool(engine.book._active))
         (run,) = engine.book._active.values()
@@ -146,7 +147,12 @@ async def test_the_last_of_equal_callers_to_leave_cancels() -> None:
         for post in posts:
             post.cancel()
         await asyncio.gather(*posts, return_exceptions=True)
-        assert (await engine.record(run.execution_id)).outcome == "cancelled"
+        await eventually(lambda: run.watchers == 0)
+        assert run.stop_code is None
+        again = asyncio.create_task(engine.post(headers=KEY))
+        runner.gate.set()
+        body = await (await again).json()
+        assert (body["execution_id"], body["status"]) == (run.execution_id, "completed")
 
 
 async def test_a_streaming_repetition_after_the_end_is_a_stream_too(engine: Engine) -> None:

@@ -66,6 +66,12 @@ def test_what_means_no_single_thing_is_refused(data: bytes, code: str) -> None:
     assert refusal(data) == code
 
 
+def test_an_object_of_many_keys_is_refused_without_comparing_each_with_each() -> None:
+    # A quadratic look for the repeated key took minutes for a body of 1 MiB, with the whole API waiting.
+    names = [f'"{number}":1' for number in range(100_000)]
+    assert refusal(("{" + ",".join([*names, names[0]]) + "}").encode(), 2_000_000) == "malformed_json"
+
+
 def test_brackets_in_strings_do_not_count_as_nesting() -> None:
     text = "[" * 500 + '\\"' + "]" * 3
     assert decode_json(json.dumps([text]).encode(), max_bytes=2000) == [text]
