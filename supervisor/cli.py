@@ -61,6 +61,9 @@ def main() -> NoReturn:
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
         sys.exit(130)
+    except OSError as error:
+        click.echo(f"host_error: {error}; see that the place exists, has room and may be written", err=True)
+        sys.exit(1)
     except Exception as error:
         code = getattr(error, "code", None)
         if not isinstance(code, str):

@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 from supervisor.domain.errors import EngineError
 from supervisor.home import Home
+from supervisor.unix_socket import connect_unix
 
 __all__ = ["EngineClient", "StreamEvent"]
 
@@ -36,9 +36,7 @@ class _UnixConnection(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(CONNECT_TIMEOUT_S)
-        self.sock.connect(str(self._path))
+        self.sock = connect_unix(self._path, CONNECT_TIMEOUT_S)
 
 
 class EngineClient:

@@ -30,6 +30,7 @@ from supervisor.http_api import ApiContext, build_app
 from supervisor.http_server import ApiRunner
 from supervisor.run_book import RunBook
 from supervisor.service import ExecutionService
+from supervisor.unix_socket import listen_unix
 
 __all__ = ["DEFAULT_PORT", "Listening", "serve", "serve_until_told"]
 
@@ -116,10 +117,7 @@ async def serve(home: Home, docker_host: str, *, port: int = DEFAULT_PORT) -> As
             runner = ApiRunner(build_app(context), shutdown_timeout_s=2 * DRAIN_S)
             await runner.setup()
             try:
-                home.socket.unlink(missing_ok=True)
-                unix = web.UnixSite(runner, str(home.socket))
-                await unix.start()
-                home.socket.chmod(0o600)
+                await web.SockSite(runner, listen_unix(home.socket)).start()
                 site = web.TCPSite(runner, LOOPBACK, port)
                 try:
                     await site.start()

@@ -124,6 +124,14 @@ def test_a_wrong_call_is_told_without_a_traceback(own_home: Home, arguments: tup
     assert "Traceback" not in ran.stderr
 
 
+def test_a_home_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    ran = weos(Home(tmp_path / "file" / "home"), "serve")
+    assert ran.returncode == 1
+    assert "Traceback" not in ran.stderr
+    assert str(tmp_path) in ran.stderr
+
+
 def test_models_are_added_listed_verified_and_removed(tmp_path: Path, own_home: Home) -> None:
     blob = next((own_home.root / "models").resolve().glob("*/model.gguf"))
     home = Home(tmp_path / "fresh")

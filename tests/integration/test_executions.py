@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -9,8 +10,9 @@ import docker
 import pytest
 
 from contracts.verify import verify_record
+from supervisor.client import EngineClient
 from tests.fakes import spec_request
-from tests.integration.conftest import Api
+from tests.integration.conftest import Api, make_home, serving
 
 pytestmark = pytest.mark.docker
 
@@ -192,6 +194,14 @@ async def test_waiting_executions_are_queued_in_order(api: Api) -> None:
         assert answer.status == 200
     ended = [await api.until(run["execution_id"], "completed") for run in (second, third)]
     assert ended[0]["accepted_at"] <= ended[1]["accepted_at"]
+
+
+async def test_a_home_may_lie_deeper_than_a_socket_can_be_named(
+    tmp_path: Path, weos_home: Path, docker_host: str
+) -> None:
+    deep = make_home(tmp_path / ("deep" * 30), weos_home)
+    async with serving(deep, docker_host):
+        assert await asyncio.to_thread(EngineClient(deep).is_serving)
 
 
 async def test_the_api_is_served_on_the_unix_socket_too(api: Api) -> None:
