@@ -1,7 +1,7 @@
 """DSSE 1.0.2 envelopes with exactly one Ed25519 signature: encode, decode, sign.
 
 The envelope carries no ``keyid``. It would be outside the signature, so a verifier could not rely on it; without it
-every byte of a stored envelope matters.
+every byte of an envelope as it was stored matters.
 """
 
 import base64

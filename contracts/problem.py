@@ -45,6 +45,8 @@ PROBLEM_CODES: dict[str, tuple[int, str]] = {
     "internal_error": (500, "The supervisor failed; the fault is in its log"),
     "runner_failed": (500, "The runner did not keep to its protocol or ended early"),
     "engine_unavailable": (503, "The container engine does not answer"),
+    "limit_unenforceable": (503, "The container engine cannot enforce a limit of the sandbox"),
+    "ledger_unsound": (503, "The store of records cannot be used"),
     "image_missing": (503, "The runtime image of the backend is not there"),
     "model_missing": (503, "The file of the model is not there"),
     "model_altered": (503, "The file of the model is not the one that was installed"),

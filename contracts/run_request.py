@@ -11,6 +11,7 @@ __all__ = ["MAX_PROMPT_BYTES", "ExecutionRequest", "LimitsRequest", "RunRequest"
 
 # A prompt travels to the runner as one JSON line of at most 1 MiB; the worst escape makes six bytes of one.
 MAX_PROMPT_BYTES = 131_072
+MIN_TEMPERATURE = 0.01
 
 StopSequence = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
@@ -19,7 +20,7 @@ class Sampling(Contract):
     """How the next token is chosen. The default is greedy: the most probable token, always."""
 
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
-    """0 is greedy. Above 0 the distribution is divided by it and one token is drawn with `seed`."""
+    """0 is greedy. From 0.01 on the distribution is divided by it and one token is drawn with `seed`."""
     top_k: Annotated[int, Field(ge=0, le=1000)] = 0
     """Draw among the k most probable tokens; 0 is no such limit. Only with temperature above 0."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -28,6 +29,15 @@ class Sampling(Contract):
     """Drop tokens less probable than this fraction of the most probable one. Only with temperature above 0."""
     repeat_penalty: Annotated[float, Field(ge=0.5, le=2)] = 1.0
     """Divides the logits of the last 64 tokens; 1 is none. Works with greedy too."""
+
+    @field_validator("temperature")
+    @classmethod
+    def _refuse_what_is_neither(cls, temperature: float) -> float:
+        # Below this a 32-bit division by it overflows for usual logits, and the draw is greedy in all but name.
+        if 0 < temperature < MIN_TEMPERATURE:
+            message = f"a temperature is 0 (greedy) or at least {MIN_TEMPERATURE}"
+            raise ValueError(message)
+        return temperature
 
     @model_validator(mode="after")
     def _refuse_values_without_effect(self) -> "Sampling":
@@ -43,7 +53,7 @@ class LimitsRequest(Contract):
     max_tokens: Annotated[int, Field(ge=1, le=1_000_000)] = 256
     """Generated tokens at most."""
     max_watts: Annotated[float, Field(gt=0, le=100_000)] | None = None
-    """Average electric power attributed to the execution, in watts; null sets no limit."""
+    """Average electric power attributed to the execution (`watts_avg`), in watts; null sets no limit."""
     timeout_s: Annotated[int, Field(ge=1, le=86_400)] | None = None
     """Seconds from the start of the sandbox to its end; null takes the policy's default."""
 

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -76,6 +77,9 @@ def run_pip(python: Path, arguments: list[str], total: int) -> None:
     with subprocess.Popen(  # noqa: S603
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
     ) as process:
+        # Reading its lines would wait for ever on a pip that hangs.
+        deadline = threading.Timer(STEP_TIMEOUT_S, process.kill)
+        deadline.start()
         for line in process.stdout or []:
             log = [*log[-19:], line.rstrip()]
             seen += line.startswith("Collecting ")
@@ -83,6 +87,7 @@ def run_pip(python: Path, arguments: list[str], total: int) -> None:
                 shown_at_s = time.monotonic()
                 filled = min(30, 30 * seen // total)
                 say(f"  [{'#' * filled}{'.' * (30 - filled)}] {seen}/{total} packages")
+        deadline.cancel()
     if process.returncode != 0:
         tail = "\n    ".join(log)
         message = (
@@ -146,6 +151,7 @@ def main() -> int:
             prepare(place / "venv")
     except (BootstrapError, OSError, subprocess.SubprocessError) as error:
         say(f"Set-up stopped: {error}")
+        say(f"Everything is kept in {place}; choose another place with WEOS_HOME if that one cannot be used.")
         return 1
     return 0
 

@@ -61,6 +61,10 @@ def main() -> NoReturn:
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
         sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read our output has gone; there is nobody to tell.
+        sys.stdout = None  # so that nothing is flushed into the closed pipe at exit
+        sys.exit(1)
     except OSError as error:
         click.echo(f"host_error: {error}; see that the place exists, has room and may be written", err=True)
         sys.exit(1)

@@ -66,13 +66,13 @@ class EngineClient:
         with self._request("GET", path, None, {}) as response:
             return response.read(MAX_ANSWER_BYTES)
 
-    def stream_run(self, request: dict[str, Any]) -> Iterator[StreamEvent]:
-        """Execute a request and yield its events as they come.
+    def stream_run(self, request: dict[str, Any] | bytes) -> Iterator[StreamEvent]:
+        """Execute a request and yield its events as they come; bytes are sent as they are.
 
         Raises:
             EngineError: like `get`.
         """
-        body = json.dumps(request).encode("utf-8")
+        body = request if isinstance(request, bytes) else json.dumps(request).encode("utf-8")
         headers = {"Content-Type": "application/json", "Accept": "text/event-stream"}
         with self._request("POST", "/v1/runs", body, headers) as response:
             name = ""

@@ -1,7 +1,9 @@
 """Where everything of one installation lies: `WEOS_HOME`."""
 
 import fcntl
+import hashlib
 import os
+import re
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,18 +73,28 @@ class Home:
         if self.token_file.stat().st_mode & 0o077:
             detail = f"others may read {self.token_file}; set it right with: chmod 600 {self.token_file}"
             raise EngineError("token_unsafe", detail)
-        token = self.token_file.read_text(encoding="ascii").strip()
-        if len(token) < 20:  # noqa: PLR2004 - 120 bits; a shorter one was put there by hand
+        token = self.token_file.read_text(encoding="ascii", errors="replace").strip()
+        if len(token) < 20 or not token.isascii():  # noqa: PLR2004 - 120 bits; a shorter one was put there by hand
             detail = f"{self.token_file} holds no usable token; remove it and start again to get a new one"
             raise EngineError("token_unsafe", detail)
         return token
 
     def instance_id(self) -> str:
-        """Return the id by which this installation knows its containers, made at first need."""
+        """Return the id by which this installation knows its containers.
+
+        A secret made at first need, and the place: a copy of a home must not take the original's containers for its
+        own left-overs.
+
+        Raises:
+            EngineError: ``instance_unsound``, the file holds something else.
+        """
         path = self.root / "instance"
         if not path.exists():
             write_private(path, secrets.token_hex(16).encode("ascii") + b"\n")
-        return path.read_text(encoding="ascii").strip()
+        secret = path.read_bytes().strip()
+        if not re.fullmatch(rb"[0-9a-f]{32}", secret):
+            raise EngineError("instance_unsound", f"{path} does not hold an id; remove it to get a new one")
+        return hashlib.sha256(secret + bytes(self.root.resolve())).hexdigest()[:32]
 
     def take(self) -> TextIO:
         """Take the home for one supervisor; it is free again when the file is closed or the process ends.
@@ -91,7 +103,8 @@ class Home:
             EngineError: ``home_taken``, another supervisor has it.
         """
         directory = self.root / "run"
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        directory.mkdir(parents=True, exist_ok=True)
+        directory.chmod(0o700)
         lock = (directory / "supervisor.lock").open("a+")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

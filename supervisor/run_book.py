@@ -238,7 +238,13 @@ class RunBook:
         return stored.envelope
 
     async def page(self, *, before: str | None, limit: int) -> RunList:
-        """Return a page of executions, newest first."""
+        """Return a page of executions, newest first.
+
+        Raises:
+            Refusal: ``execution_not_found``, there is none to be before.
+        """
+        if before is not None:
+            await self._stored(before)
         rows = await self._ledger.page(before=before, limit=limit + 1)
         summaries = tuple(self._summary(row) for row in rows[:limit])
         return RunList(runs=summaries, next=summaries[-1].execution_id if len(rows) > limit else None)

@@ -160,7 +160,7 @@ class DockerSandboxes:
                 reader, writer = await asyncio.open_connection(sock=attached)
                 pid, image_id = await self._call(partial(self._start, container_id))
             except NotFound as error:
-                detail = "the runtime image went away before the container started"
+                detail = "the runtime image or the container went away before the start"
                 raise ExecutionFault("image_missing", detail) from error
             except _ENGINE_FAULTS as error:
                 raise ExecutionFault("engine_unavailable", f"{_DOWN} ({type(error).__name__})") from error
@@ -197,6 +197,10 @@ class DockerSandboxes:
     def _create(self, config: dict[str, Any], name: str) -> tuple[str, socket.socket]:
         created = self._client.create_container_from_config(config, name)  # type: ignore[no-untyped-call] # stubs lack it
         container_id = str(created["Id"])
+        if created.get("Warnings"):
+            # The engine drops a limit that its kernel lacks and only says so here.
+            detail = f"the container engine warns: {'; '.join(created['Warnings'])[:500]}"
+            raise ExecutionFault("limit_unenforceable", detail)
         parameters = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
         attached = self._client.attach_socket(container_id, parameters)
         # The SDK hands out a file object around the socket; a duplicate descriptor gives us the socket itself.
@@ -225,7 +229,7 @@ class DockerSandboxes:
             _, attached = await creating
             if writer is None:
                 attached.close()
-        except _ENGINE_FAULTS:
+        except (ExecutionFault, *_ENGINE_FAULTS):
             pass  # Nothing was attached, but a container may have been made: it is removed by name.
         await self._remove(name)
 

@@ -9,6 +9,7 @@ from supervisor.domain.policy import Policies
 from supervisor.setup.backends import BackendDefinition, load_backends
 from supervisor.setup.errors import SetupError
 from supervisor.setup.image_record import stored_image
+from supervisor.setup.runtime_image import inputs_key
 
 __all__ = ["InstallationReader"]
 
@@ -28,6 +29,8 @@ class InstallationReader:
     ) -> None:
         self._home = home
         self._definitions = load_backends(source_root)
+        # Fixed at start, like the version that these sources are part of.
+        self._inputs = {name: inputs_key(source_root, each) for name, each in self._definitions.items()}
         self._engine_version = engine_version
         self._models = models
         self._policies = policies
@@ -48,8 +51,9 @@ class InstallationReader:
             image = stored_image(self._home, definition.name)
         except SetupError as error:
             raise Refusal("image_missing", str(error)) from error
+        is_ours = image is not None and image.inputs_key == self._inputs[definition.name]
         return Backend(
             name=definition.name,
             required_cpu_flags=frozenset(definition.required_cpu_flags),
-            image_id=None if image is None else image.image_id,
+            image_id=image.image_id if image is not None and is_ours else None,
         )

@@ -131,10 +131,15 @@ class SqliteLedger:
     async def _call(self, function: Callable[[], _T]) -> _T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, function)
-        except (sqlite3.Error, OSError) as error:
-            raise StorageError(
-                "storage_full", f"the ledger cannot be used: {error}; see that its disk has room"
-            ) from error
+        except (sqlite3.OperationalError, OSError) as error:
+            detail = f"the ledger cannot be written: {error}; see that its disk has room"
+            raise StorageError("storage_full", detail) from error
+        except sqlite3.Error as error:
+            detail = (
+                f"the ledger {self._path} cannot be used: {error}; start the engine that wrote it, or move it away "
+                "(its records go with it)"
+            )
+            raise StorageError("ledger_unsound", detail) from error
 
     async def _select(self, query: str, *values: str | int | None) -> tuple[StoredRun, ...]:
         def select() -> tuple[StoredRun, ...]:

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
+from pydantic import TypeAdapter, ValidationError
+
 from contracts.base import Contract, ContractError
 from contracts.execution_plan import PlannedModel
 from contracts.types import Count, Digest, ModelName, QuantizationName
@@ -107,15 +109,19 @@ class ModelStore:
         Raises:
             EngineError: the claim is wrong, the file is no model, or the name is taken by another file.
         """
-        header = read_gguf_header(source)
-        claims = [("quantization", quantization, header.quantization)]
-        if architecture is not None:
-            claims.append(("architecture", architecture, header.architecture))
-        for what, claimed, real in claims:
-            if claimed != real:
-                raise EngineError("model_refused", f"{source.name} is refused: its {what} is {real}, not {claimed}")
-        with self._locked():
-            sha256, identity = self._import(source, progress)
+        _require_names(name, quantization)
+        with self._locked(), self._copied(source, progress) as (copy, sha256):
+            # The copy is what will run, so the copy is what is looked at; the source may change meanwhile.
+            header = read_gguf_header(copy)
+            claims = [("quantization", quantization, header.quantization)]
+            if architecture is not None:
+                claims.append(("architecture", architecture, header.architecture))
+            for what, claimed, real in claims:
+                if claimed != real:
+                    detail = f"{source.name} is refused: its {what} is {real}, not {claimed}"
+                    raise EngineError("model_refused", detail)
+            self._require_free(name, quantization, sha256)
+            identity = self._place(copy, sha256)
             entry = IndexEntry(
                 name=name,
                 quantization=quantization,
@@ -180,31 +186,43 @@ class ModelStore:
             raise _altered(model.name)
         return str(directory)
 
-    def _import(self, source: Path, progress: Progress) -> tuple[str, FileIdentity]:
+    @contextmanager
+    def _copied(self, source: Path, progress: Progress) -> Iterator[tuple[Path, str]]:
         # `incoming-` directories are never named by the index, so a copy that was cut short never counts.
         incoming = self._directory / f"incoming-{os.getpid()}"
         shutil.rmtree(incoming, ignore_errors=True)
         incoming.mkdir(mode=0o755)
         try:
-            sha256 = _copy_hashed(source, incoming / FILE_NAME, progress)
-            target = self._blob_directory(sha256)
-            shutil.rmtree(target, ignore_errors=True)
-            incoming.rename(target)
+            copy = incoming / FILE_NAME
+            yield copy, _copy_hashed(source, copy, progress)
         finally:
             shutil.rmtree(incoming, ignore_errors=True)
-        return sha256, FileIdentity.of((target / FILE_NAME).lstat())
+
+    def _require_free(self, name: str, quantization: str, sha256: str) -> None:
+        for other in self._entries():
+            if (other.name, other.quantization) == (name, quantization) and other.sha256 != sha256:
+                detail = f"{name} {quantization} is already installed from another file; remove it first"
+                raise EngineError("model_refused", detail)
+
+    def _place(self, copy: Path, sha256: str) -> FileIdentity:
+        target = self._blob_directory(sha256)
+        known = [entry.identity for entry in self._entries() if entry.sha256 == sha256]
+        if known and (target / FILE_NAME).exists():
+            present = FileIdentity.of((target / FILE_NAME).lstat())
+            if present == known[0]:
+                return present
+        shutil.rmtree(target, ignore_errors=True)
+        copy.parent.rename(target)
+        return FileIdentity.of((target / FILE_NAME).lstat())
 
     def _enter(self, entry: IndexEntry) -> None:
         kept: list[IndexEntry] = []
         for other in self._entries():
-            same_name = (other.name, other.quantization) == (entry.name, entry.quantization)
-            if same_name and other.sha256 != entry.sha256:
-                detail = f"{entry.name} {entry.quantization} is already installed from another file; remove it first"
-                raise EngineError("model_refused", detail)
-            if not same_name:
-                # Two names of one file share its identity, which the new copy has just changed.
-                fresh = {"identity": entry.identity} if other.sha256 == entry.sha256 else {}
-                kept.append(other.model_copy(update=fresh))
+            if (other.name, other.quantization) == (entry.name, entry.quantization):
+                continue
+            # Two names of one file share its identity, which a new copy has just changed.
+            fresh = {"identity": entry.identity} if other.sha256 == entry.sha256 else {}
+            kept.append(other.model_copy(update=fresh))
         self._write((*kept, entry))
 
     def _entries(self) -> tuple[IndexEntry, ...]:
@@ -235,6 +253,18 @@ class ModelStore:
         with (self._directory / "index.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def _require_names(name: str, quantization: str) -> None:
+    try:
+        TypeAdapter(ModelName).validate_python(name)
+        TypeAdapter(QuantizationName).validate_python(quantization)
+    except ValidationError as error:
+        detail = (
+            "a model's name has lower-case letters, digits, dots, dashes and underscores (at most 64), its "
+            "quantization lower-case letters, digits and underscores (at most 16)"
+        )
+        raise EngineError("model_refused", detail) from error
 
 
 def _copy_hashed(source: Path, target: Path, progress: Progress) -> str:

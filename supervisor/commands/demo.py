@@ -59,7 +59,7 @@ def _running_supervisor(client: EngineClient, log: Path) -> Iterator[None]:
     click.echo("Starting the supervisor")
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as sink:
-        command_line = [sys.executable, "-m", "supervisor", "serve", "--port", "0"]
+        command_line = [sys.executable, "-P", "-m", "supervisor", "serve", "--port", "0"]
         process = subprocess.Popen(command_line, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink)  # noqa: S603
     try:
         deadline_s = time.monotonic() + START_TIMEOUT_S

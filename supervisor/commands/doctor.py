@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 import docker
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from supervisor.adapters.host import read_host_facts
+from supervisor.adapters.model_store import ModelStore
 from supervisor.domain.installation import HostFacts
 from supervisor.home import Home, default_home
 from supervisor.setup.backends import default_source_root, load_backends
@@ -21,6 +23,14 @@ from supervisor.setup.image_record import stored_image
 __all__ = ["command"]
 
 ENGINE_TIMEOUT_S = 10
+# What an execution limits, and the engine's word for whether its kernel can.
+LIMIT_SUPPORT = {
+    "memory": "MemoryLimit",
+    "swap": "SwapLimit",
+    "processes": "PidsLimit",
+    "CPU set": "CPUSet",
+    "CPU time": "CpuCfsQuota",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +59,7 @@ def _find_engine() -> list[Finding]:
         Finding(
             "container engine", f"{version['Version']} at {host} (API {version['ApiVersion']})", "executions can run"
         ),
-        Finding(
-            "control groups",
-            f"version {info.get('CgroupVersion', 'unknown')}, driver {info.get('CgroupDriver', 'unknown')}",
-            "limits are enforced and CPU time is counted by them",
-        ),
+        _find_limits(info),
         Finding(
             "kernel security",
             security,
@@ -62,6 +68,22 @@ def _find_engine() -> list[Finding]:
         ),
         Finding("runtimes", runtimes, "isolation tier hardened", good=None),
     ]
+
+
+def _find_limits(info: dict[str, Any]) -> Finding:
+    found = f"version {info.get('CgroupVersion', 'unknown')}, driver {info.get('CgroupDriver', 'unknown')}"
+    lacking = [name for name, key in LIMIT_SUPPORT.items() if not info.get(key)]
+    if lacking:
+        follows = f"executions are refused: the engine cannot limit {', '.join(lacking)}"
+        return Finding("control groups", found, follows, good=False)
+    return Finding("control groups", found, f"{', '.join(LIMIT_SUPPORT)} can be limited")
+
+
+def _find_models(home: Home) -> Finding:
+    models = ModelStore(home.models).list()
+    if not models:
+        return Finding("models", "none", "nothing can be executed; make setup, or weos-engine models add", good=False)
+    return Finding("models", ", ".join(f"{model.name} {model.quantization}" for model in models), "can be executed")
 
 
 def _find_backends(home: Home, host: HostFacts) -> list[Finding]:
@@ -109,6 +131,7 @@ def command() -> None:
         *_find_engine(),
         Finding("processor", f"{host.processor}, {len(host.logical_cpus)} usable CPUs, {gib:.1f} GiB", "", good=None),
         *_find_backends(home, host),
+        _find_models(home),
         _find_rapl(),
         _find_nvml(),
         Finding("home", str(home.root), "there" if home.root.is_dir() else "made by: make setup", good=None),
@@ -118,5 +141,6 @@ def command() -> None:
     for finding in findings:
         table.add_row(marks[finding.good], finding.subject, finding.found, finding.follows)
     Console().print(table)
-    if not findings[0].good:
+    can_execute = {finding.subject.split()[0] for finding in findings if finding.good}
+    if any(finding.good is False for finding in findings[:2]) or not {"container", "backend", "models"} <= can_execute:
         raise SystemExit(1)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import click
 
 from supervisor.adapters.model_store import ModelStore
+from supervisor.domain.errors import EngineError
 from supervisor.home import Home, default_home
 from supervisor.setup.demo_model import fetch_demo_model
 from supervisor.setup.docker_engine import ensure_engine
@@ -50,6 +51,9 @@ def prepare(home: Home, progress: Progress) -> Prepared:
     Raises:
         SetupError: something is missing; the message says what, why and the mend.
     """
+    if ":" in str(home.root):
+        # The container engine's mount syntax has no way to escape it.
+        raise EngineError("home_unusable", f"{home.root} has a colon in its path; choose another WEOS_HOME")
     home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
     docker_host = ensure_engine(home.root, progress)
     build_runtime_image(home.root, DEMO_BACKEND, progress, docker_host)

@@ -17,7 +17,7 @@ __all__ = ["command", "show_report"]
 
 def _default_trust() -> Path:
     data_home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-    return Path(os.environ.get("WEOS_HOME") or Path(data_home) / "weos") / "trust.json"
+    return Path(os.environ.get("WEOS_HOME") or Path(data_home) / "weos").absolute() / "trust.json"
 
 
 def _read_trust(path: Path) -> Trust:

@@ -23,7 +23,7 @@ class InstalledModel:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """One build of llama.cpp: what it needs and, where it is installed, its image."""
+    """One build of llama.cpp: what it needs and, where one made from these very sources is there, its image."""
 
     name: str
     required_cpu_flags: frozenset[str]

@@ -51,7 +51,10 @@ def _find_backend(request: RunRequest, installation: Installation) -> tuple[Back
     if found is None:
         raise Refusal("unknown_backend", f"there is no backend '{wanted}'", field=field, available=installed)
     if found.image_id is None:
-        detail = f"the runtime image of '{wanted}' is not installed; build it with: weos-engine images build {wanted}"
+        detail = (
+            f"the runtime image of '{wanted}' is not installed, or was built from other sources than this engine's; "
+            f"build it with: weos-engine images build {wanted}"
+        )
         raise Refusal("unknown_backend", detail, field=field, available=installed)
     missing = sorted(found.required_cpu_flags - installation.host.cpu_flags)
     if missing:

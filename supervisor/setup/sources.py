@@ -94,7 +94,7 @@ def _download(work_dir: Path, archive: Archive, step: Step) -> Path:
     log = work_dir / "log"
     kind = ["--no-binary", archive.name] if archive.is_source else ["--only-binary", archive.name]
     command = [
-        *(sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "download"),
+        *(sys.executable, "-P", "-m", "pip", "--disable-pip-version-check", "--no-input", "download"),
         *("--require-hashes", "--no-deps", "--no-build-isolation", "--no-cache-dir", "--progress-bar", "off"),
         *(*kind, "--dest", str(downloads), "-r", str(requirements)),
     ]

@@ -44,7 +44,7 @@ def build_supervisor_image(home: Path, progress: Progress, docker_host: str) -> 
 def _fetch_wheels(home: Path, root: Path, progress: Progress) -> Path:
     wheels = home / "cache" / "wheels" / sha256_of_file(root / LOCK_FILE)[:12]
     command = [
-        *(sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "download", "--quiet"),
+        *(sys.executable, "-P", "-m", "pip", "--disable-pip-version-check", "--no-input", "download", "--quiet"),
         *("--require-hashes", "--no-deps", "--only-binary=:all:", "--dest", str(wheels)),
         # Debian 12's interpreter, whichever runs here.
         *("--python-version", "3.11", "--implementation", "cp", "-r", str(root / LOCK_FILE)),

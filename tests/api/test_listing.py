@@ -65,9 +65,10 @@ async def test_executions_under_way_are_listed_as_they_stand() -> None:
         await engine.ended(second)
 
 
-async def test_a_page_before_an_unknown_execution_is_empty(engine: Engine) -> None:
+async def test_a_page_before_an_unknown_execution_is_not_taken_for_the_end(engine: Engine) -> None:
     await accepted(engine, 1)
-    assert (await page(engine, "?before=exec_" + "f" * 32))["runs"] == []
+    problem = await problem_of(await engine.client.get("/v1/runs?before=exec_" + "f" * 32))
+    assert (problem.status, problem.code) == (404, "execution_not_found")
 
 
 @pytest.mark.parametrize(

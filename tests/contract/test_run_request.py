@@ -29,3 +29,12 @@ def test_a_prompt_is_bounded_in_bytes(prompt: str, fits: bool) -> None:
     with pytest.raises(ContractError) as caught:
         RunRequest.parse(data)
     assert caught.value.errors[0].field == "/prompt"
+
+
+@pytest.mark.parametrize("temperature", [1e-300, 1e-45, 0.009, -0.1, 2.1])
+def test_a_temperature_is_greedy_or_one_that_can_be_computed(temperature: float) -> None:
+    request = spec_request()
+    request["execution"] = request["execution"] | {"sampling": {"temperature": temperature}}
+    with pytest.raises(ContractError) as caught:
+        RunRequest.parse(json.dumps(request).encode())
+    assert caught.value.errors[0].field == "/execution/sampling/temperature"

@@ -166,6 +166,12 @@ def test_the_doctor_says_that_nothing_can_be_executed_without_an_engine(own_home
     assert "none answers" in ran.stdout
 
 
+def test_the_doctor_says_that_nothing_can_be_executed_in_an_empty_home(tmp_path: Path) -> None:
+    ran = weos(Home(tmp_path / "empty"), "doctor")
+    assert ran.returncode == 1
+    assert "nothing can be executed" in ran.stdout
+
+
 def test_every_backend_is_listed_with_its_image_or_the_mend(own_home: Home) -> None:
     listed = weos(own_home, "images", "list").stdout
     assert "sha256:" in listed

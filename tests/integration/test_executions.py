@@ -196,6 +196,19 @@ async def test_waiting_executions_are_queued_in_order(api: Api) -> None:
     assert ended[0]["accepted_at"] <= ended[1]["accepted_at"]
 
 
+async def test_the_served_api_answers_broken_http_without_quoting_it(api: Api) -> None:
+    port = int(api.listening.url.rsplit(":", 1)[1])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /v1/version HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer SECRET\0TOKEN\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    assert b"application/problem+json" in answer
+    assert b"SECRET" not in answer
+    assert api.listening.url.startswith("http://127.0.0.1:")
+    with pytest.raises(OSError, match="Connect call failed"):
+        await asyncio.open_connection("127.0.0.2", port)
+
+
 async def test_a_home_may_lie_deeper_than_a_socket_can_be_named(
     tmp_path: Path, weos_home: Path, docker_host: str
 ) -> None:

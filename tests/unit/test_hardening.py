@@ -3,6 +3,12 @@ from tests.factories import make_plan
 from tests.fakes import IMAGE, fixed_installation
 
 POLICY = fixed_installation().policies.sandbox
+MASKED = [
+    *("/proc/asound", "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list"),
+    *("/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware", "/proc/cpuinfo", "/proc/meminfo"),
+    *("/proc/uptime", "/proc/loadavg", "/proc/interrupts", "/proc/cmdline", "/proc/net", "/proc/pressure"),
+    *("/sys/class/dmi", "/sys/devices/virtual/dmi", "/sys/class/powercap", "/sys/devices/virtual/powercap"),
+]
 
 
 def config() -> dict[str, object]:
@@ -11,50 +17,61 @@ def config() -> dict[str, object]:
     )
 
 
-def test_the_container_is_what_the_design_says() -> None:
-    body = config()
-    host = body["HostConfig"]
-    assert isinstance(host, dict)
-    assert body["Image"] == IMAGE
-    assert body["User"] == "65532:65532"
-    assert body["Tty"] is False
-    assert host["NetworkMode"] == "none"
-    assert host["Dns"] == ["127.0.0.1"]
-    assert host["ReadonlyRootfs"] is True
-    assert host["CapDrop"] == ["ALL"]
-    assert host["SecurityOpt"] == ["no-new-privileges:true"]
-    assert host["IpcMode"] == "none"
-    assert host["CgroupnsMode"] == "private"
-    assert host["LogConfig"] == {"Type": "none", "Config": {}}
-    assert host["Memory"] == host["MemorySwap"] == make_plan().limits.memory_bytes
-    assert host["PidsLimit"] == 64
-    assert host["CpusetCpus"] == "1,3"
-    assert host["OomScoreAdj"] == 500
-    assert (host["Init"], host["AutoRemove"], host["RestartPolicy"]) == (False, False, {"Name": "no"})
-    assert {item["Name"]: item["Hard"] for item in host["Ulimits"]} == {
-        "core": 0,
-        "fsize": 0,
-        "memlock": 65536,
-        "nofile": 64,
+def test_the_container_is_exactly_what_the_design_says() -> None:
+    memory_bytes = make_plan().limits.memory_bytes
+    assert config() == {
+        "Image": IMAGE,
+        "User": "65532:65532",
+        "Hostname": "sandbox",
+        # The host's environment never enters.
+        "Env": ["HOME=/nonexistent", "LANG=C.UTF-8", "OMP_NUM_THREADS=2", "OMP_WAIT_POLICY=passive"],
+        "Labels": {"weos.execution": "exec_1"},
+        "AttachStdin": True,
+        "AttachStdout": True,
+        "AttachStderr": True,
+        "OpenStdin": True,
+        "StdinOnce": True,
+        "Tty": False,
+        "NetworkDisabled": True,
+        "HostConfig": {
+            "NetworkMode": "none",
+            "Dns": ["127.0.0.1"],
+            "ReadonlyRootfs": True,
+            "CapDrop": ["ALL"],
+            "SecurityOpt": ["no-new-privileges:true"],
+            "IpcMode": "none",
+            "CgroupnsMode": "private",
+            "LogConfig": {"Type": "none", "Config": {}},
+            "Memory": memory_bytes,
+            "MemorySwap": memory_bytes,
+            "PidsLimit": 64,
+            "NanoCpus": 2_000_000_000,
+            "CpusetCpus": "1,3",
+            "OomScoreAdj": 500,
+            "Ulimits": [
+                {"Name": "core", "Soft": 0, "Hard": 0},
+                {"Name": "fsize", "Soft": 0, "Hard": 0},
+                {"Name": "memlock", "Soft": 65536, "Hard": 65536},
+                {"Name": "nofile", "Soft": 64, "Hard": 64},
+            ],
+            "MaskedPaths": MASKED,
+            "ReadonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
+            "Init": False,
+            "AutoRemove": False,
+            "RestartPolicy": {"Name": "no"},
+            # Nothing is mounted but the model.
+            "Mounts": [
+                {
+                    "Type": "bind",
+                    "Source": "/store/abc",
+                    "Target": "/model",
+                    "ReadOnly": True,
+                    "BindOptions": {"Propagation": "rprivate", "CreateMountpoint": False},
+                }
+            ],
+        },
     }
-    assert "Privileged" not in host
-    assert "Devices" not in host
 
 
-def test_nothing_is_mounted_but_the_model() -> None:
-    host = config()["HostConfig"]
-    assert isinstance(host, dict)
-    (mount,) = host["Mounts"]
-    assert (mount["Source"], mount["Target"], mount["ReadOnly"]) == ("/store/abc", "/model", True)
-    assert "Binds" not in host
-    assert "Tmpfs" not in host
+def test_the_runner_finds_the_model_where_it_is_mounted() -> None:
     assert model_path(POLICY) == "/model/model.gguf"
-
-
-def test_the_environment_is_fixed_and_knows_no_secret() -> None:
-    assert config()["Env"] == [
-        "HOME=/nonexistent",
-        "LANG=C.UTF-8",
-        "OMP_NUM_THREADS=2",
-        "OMP_WAIT_POLICY=passive",
-    ]

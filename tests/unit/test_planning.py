@@ -129,6 +129,10 @@ def test_memory_counts_repacked_weights_and_the_cache() -> None:
     assert lean.limits.memory_bytes == plan.limits.memory_bytes - model.size_bytes
 
 
+def test_output_is_bounded_by_the_tokens_that_were_asked_for() -> None:
+    assert plan_execution(request_with(), fixed_installation()).limits.output_bytes == 65536 + 8 * 512
+
+
 def test_the_context_defaults_to_what_the_model_was_trained_for_if_that_is_less() -> None:
     installation = fixed_installation()
     small = replace(installation.models[0], context_length=100)

@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +58,9 @@ def test_a_token_that_others_may_read_is_refused(empty_home: Home) -> None:
 
 
 def test_an_empty_token_never_disables_authentication(empty_home: Home) -> None:
+    write_private(empty_home.token_file, "é".encode() * 40)
+    with pytest.raises(EngineError, match="no usable token"):
+        empty_home.token()
     write_private(empty_home.token_file, b"\n")
     with pytest.raises(EngineError, match="no usable token"):
         empty_home.token()
@@ -65,6 +69,25 @@ def test_an_empty_token_never_disables_authentication(empty_home: Home) -> None:
 def test_an_installation_knows_its_containers_by_one_id(empty_home: Home) -> None:
     assert empty_home.instance_id() == empty_home.instance_id()
     assert len(empty_home.instance_id()) == 32
+
+
+def test_a_copied_home_does_not_take_the_originals_containers_for_its_own(empty_home: Home, tmp_path: Path) -> None:
+    original = empty_home.instance_id()
+    copy = Home(tmp_path / "copy")
+    shutil.copytree(empty_home.root, copy.root)
+    assert copy.instance_id() != original
+
+
+def test_an_instance_file_that_holds_no_id_is_refused(empty_home: Home) -> None:
+    write_private(empty_home.root / "instance", b"\n")
+    with pytest.raises(EngineError, match="remove it"):
+        empty_home.instance_id()
+
+
+def test_a_run_directory_is_made_its_owners_alone(empty_home: Home) -> None:
+    (empty_home.root / "run").mkdir(mode=0o755)
+    empty_home.take().close()
+    assert (empty_home.root / "run").stat().st_mode & 0o777 == 0o700
 
 
 def test_two_supervisors_cannot_have_one_home(empty_home: Home) -> None:

@@ -150,6 +150,16 @@ async def test_a_foreign_file_is_refused(tmp_path: Path, content: bytes | None) 
     else:
         path.write_bytes(content * 100)
     ledger = SqliteLedger(path)
-    with pytest.raises(StorageError):
+    with pytest.raises(StorageError, match="start the engine that wrote it") as caught:
         await ledger.open()
+    assert caught.value.code == "ledger_unsound"
     await ledger.close()
+
+
+async def test_a_commit_is_on_the_disk_when_it_returns(ledger: SqliteLedger) -> None:
+    def pragmas() -> tuple[object, object]:
+        database = ledger._database()
+        return database.execute("PRAGMA synchronous").fetchone(), database.execute("PRAGMA journal_mode").fetchone()
+
+    # 2 is FULL
+    assert await ledger._call(pragmas) == ((2,), ("wal",))

@@ -6,7 +6,7 @@ import pytest
 from gguf import GGMLQuantizationType, GGUFWriter, LlamaFileType
 
 from contracts.execution_plan import PlannedModel
-from supervisor.adapters.gguf_header import read_gguf_header
+from supervisor.adapters.gguf_header import GgufHeader, read_gguf_header
 from supervisor.adapters.model_store import ModelStore
 from supervisor.domain.errors import EngineError, Refusal
 from supervisor.domain.installation import InstalledModel
@@ -210,6 +210,44 @@ def test_a_name_is_not_taken_over_by_another_file(store: ModelStore, tmp_path: P
     add(store, write_model(tmp_path / "a.gguf"))
     with pytest.raises(EngineError, match="already installed"):
         add(store, write_model(tmp_path / "b.gguf", seed=1))
+
+
+@pytest.mark.parametrize(("name", "quantization"), [("Foo Bar", "f32"), ("good", "F32"), ("", "f32"), ("good", "q4_1")])
+def test_a_refused_claim_leaves_what_is_installed_as_it_was(
+    store: ModelStore, tmp_path: Path, name: str, quantization: str
+) -> None:
+    source = write_model(tmp_path / "m.gguf")
+    good = add(store, source, "good")
+    with pytest.raises(EngineError) as caught:
+        add(store, source, name, quantization)
+    assert caught.value.code == "model_refused"
+    assert store.locate(planned(good))
+    other = write_model(tmp_path / "other.gguf", seed=1)
+    with pytest.raises(EngineError):
+        add(store, other, "good")
+    assert len([path for path in (tmp_path / "models").iterdir() if path.is_dir()]) == 1
+
+
+def test_what_is_installed_is_what_was_looked_at(
+    store: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_model(tmp_path / "m.gguf")
+    looked_at: list[Path] = []
+
+    def look(path: Path) -> GgufHeader:
+        looked_at.append(path)
+        return read_gguf_header(path)
+
+    monkeypatch.setattr("supervisor.adapters.model_store.read_gguf_header", look)
+    add(store, source)
+    assert looked_at
+    assert all(path.is_relative_to(tmp_path / "models") for path in looked_at)
+
+
+def test_adding_a_used_file_again_leaves_it_in_place(store: ModelStore, tmp_path: Path) -> None:
+    source = write_model(tmp_path / "m.gguf")
+    before = blob(store, add(store, source)).stat().st_ino
+    assert blob(store, add(store, source, "again")).stat().st_ino == before
 
 
 def test_an_unknown_model_cannot_be_removed(store: ModelStore) -> None:
