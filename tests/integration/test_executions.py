@@ -29,7 +29,8 @@ LONG = request_with({"limits": {"max_tokens": 4000}, "context_tokens": 8192})
 
 
 def container_exists(client: docker.DockerClient, container_id: str) -> bool:
-    return bool(client.containers.list(all=True, filters={"id": container_id}))
+    # The low-level listing: the other one looks at each container again, and fails where it went meanwhile.
+    return bool(client.api.containers(all=True, filters={"id": container_id}))
 
 
 async def until_gone(client: docker.DockerClient, container_id: str) -> None:
