@@ -147,6 +147,7 @@ class ExecutionService:
         config = build_container_config(
             run.plan,
             self._policies.sandbox,
+            self._policies.seccomp,
             model_source=self._models.locate(run.plan.model),
             cpus=observed.cpus,
             labels={"weos.execution": run.execution_id},

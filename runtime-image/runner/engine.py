@@ -1,7 +1,6 @@
 """The one module that calls llama.cpp, through the low-level bindings of llama-cpp-python."""
 
 import ctypes
-import sys
 from collections.abc import Sequence
 
 # Part of the image only, so a type checker outside it finds nothing.
@@ -15,25 +14,16 @@ __all__ = ["LlamaEngine"]
 # The window that llama.cpp's own tools penalise repetition in (common_params_sampling.penalty_last_n).
 PENALTY_WINDOW_TOKENS = 64
 TEXT_BYTES_MAX = 256
-# ggml.h: GGML_LOG_LEVEL_ERROR; what is less severe is of no use to the supervisor.
-LOG_LEVEL_ERROR = 4
 
 
-class _Log:
-    """llama.cpp's log: errors to standard error while the model loads, nothing once a job may be known."""
+def _silence_log() -> None:
+    """Give llama.cpp a function of the C library without effect as its log.
 
-    def __init__(self) -> None:
-        self._open = True
-        # Kept: llama.cpp holds the pointer for as long as the process lives.
-        self._callback = bindings.llama_log_callback(self._write)
-        bindings.llama_log_set(self._callback, None)
-
-    def _write(self, level: int, text: bytes, _user_data: object) -> None:
-        if self._open and level == LOG_LEVEL_ERROR:
-            sys.stderr.write(text.decode("utf-8", "replace"))
-
-    def close(self) -> None:
-        self._open = False
+    A Python function would need a closure of libffi, for which Debian's build asks a page that is writable and
+    executable. There is none in this process, and lock one gives none. What fails is told by `RunnerError`.
+    """
+    without_effect = ctypes.CDLL(None).abs
+    bindings.llama_log_set(ctypes.cast(without_effect, bindings.llama_log_callback), None)
 
 
 class LlamaEngine:
@@ -45,7 +35,7 @@ class LlamaEngine:
         Raises:
             RunnerError: model_load_failed or context_failed.
         """
-        self._log = _Log()
+        _silence_log()
         bindings.llama_backend_init()
         self.context_tokens = setup.context_tokens
         self._model = self._load_model(setup)
@@ -100,7 +90,6 @@ class LlamaEngine:
         self.decode(max(0, bindings.llama_vocab_bos(self._vocab)))
         bindings.llama_memory_clear(bindings.llama_get_memory(self._context), True)
         self._position = 0
-        self._log.close()
 
     def model_info(self) -> ModelInfo:
         """Return what the model file says of itself."""

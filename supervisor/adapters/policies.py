@@ -7,13 +7,14 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from contracts.base import Contract, canonical_bytes, sha256_digest
+from contracts.base import Contract, ContractError, canonical_bytes, decode_json, sha256_digest
 from supervisor.domain.errors import EngineError
 from supervisor.domain.policy import AdmissionPolicy, Policies, PowerPolicy, SandboxPolicy, SchedulerPolicy
+from supervisor.domain.seccomp_profile import SeccompProfile
 
 __all__ = ["POLICY_FILES", "load_policies"]
 
-POLICY_FILES = ("admission.toml", "power.toml", "sandbox.toml", "scheduling.toml")
+POLICY_FILES = ("admission.toml", "power.toml", "sandbox.toml", "scheduling.toml", "seccomp.json")
 MAX_POLICY_BYTES = 262_144
 _T = TypeVar("_T", bound=Contract)
 
@@ -25,7 +26,13 @@ def _refuse(name: str, what: str) -> EngineError:
     return EngineError("policy_unsound", detail)
 
 
-def _read(directory: Path, name: str) -> tuple[dict[str, Any], str]:
+def _decode(name: str, data: bytes) -> Any:  # noqa: ANN401 - whatever the file holds
+    if name.endswith(".json"):
+        return decode_json(data, max_bytes=MAX_POLICY_BYTES)
+    return tomllib.loads(data.decode("utf-8"))
+
+
+def _read(directory: Path, name: str) -> tuple[Any, str]:
     path = directory / name
     try:
         if path.is_symlink():
@@ -33,12 +40,12 @@ def _read(directory: Path, name: str) -> tuple[dict[str, Any], str]:
         data = path.read_bytes()
         if len(data) > MAX_POLICY_BYTES:
             raise _refuse(name, f"is larger than {MAX_POLICY_BYTES} bytes")
-        return tomllib.loads(data.decode("utf-8")), sha256_digest(data)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        return _decode(name, data), sha256_digest(data)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ContractError) as error:
         raise _refuse(name, str(error)) from error
 
 
-def _parse(kind: type[_T], name: str, value: Any) -> _T:  # noqa: ANN401 - whatever TOML holds
+def _parse(kind: type[_T], name: str, value: Any) -> _T:  # noqa: ANN401 - whatever a file holds
     try:
         return kind.model_validate_json(canonical_bytes(value))
     except ValidationError as error:
@@ -61,6 +68,11 @@ def _parse_power(value: dict[str, Any]) -> PowerPolicy:
     return power
 
 
+def _require_none_forbidden(name: str, allowed: frozenset[str], sandbox: SandboxPolicy) -> None:
+    for call in sorted(allowed.intersection(sandbox.system_calls.forbidden)):
+        raise _refuse(name, f"allows the system call '{call}', which sandbox.toml forbids")
+
+
 def load_policies(directory: Path) -> Policies:
     """Read all policies.
 
@@ -76,10 +88,14 @@ def load_policies(directory: Path) -> Policies:
     }
     if "default" not in scheduling:
         raise _refuse("scheduling.toml", "has no policy named 'default'")
+    sandbox = _parse(SandboxPolicy, "sandbox.toml", read["sandbox.toml"][0])
+    seccomp = _parse(SeccompProfile, "seccomp.json", read["seccomp.json"][0])
+    _require_none_forbidden("seccomp.json", seccomp.allowed, sandbox)
     return Policies(
         admission=_parse(AdmissionPolicy, "admission.toml", read["admission.toml"][0]),
         scheduling=scheduling,
         power=_parse_power(read["power.toml"][0]),
-        sandbox=_parse(SandboxPolicy, "sandbox.toml", read["sandbox.toml"][0]),
+        sandbox=sandbox,
+        seccomp=seccomp,
         digests={name: digest for name, (_, digest) in read.items()},
     )

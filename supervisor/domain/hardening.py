@@ -5,6 +5,7 @@ from typing import Any
 
 from contracts.execution_plan import ExecutionPlan
 from supervisor.domain.policy import SandboxPolicy
+from supervisor.domain.seccomp_profile import SeccompProfile
 
 __all__ = ["build_container_config", "model_path"]
 
@@ -19,6 +20,7 @@ def model_path(policy: SandboxPolicy) -> str:
 def build_container_config(
     plan: ExecutionPlan,
     policy: SandboxPolicy,
+    seccomp: SeccompProfile,
     *,
     model_source: str,
     cpus: tuple[int, ...],
@@ -48,7 +50,7 @@ def build_container_config(
             "Dns": list(policy.dns),
             "ReadonlyRootfs": policy.read_only,
             "CapDrop": list(policy.cap_drop),
-            "SecurityOpt": list(policy.security_options),
+            "SecurityOpt": [*policy.security_options, seccomp.encode_option()],
             "IpcMode": policy.ipc,
             "CgroupnsMode": policy.cgroup_namespace,
             "LogConfig": {"Type": policy.log_driver, "Config": {}},

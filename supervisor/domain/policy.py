@@ -9,6 +9,7 @@ from pydantic import Field
 
 from contracts.base import Contract
 from contracts.metrics import PowerModel
+from supervisor.domain.seccomp_profile import CallName, SeccompProfile
 
 __all__ = [
     "AdmissionPolicy",
@@ -118,6 +119,12 @@ class SandboxPaths(Contract):
     read_only: tuple[str, ...]
 
 
+class SandboxSystemCalls(Contract):
+    """System calls that no lock may let through, whatever its own file says."""
+
+    forbidden: Annotated[tuple[CallName, ...], Field(min_length=1)]
+
+
 class SandboxPolicy(Contract):
     """`sandbox.toml`. Rules of one literal value are mandatory: a file that loosens them does not load."""
 
@@ -138,6 +145,7 @@ class SandboxPolicy(Contract):
     ulimits: SandboxUlimits
     environment: dict[str, str]
     paths: SandboxPaths
+    system_calls: SandboxSystemCalls
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,4 +156,5 @@ class Policies:
     scheduling: Mapping[str, SchedulerPolicy]
     power: PowerPolicy
     sandbox: SandboxPolicy
+    seccomp: SeccompProfile
     digests: Mapping[str, str]

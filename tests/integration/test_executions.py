@@ -10,7 +10,9 @@ import docker
 import pytest
 
 from contracts.verify import verify_record
+from supervisor.adapters.policies import load_policies
 from supervisor.client import EngineClient
+from supervisor.composition import SOURCE_ROOT
 from tests.fakes import spec_request
 from tests.integration.conftest import Api, make_home, serving
 
@@ -81,7 +83,10 @@ async def test_a_running_container_is_what_the_policy_says(api: Api, engine_clie
     assert host["NetworkMode"] == "none"
     assert host["ReadonlyRootfs"] is True
     assert host["CapDrop"] == ["ALL"]
-    assert host["SecurityOpt"] == ["no-new-privileges:true"]
+    assert host["SecurityOpt"] == [
+        "no-new-privileges:true",
+        load_policies(SOURCE_ROOT / "policies").seccomp.encode_option(),
+    ]
     assert host["LogConfig"]["Type"] == "none"
     assert host["IpcMode"] == "none"
     assert host["CgroupnsMode"] == "private"

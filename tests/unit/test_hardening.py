@@ -1,8 +1,11 @@
+import json
+
 from supervisor.domain.hardening import build_container_config, model_path
 from tests.factories import make_plan
 from tests.fakes import IMAGE, fixed_installation
 
-POLICY = fixed_installation().policies.sandbox
+POLICIES = fixed_installation().policies
+POLICY = POLICIES.sandbox
 MASKED = [
     *("/proc/asound", "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list"),
     *("/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware", "/proc/cpuinfo", "/proc/meminfo"),
@@ -13,7 +16,12 @@ MASKED = [
 
 def config() -> dict[str, object]:
     return build_container_config(
-        make_plan(), POLICY, model_source="/store/abc", cpus=(1, 3), labels={"weos.execution": "exec_1"}
+        make_plan(),
+        POLICY,
+        POLICIES.seccomp,
+        model_source="/store/abc",
+        cpus=(1, 3),
+        labels={"weos.execution": "exec_1"},
     )
 
 
@@ -38,7 +46,7 @@ def test_the_container_is_exactly_what_the_design_says() -> None:
             "Dns": ["127.0.0.1"],
             "ReadonlyRootfs": True,
             "CapDrop": ["ALL"],
-            "SecurityOpt": ["no-new-privileges:true"],
+            "SecurityOpt": ["no-new-privileges:true", POLICIES.seccomp.encode_option()],
             "IpcMode": "none",
             "CgroupnsMode": "private",
             "LogConfig": {"Type": "none", "Config": {}},
@@ -75,3 +83,13 @@ def test_the_container_is_exactly_what_the_design_says() -> None:
 
 def test_the_runner_finds_the_model_where_it_is_mounted() -> None:
     assert model_path(POLICY) == "/model/model.gguf"
+
+
+def test_the_filter_goes_in_whole_and_without_words() -> None:
+    option = POLICIES.seccomp.encode_option()
+    profile = json.loads(option.removeprefix("seccomp="))
+    assert profile["defaultAction"] == "SCMP_ACT_ERRNO"
+    assert profile["architectures"] == ["SCMP_ARCH_X86_64"]
+    assert len(profile["syscalls"]) == len(POLICIES.seccomp.syscalls)
+    assert {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38, "args": []} in profile["syscalls"]
+    assert "comment" not in option

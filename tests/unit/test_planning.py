@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from contracts.run_request import RunRequest
+from supervisor.adapters.policies import POLICY_FILES
 from supervisor.domain.errors import Refusal
 from supervisor.domain.installation import Installation
 from supervisor.domain.planning import plan_execution
@@ -27,7 +28,7 @@ def test_every_artifact_is_named_by_its_digest() -> None:
     plan = plan_execution(request_with(), fixed_installation())
     assert plan.model.sha256 == MODEL_SHA256
     assert plan.runtime_image == IMAGE
-    assert set(plan.policies) == {"admission.toml", "power.toml", "sandbox.toml", "scheduling.toml"}
+    assert set(plan.policies) == set(POLICY_FILES)
     assert plan.prompt.size_bytes == len("Explique inferência eficiente".encode())
 
 

@@ -80,11 +80,52 @@ def test_a_huge_file_stops_the_start(directory: Path) -> None:
         ("fsize = 0", "fsize = 1"),
         ("pids_max = 64", "pids_max = 0"),
         ("pids_max = 64", 'pids_max = 64\nprivileged = "yes"'),
+        ("[system_calls]", "[system_call]"),
     ],
 )
 def test_a_loosened_rule_stops_the_start(directory: Path, old: str, new: str) -> None:
     edit(directory, "sandbox.toml", old, new)
     refused(directory, r"sandbox\.toml")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "match"),
+    [
+        ('"defaultAction": "SCMP_ACT_ERRNO"', '"defaultAction": "SCMP_ACT_ALLOW"', "defaultAction"),
+        ('"defaultAction": "SCMP_ACT_ERRNO"', '"defaultAction": "SCMP_ACT_LOG"', "defaultAction"),
+        ('["SCMP_ARCH_X86_64"]', '["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]', "architectures"),
+        ('["SCMP_ARCH_X86_64"]', '["SCMP_ARCH_X32"]', "architectures"),
+        ('"SCMP_ACT_ALLOW"', '"SCMP_ACT_TRACE"', "action"),
+        ('"SCMP_CMP_EQ"', '"SCMP_CMP_NE"', "op"),
+        ('"names": ["execve",', '"includes": {}, "names": ["execve",', "includes"),
+        ('"errnoRet": 38', '"errnoRet": 0', "errnoRet"),
+        ('"errnoRet": 38', '"args": []', "errnoRet belongs"),
+        ('"valueTwo": 331520, ', "", "valueTwo belongs"),
+        ('{"index": 2, "value": 0,', '{"index": 0, "value": 0,', "one condition"),
+        ('"execve", "exit"', '"execve", "ptrace", "exit"', "'ptrace', which sandbox.toml forbids"),
+        ('"execve", "exit"', '"execve", "socket", "exit"', "'socket'"),
+        ('"defaultAction"', '"defaultAction": "SCMP_ACT_ERRNO", "defaultAction"', "repeats"),
+        ("}", "", "line"),
+    ],
+)
+def test_a_loosened_filter_stops_the_start(directory: Path, old: str, new: str, match: str) -> None:
+    edit(directory, "seccomp.json", old, new)
+    refused(directory, rf"seccomp\.json.*{match}")
+
+
+def test_what_no_lock_may_allow_is_all_there() -> None:
+    """A list of its own: whoever takes a call out of sandbox.toml must take it out here too."""
+    named = {
+        *("ptrace", "process_vm_readv", "process_vm_writev", "kcmp", "fork", "vfork", "execveat", "pidfd_open", "kill"),
+        *("socket", "socketpair", "connect", "bind", "accept", "sendmsg", "recvmsg"),
+        *("mount", "umount2", "pivot_root", "chroot", "setns", "unshare", "fsopen", "move_mount", "open_tree"),
+        *("memfd_create", "memfd_secret", "userfaultfd", "pkey_mprotect", "pwrite64", "open", "creat", "openat2"),
+        *("flock", "mq_open", "shmget", "shmat", "semget", "msgget", "keyctl", "add_key", "request_key", "mincore"),
+        *("bpf", "perf_event_open", "io_uring_setup", "io_setup", "inotify_init1", "fanotify_init"),
+        *("kexec_load", "init_module", "finit_module", "clock_settime", "settimeofday", "reboot", "syslog", "iopl"),
+        *("setuid", "setgid", "setgroups", "capset", "personality", "prctl", "modify_ldt", "clone3"),
+    }
+    assert named <= set(load_policies(SOURCE_ROOT / "policies").sandbox.system_calls.forbidden)
 
 
 @pytest.mark.parametrize(

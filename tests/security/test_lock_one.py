@@ -1,0 +1,88 @@
+"""Lock one: every attack by system call, tried inside the container of an execution."""
+
+import json
+import os
+from typing import Any
+
+import pytest
+
+from supervisor.domain.hardening import model_path
+from tests.security.attacks import LOCK_ONE, PRELUDE, Attack
+from tests.security.cell import Cell, job_lines
+
+pytestmark = pytest.mark.docker
+
+STARTS = int(os.environ.get("WEOS_TEST_STARTS", "25"))
+KILLED_BY_FILTER = 128 + 31  # SIGSYS
+UNCONFINED = {"SecurityOpt": ["no-new-privileges:true", "seccomp=unconfined"]}
+# Looks for the two bytes of `int 0x80` in the code that is mapped, and jumps there.
+INT_0X80 = """
+for line in open('/proc/self/maps'):
+    span, rights, rest = line.split(maxsplit=2)
+    start, end = (int(part, 16) for part in span.split('-'))
+    if rights == 'r-xp' and not rest.rstrip().endswith(']'):
+        found = ctypes.string_at(start, end - start).find(bytes((0xCD, 0x80)))
+        if found >= 0:
+            ctypes.CFUNCTYPE(ctypes.c_long)(start + found)()
+"""
+
+
+def try_all(cell: Cell, **host: Any) -> dict[str, str]:
+    table = {attack.name: attack.code for attack in LOCK_ONE}
+    script = f"{PRELUDE}\nprint(json.dumps({{name: eval(code) for name, code in {table!r}.items()}}))"
+    ended = cell.run(script, **host)
+    assert (ended.status, ended.errors) == (0, b"")
+    answers: dict[str, str] = json.loads(ended.output)
+    return answers
+
+
+@pytest.fixture(scope="module")
+def answers(cell: Cell) -> dict[str, str]:
+    return try_all(cell)
+
+
+@pytest.fixture(scope="module")
+def answers_without(cell: Cell) -> dict[str, str]:
+    """What the kernel alone answers."""
+    return try_all(cell, **UNCONFINED)
+
+
+@pytest.mark.parametrize("attack", LOCK_ONE, ids=lambda attack: attack.name)
+def test_an_attack_is_blocked(attack: Attack, answers: dict[str, str]) -> None:
+    assert answers[attack.name] == attack.blocked
+
+
+@pytest.mark.parametrize(
+    "attack", [attack for attack in LOCK_ONE if attack.without != "any"], ids=lambda attack: attack.name
+)
+def test_without_the_rule_the_kernel_would_answer(attack: Attack, answers_without: dict[str, str]) -> None:
+    assert answers_without[attack.name] == attack.without
+
+
+@pytest.mark.parametrize(
+    ("convention", "attack"),
+    [("int 0x80", INT_0X80), ("x32", "libc.syscall(ctypes.c_long(0x40000000 | 39))")],
+)
+def test_another_calling_convention_ends_the_process(cell: Cell, convention: str, attack: str) -> None:
+    ended = cell.run(f"{PRELUDE}\n{attack}\nprint('alive')")
+    assert (ended.output, ended.status) == (b"", KILLED_BY_FILTER), convention
+
+
+def test_the_runner_starts_every_time(cell: Cell) -> None:
+    lines = job_lines(cell.plan, cell.policies)
+    for _ in range(STARTS):
+        ended = cell.run(stdin=lines)
+        assert (ended.status, ended.errors) == (0, b"")
+        assert b'"type":"done"' in ended.output
+
+
+def test_no_page_of_the_runner_is_writable_and_executable(cell: Cell) -> None:
+    script = (
+        "import sys; sys.path.insert(0, '/opt/weos/lib')\n"
+        "from runner.protocol import Setup\n"
+        "from runner.main import _load_llama\n"
+        f"_load_llama(Setup({model_path(cell.policies.sandbox)!r}, 512, 2, 512, True))\n"
+        "print([line for line in open('/proc/self/maps') if 'wx' in line.split()[1]])\n"
+    )
+    ended = cell.run(script)
+    assert (ended.output, ended.status) == (b"[]\n", 0)
