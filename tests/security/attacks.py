@@ -46,7 +46,11 @@ def address(value):
 
 @dataclass(frozen=True)
 class Attack:
-    """One attempt: an expression in the attacker's interpreter."""
+    """One attempt: an expression in the attacker's interpreter.
+
+    What the kernel alone answers (`without`) says that the attempt is a real one. It is not tried in the suite: without
+    the filter some attempts leave processes and message queues behind, and the engine loses the exit status.
+    """
 
     name: str
     code: str
