@@ -63,7 +63,7 @@ def _find_engine() -> list[Finding]:
         Finding(
             "kernel security",
             security,
-            "the engine's default seccomp profile is in force" if has_seccomp else "no system call is denied",
+            "the filter of policies/seccomp.json is applied" if has_seccomp else "system calls cannot be filtered",
             good=has_seccomp,
         ),
         Finding("runtimes", runtimes, "isolation tier hardened", good=None),
