@@ -16,7 +16,7 @@ from supervisor.setup.errors import SetupError
 from supervisor.setup.progress import Progress, Step
 from supervisor.setup.storage import build_lock, usable_home
 
-__all__ = ["Host", "ensure_engine", "find_engine", "is_answering"]
+__all__ = ["Host", "ensure_engine", "find_engine", "is_answering", "remove_stale_pid_files"]
 
 DOCKER_SOCKET = Path("/var/run/docker.sock")
 PING_TIMEOUT_S = 5
@@ -39,6 +39,7 @@ INSTALL_ENGINE = (
     "iptables",
 )
 MANUAL_INSTALL = "apt-get update && apt-get install --no-install-recommends docker.io containerd iptables"
+ENGINE_PID_FILES = {"docker.pid": "dockerd", "docker/containerd/containerd.pid": "containerd"}
 WHY = "every execution runs in a container of its own"
 
 
@@ -71,7 +72,24 @@ def _is_systemd_running() -> bool:
     return Path("/run/systemd/system").is_dir()
 
 
+def remove_stale_pid_files(run: Path = Path("/var/run"), processes: Path = Path("/proc")) -> None:
+    """Remove what a killed engine left: its next start refuses when another process has the number by then."""
+    for name, program in ENGINE_PID_FILES.items():
+        file = run / name
+        try:
+            number = int(file.read_text())
+        except (OSError, ValueError):
+            continue
+        try:
+            is_alive = (processes / str(number) / "comm").read_text().strip() == program
+        except OSError:
+            is_alive = False
+        if not is_alive:
+            file.unlink(missing_ok=True)
+
+
 def _start_detached(command: list[str], log: Path) -> "subprocess.Popen[bytes]":
+    remove_stale_pid_files()
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         return subprocess.Popen(  # noqa: S603 - a fixed program, no shell
