@@ -125,6 +125,7 @@ _EXECUTION = (
     "output_limit_exceeded",
     "memory_limit_exceeded",
     "runner_failed",
+    "lock_missing",
     "cancelled",
     "aborted",
 )

@@ -12,6 +12,7 @@ from contracts.types import Digest, EngineVersion, ExecutionId, Timestamp
 __all__ = [
     "PREDICATE_TYPE",
     "STATEMENT_TYPE",
+    "LocksObservation",
     "MetricsRecord",
     "Outcome",
     "Reason",
@@ -23,6 +24,8 @@ __all__ = [
 STATEMENT_TYPE: Literal["https://in-toto.io/Statement/v1"] = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE: Literal["urn:weos:engine:metrics-record:1"] = "urn:weos:engine:metrics-record:1"
 
+_CapabilitySet = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
+
 Outcome = Literal["completed", "failed", "cancelled", "aborted"]
 
 
@@ -33,6 +36,30 @@ class Reason(Contract):
     """Stable identifier."""
     message: Annotated[str, StringConstraints(max_length=1024)]
     """Words for a person; holds nothing of prompt or output."""
+
+
+class LocksObservation(Contract):
+    """What the kernel said of every thread of the container before the job was sent, read from outside.
+
+    Where one thread had been under fewer locks, or able to do more, the job would not have been sent.
+    """
+
+    seccomp_mode: Annotated[int, Field(ge=0, le=2)]
+    """Line `Seccomp` of /proc/PID/status; 2: system calls pass through filters."""
+    filters_before: Annotated[int, Field(ge=0, le=1024)]
+    """Filters before the model was read, the most on any thread; line `Seccomp_filters`."""
+    filters_after: Annotated[int, Field(ge=0, le=1024)]
+    """Filters when the runner was ready, the fewest on any thread."""
+    no_new_privs: bool
+    """Line `NoNewPrivs`: no program can gain privileges."""
+    cap_eff: _CapabilitySet
+    """Line `CapEff`: capabilities in force."""
+    cap_bnd: _CapabilitySet
+    """Line `CapBnd`: capabilities that could ever be had."""
+    uid: Annotated[int, Field(ge=0, le=2**32 - 1)]
+    """User, as the host counts them."""
+    threads: Annotated[int, Field(ge=1, le=65_536)]
+    """Threads that were looked at, of all processes in the container."""
 
 
 class SandboxObservation(Contract):
@@ -50,6 +77,8 @@ class SandboxObservation(Contract):
     """Instruction sets that ggml reported; null: the runner never became ready."""
     llama_cpp_version: str | None
     """Version of the bindings in the image; null: the runner never became ready."""
+    locks: LocksObservation | None = None
+    """Both locks as they were seen from outside; null: the job was not sent."""
     exit_code: Annotated[int, Field(ge=0, le=255)] | None
     """Exit status seen before the container was destroyed; null: it was still running and was killed."""
     oom_killed: bool | None

@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
 
 from contracts.base import Contract, ContractError, FieldError, decode_json
 from contracts.run_request import Sampling
-from contracts.types import BackendName, Count
+from contracts.types import BackendName, Count, Digest
 
 __all__ = [
     "MAX_EVENT_BYTES",
@@ -89,7 +89,7 @@ class LoadedModel(Contract):
 
 
 class ReadyEvent(Contract):
-    """The model is loaded and the context is made; a job may come."""
+    """The model is loaded, the context is made and the second lock is on; a job may come."""
 
     type: Literal["ready"]
     protocol: Literal[1]
@@ -101,6 +101,8 @@ class ReadyEvent(Contract):
     """Version of the bindings in the image."""
     model: LoadedModel
     """What was loaded."""
+    lockdown_policy: Digest
+    """The `lockdown.json` that the image's second lock was compiled from."""
 
 
 class PromptEvent(Contract):
@@ -143,6 +145,7 @@ class ErrorEvent(Contract):
         "protocol_error",
         "model_load_failed",
         "context_failed",
+        "lockdown_failed",
         "context_overflow",
         "empty_prompt",
         "decode_failed",

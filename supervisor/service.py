@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from contracts.base import ContractError
 from contracts.envelope import Signer, seal
 from contracts.execution_plan import ExecutionPlan
-from contracts.metrics_record import Outcome, Reason, SandboxObservation
+from contracts.metrics_record import LocksObservation, Outcome, Reason, SandboxObservation
 from contracts.responses import RunView
 from contracts.runner_protocol import (
     ExitCommand,
@@ -23,6 +23,7 @@ from supervisor.domain.energy import select_power_model
 from supervisor.domain.errors import EngineError, ExecutionFault, StorageError
 from supervisor.domain.hardening import build_container_config, model_path
 from supervisor.domain.installation import HostFacts
+from supervisor.domain.locks import ThreadStatus, judge_locks, require_compiled_lock, under_filter
 from supervisor.domain.policy import Policies
 from supervisor.domain.ports import FinalEntry, LedgerPort, ModelStorePort, Sandbox, SandboxPort
 from supervisor.domain.recording import Conclusion, build_power_evidence, build_record, encode_statement
@@ -35,6 +36,8 @@ _log = logging.getLogger(__name__)
 
 # A full disk may be mended while we run; the record waits in memory until then.
 STORE_RETRY_S = 2.0
+FIRST_LOCK_TIMEOUT_S = 2.0
+FIRST_LOCK_POLL_S = 0.005
 
 
 class _Observed:
@@ -44,6 +47,7 @@ class _Observed:
         self.transcript = Transcript(run.plan.backend, run.plan.limits.max_tokens)
         self.cpus: tuple[int, ...] = ()
         self.sandbox: Sandbox | None = None
+        self.locks: LocksObservation | None = None
         self.cpu_before_ns: int | None = None
         self.cpu_after_ns: int | None = None
         self.job_sent = False
@@ -169,9 +173,12 @@ class ExecutionService:
             batch_tokens=run.plan.scheduling.batch_tokens,
             repack=run.plan.scheduling.repack,
         )
+        before = await _await_first_lock(sandbox)
         await sandbox.send(encode_command(setup))
         event, _ = await _next_event(sandbox)
-        observed.transcript.accept_ready(event)
+        ready = observed.transcript.accept_ready(event)
+        require_compiled_lock(ready, run.plan.policies["lockdown.json"])
+        observed.locks = judge_locks(before, sandbox.thread_statuses(), user=self._policies.sandbox.user)
 
     async def _generate(self, run: Run, sandbox: Sandbox, observed: _Observed) -> None:
         job = encode_command(
@@ -272,6 +279,16 @@ class ExecutionService:
                 return
 
 
+async def _await_first_lock(sandbox: Sandbox) -> tuple[ThreadStatus, ...]:
+    # The engine says "started" a moment before its start-up code puts lock one on and becomes the runner.
+    deadline = time.monotonic() + FIRST_LOCK_TIMEOUT_S
+    statuses = sandbox.thread_statuses()
+    while not under_filter(statuses) and time.monotonic() < deadline:
+        await asyncio.sleep(FIRST_LOCK_POLL_S)
+        statuses = sandbox.thread_statuses()
+    return statuses
+
+
 async def _next_event(sandbox: Sandbox) -> tuple[RunnerEvent, int]:
     line, at_ns = await sandbox.receive()
     try:
@@ -292,6 +309,7 @@ def _observe(observed: _Observed) -> SandboxObservation | None:
         cpus=observed.cpus,
         cpu_features=None if ready is None else ready.cpu_features,
         llama_cpp_version=None if ready is None else ready.llama_cpp_version,
+        locks=observed.locks,
         exit_code=None if status is None else status.exit_code,
         oom_killed=None if status is None else status.oom_killed,
     )

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from contracts.runner_protocol import DoneEvent, PromptEvent, ReadyEvent, TokenE
 from supervisor.adapters.policies import load_policies
 from supervisor.domain.errors import ExecutionFault, Refusal, StorageError
 from supervisor.domain.installation import Backend, HostFacts, Installation, InstalledModel
+from supervisor.domain.locks import ThreadStatus
 from supervisor.domain.ports import ExitStatus, FinalEntry, Sandbox, StartedEntry, StoredRun
 
 __all__ = [
+    "LOCKDOWN_POLICY",
     "READY",
     "FakeLedger",
     "FakeModels",
@@ -29,6 +32,7 @@ __all__ = [
     "fixed_installation",
     "saying",
     "spec_request",
+    "thread_under",
 ]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -90,6 +94,7 @@ def event_line(event: ReadyEvent | PromptEvent | TokenEvent | DoneEvent) -> byte
 # A script plays the runner: it gets the sandbox and the index of the line that was sent to it.
 Script = Callable[["FakeSandbox", int], Awaitable[None]]
 
+LOCKDOWN_POLICY = load_policies(REPOSITORY / "policies").digests["lockdown.json"]
 READY = {
     "type": "ready",
     "protocol": 1,
@@ -97,6 +102,7 @@ READY = {
     "cpu_features": ["AVX2", "FMA"],
     "llama_cpp_version": "0.3.36",
     "model": {"architecture": "llama", "context_length": 8192, "description": "llama 134M Q4_1"},
+    "lockdown_policy": LOCKDOWN_POLICY,
 }
 
 
@@ -144,6 +150,13 @@ class HeldRunner:
             sandbox.say({"type": "done", "finish_reason": "eos", "tokens": 2, "text": ""})
 
 
+def thread_under(filters: int, **changes: Any) -> ThreadStatus:
+    """A hardened thread under so many filters; keyword arguments replace fields."""
+    none = "0" * 16
+    hardened = ThreadStatus((65532,) * 4, (65532,) * 4, True, 2, filters, none, none, (none,) * 3)
+    return replace(hardened, **changes)
+
+
 class FakeSandbox:
     """One container; see ``ports.Sandbox``."""
 
@@ -154,6 +167,8 @@ class FakeSandbox:
         self.lines: asyncio.Queue[tuple[bytes, int] | ExecutionFault] = asyncio.Queue()
         self.sent: list[bytes] = []
         self.cpu_ns: int | None = 0
+        self.threads_before: tuple[ThreadStatus, ...] = (thread_under(1),)
+        self.threads_after: tuple[ThreadStatus, ...] = (thread_under(2), thread_under(2))
         self._script = script
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -183,6 +198,10 @@ class FakeSandbox:
         if isinstance(line, ExecutionFault):
             raise line
         return line
+
+    def thread_statuses(self) -> tuple[ThreadStatus, ...]:
+        """See ``ports.Sandbox``."""
+        return self.threads_after if self.sent else self.threads_before
 
     def cpu_time_ns(self) -> int | None:
         """See ``ports.Sandbox``."""

@@ -1,8 +1,9 @@
 """Put the runtime image's file tree together, inside the toolchain container.
 
-Usage: ``assemble.py INPUT ROOTFS``. INPUT holds runner/, shims/, start.py, llama_cpp/ (bindings and lib/) and
-build.json. What goes in is found, not listed: the modules that the runner's import loads, and the shared
-libraries that those and the interpreter map. So the image follows the code and holds nothing besides.
+Usage: ``assemble.py INPUT ROOTFS``. INPUT holds runner/, shims/, start.py, llama_cpp/ (bindings and lib/),
+build.json, lockdown.json and lockdown_compiler.py. What goes in is found, not listed: the modules that the runner's
+import loads, and the shared libraries that those and the interpreter map. So the image follows the code and holds
+nothing besides.
 """
 
 import hashlib
@@ -68,6 +69,9 @@ def install_application(input_dir: Path, rootfs: Path) -> None:
             compile_module(source, library / name, f"/{APPLICATION / 'lib' / name.with_suffix('.py')}")
     compile_module(input_dir / "start.py", rootfs / APPLICATION / "start.pyc", f"/{APPLICATION}/start.py")
     shutil.copyfile(input_dir / "build.json", rootfs / APPLICATION / "build.json")
+    program = rootfs / APPLICATION / "lockdown.bpf"
+    compiler = input_dir / "lockdown_compiler.py"
+    run_tool(str(PYTHON), "-I", "-B", str(compiler), str(input_dir / "lockdown.json"), str(program))
     shutil.copytree(input_dir / "llama_cpp" / "lib", library / "llama_cpp" / "lib")
 
 

@@ -9,17 +9,19 @@ __all__ = ["EventWriter", "LineReader", "take_private_stdout"]
 
 STDOUT_FD = 1
 STDERR_FD = 2
+# Where policies/lockdown.json lets events be written.
+EVENT_FD = 3
 READ_BYTES = 1 << 16
 
 
 def take_private_stdout() -> int:
-    """Move standard output to a descriptor nobody else knows and point descriptor 1 at standard error.
+    """Move standard output to a descriptor of its own, `EVENT_FD`, and point descriptor 1 at standard error.
 
     What a library prints can then never be taken for an event.
     """
-    private_fd = os.dup(STDOUT_FD)
+    os.dup2(STDOUT_FD, EVENT_FD, inheritable=False)
     os.dup2(STDERR_FD, STDOUT_FD, inheritable=False)
-    return private_fd
+    return EVENT_FD
 
 
 class LineReader:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from runner.channel import EventWriter, LineReader, take_private_stdout
 from runner.engine import LlamaEngine
+from runner.lockdown import load_program, lock_down
 from runner.protocol import Setup
 from runner.session import BuildInfo, LoadedEngine, serve
 
@@ -28,8 +29,8 @@ def main() -> int:
     writer = EventWriter(take_private_stdout())
     try:
         build = json.loads(BUILD_FILE.read_text(encoding="utf-8"))
-        info = BuildInfo(build["backend"], build["llama_cpp_version"])
-        serve(LineReader(STDIN_FD), writer, info, _load_llama)
+        info = BuildInfo(build["backend"], build["llama_cpp_version"], build["lockdown_policy"])
+        serve(LineReader(STDIN_FD), writer, info, _load_llama, lambda: lock_down(load_program()))
     except Exception as error:  # noqa: BLE001 - the boundary: a traceback's message could hold a prompt
         sys.stderr.write(f"runner fault: {type(error).__name__}\n")
         return EXIT_FAULT

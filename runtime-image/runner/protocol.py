@@ -44,8 +44,8 @@ Event = dict[str, object]
 class RunnerError(Exception):
     """A failure that the supervisor is told of; the message never holds prompt or output text.
 
-    The codes are protocol_error, model_load_failed, context_failed, context_overflow, empty_prompt and
-    decode_failed.
+    The codes are protocol_error, model_load_failed, context_failed, lockdown_failed, context_overflow, empty_prompt
+    and decode_failed.
     """
 
     def __init__(self, code: str, message: str, prompt_tokens: int | None = None) -> None:
@@ -246,8 +246,10 @@ def is_exit(line: bytes) -> bool:
     return True
 
 
-def ready_event(backend: str, llama_cpp_version: str, cpu_features: list[str], model: ModelInfo) -> Event:
-    """Say that the model is loaded and that only computing remains."""
+def ready_event(
+    backend: str, llama_cpp_version: str, cpu_features: list[str], model: ModelInfo, lockdown_policy: str
+) -> Event:
+    """Say that the model is loaded, that the second lock is on and that only computing remains."""
     return {
         "type": "ready",
         "protocol": PROTOCOL_VERSION,
@@ -255,6 +257,7 @@ def ready_event(backend: str, llama_cpp_version: str, cpu_features: list[str], m
         "cpu_features": cpu_features,
         "llama_cpp_version": llama_cpp_version,
         "model": model._asdict(),
+        "lockdown_policy": lockdown_policy,
     }
 
 

@@ -1,4 +1,4 @@
-"""The runner's course: set-up, ready, one job, wait to be let go."""
+"""The runner's course: set-up, lock, ready, one job, wait to be let go."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -24,6 +24,7 @@ class BuildInfo(NamedTuple):
 
     backend: str
     llama_cpp_version: str
+    lockdown_policy: str
 
 
 class LoadedEngine(NamedTuple):
@@ -35,26 +36,32 @@ class LoadedEngine(NamedTuple):
 
 
 Loader = Callable[[Setup], LoadedEngine]
+Lock = Callable[[], None]
 
 
-def serve(reader: LineReader, writer: EventWriter, build: BuildInfo, load: Loader) -> None:
+def serve(reader: LineReader, writer: EventWriter, build: BuildInfo, load: Loader, lock: Lock) -> None:
     """Run the protocol once, to the end of input or the exit line."""
     try:
-        _serve_job(reader, writer, build, load)
+        _serve_job(reader, writer, build, load, lock)
     except RunnerError as error:
         writer.send(error_event(error))
     _wait_for_end(reader)
 
 
-def _serve_job(reader: LineReader, writer: EventWriter, build: BuildInfo, load: Loader) -> None:
+def _serve_job(reader: LineReader, writer: EventWriter, build: BuildInfo, load: Loader, lock: Lock) -> None:
     line = reader.read_line()
     if line is None:
         return
     loaded = load(parse_setup(line))
-    writer.send(ready_event(build.backend, build.llama_cpp_version, loaded.cpu_features, loaded.model))
-    # The place of the second lock: every library is mapped, every thread runs, every buffer that llama.cpp
-    # needs is allocated, and no byte of the job has been read. Measured from here to the end of a job, strace
-    # -f: read, write, futex, brk, munmap; besides, rt_sigaction and exit_group when the process ends.
+    # Every library is mapped, every thread runs, every buffer that llama.cpp needs is allocated, and no byte of the
+    # job has been read. Before `ready`, so that the supervisor sees the lock from outside before it sends the job.
+    # Measured from here to the end of a job, strace -f: read, write, futex, brk, munmap; besides, rt_sigaction and
+    # exit_group when the process ends.
+    lock()
+    ready = ready_event(
+        build.backend, build.llama_cpp_version, loaded.cpu_features, loaded.model, build.lockdown_policy
+    )
+    writer.send(ready)
     line = reader.read_line()
     if line is None:
         return

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import docker
 import requests
@@ -19,11 +19,10 @@ from docker.errors import DockerException, ImageNotFound, NotFound
 
 from supervisor.adapters.cgroup import find_cpu_counter, read_cpu_time_ns
 from supervisor.adapters.frames import FrameReader
+from supervisor.adapters.proc_status import read_thread_statuses
 from supervisor.domain.errors import EngineError, ExecutionFault, Refusal
+from supervisor.domain.locks import ThreadStatus
 from supervisor.domain.ports import ExitStatus, Sandbox
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 __all__ = ["DockerSandbox", "DockerSandboxes"]
 
@@ -38,6 +37,8 @@ REMOVE_RETRY_S = 5.0
 EXIT_WAIT_S = 5
 INSTANCE_LABEL = "weos.instance"
 _ENGINE_FAULTS = (DockerException, requests.RequestException, OSError)
+# What the engine reports of a process that signal 31, SIGSYS, ended.
+KILLED_BY_LOCK = 128 + 31
 _DOWN = "the container engine does not answer; start it (systemctl start docker) or set DOCKER_HOST"
 
 
@@ -49,6 +50,7 @@ class DockerSandbox:
         engine: "DockerSandboxes",
         container_id: str,
         image_id: str,
+        pid: int,
         reader: FrameReader,
         writer: asyncio.StreamWriter,
     ) -> None:
@@ -58,12 +60,10 @@ class DockerSandbox:
         self._engine = engine
         self._reader = reader
         self._writer = writer
-        self._cpu_counter: Path | None = None
-        self._lines_sent = 0
-
-    def watch_cpu(self, pid: int) -> None:
-        """Find the counter of the container's control group while its first process lives."""
+        self._pid = pid
+        # Found while the first process lives; the counter itself outlives it.
         self._cpu_counter = find_cpu_counter(pid)
+        self._lines_sent = 0
 
     async def send(self, line: bytes) -> None:
         """See ``ports.Sandbox``."""
@@ -85,11 +85,20 @@ class DockerSandbox:
         if self.exit_status.oom_killed:
             raise ExecutionFault("memory_limit_exceeded", "the kernel ended the runner for want of memory")
         detail = f"the runner ended too early, with exit status {self.exit_status.exit_code}"
+        if self.exit_status.exit_code == KILLED_BY_LOCK:
+            detail += ": it made a system call that its locks do not allow"
         if self._lines_sent <= 1:
             words = self._reader.stderr_tail.decode("ascii", "replace").split("\n")
             last = "".join(filter(str.isprintable, next((word for word in reversed(words) if word.strip()), "")))
             detail += f"; its last words: {last[:200]}" if last else ""
         raise ExecutionFault("runner_failed", detail)
+
+    def thread_statuses(self) -> tuple[ThreadStatus, ...]:
+        """See ``ports.Sandbox``."""
+        try:
+            return read_thread_statuses(self._pid)
+        except ValueError as error:
+            raise ExecutionFault("lock_missing", f"the job was not sent: {error}") from error
 
     def cpu_time_ns(self) -> int | None:
         """See ``ports.Sandbox``."""
@@ -165,9 +174,7 @@ class DockerSandboxes:
             except _ENGINE_FAULTS as error:
                 raise ExecutionFault("engine_unavailable", f"{_DOWN} ({type(error).__name__})") from error
             frames = FrameReader(reader, output_bytes)
-            sandbox = DockerSandbox(self, container_id, image_id, frames, writer)
-            sandbox.watch_cpu(pid)
-            yield sandbox
+            yield DockerSandbox(self, container_id, image_id, pid, frames, writer)
         finally:
             await _carry_through(self._destroy(name, creating, writer))
 

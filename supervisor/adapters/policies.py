@@ -9,12 +9,13 @@ from pydantic import ValidationError
 
 from contracts.base import Contract, ContractError, canonical_bytes, decode_json, sha256_digest
 from supervisor.domain.errors import EngineError
+from supervisor.domain.lockdown import LockdownPolicy
 from supervisor.domain.policy import AdmissionPolicy, Policies, PowerPolicy, SandboxPolicy, SchedulerPolicy
 from supervisor.domain.seccomp_profile import SeccompProfile
 
 __all__ = ["POLICY_FILES", "load_policies"]
 
-POLICY_FILES = ("admission.toml", "power.toml", "sandbox.toml", "scheduling.toml", "seccomp.json")
+POLICY_FILES = ("admission.toml", "lockdown.json", "power.toml", "sandbox.toml", "scheduling.toml", "seccomp.json")
 MAX_POLICY_BYTES = 262_144
 _T = TypeVar("_T", bound=Contract)
 
@@ -68,8 +69,8 @@ def _parse_power(value: dict[str, Any]) -> PowerPolicy:
     return power
 
 
-def _require_none_forbidden(name: str, allowed: frozenset[str], sandbox: SandboxPolicy) -> None:
-    for call in sorted(allowed.intersection(sandbox.system_calls.forbidden)):
+def _require_none_forbidden(name: str, allowed: frozenset[str], forbidden: tuple[str, ...]) -> None:
+    for call in sorted(allowed.intersection(forbidden)):
         raise _refuse(name, f"allows the system call '{call}', which sandbox.toml forbids")
 
 
@@ -90,12 +91,16 @@ def load_policies(directory: Path) -> Policies:
         raise _refuse("scheduling.toml", "has no policy named 'default'")
     sandbox = _parse(SandboxPolicy, "sandbox.toml", read["sandbox.toml"][0])
     seccomp = _parse(SeccompProfile, "seccomp.json", read["seccomp.json"][0])
-    _require_none_forbidden("seccomp.json", seccomp.allowed, sandbox)
+    lockdown = _parse(LockdownPolicy, "lockdown.json", read["lockdown.json"][0])
+    calls = sandbox.system_calls
+    _require_none_forbidden("seccomp.json", seccomp.allowed, calls.forbidden)
+    _require_none_forbidden("lockdown.json", lockdown.allowed, calls.forbidden + calls.forbidden_after_lockdown)
     return Policies(
         admission=_parse(AdmissionPolicy, "admission.toml", read["admission.toml"][0]),
         scheduling=scheduling,
         power=_parse_power(read["power.toml"][0]),
         sandbox=sandbox,
         seccomp=seccomp,
+        lockdown=lockdown,
         digests={name: digest for name, (_, digest) in read.items()},
     )

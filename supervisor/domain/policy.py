@@ -9,6 +9,7 @@ from pydantic import Field
 
 from contracts.base import Contract
 from contracts.metrics import PowerModel
+from supervisor.domain.lockdown import LockdownPolicy
 from supervisor.domain.seccomp_profile import CallName, SeccompProfile
 
 __all__ = [
@@ -123,6 +124,7 @@ class SandboxSystemCalls(Contract):
     """System calls that no lock may let through, whatever its own file says."""
 
     forbidden: Annotated[tuple[CallName, ...], Field(min_length=1)]
+    forbidden_after_lockdown: Annotated[tuple[CallName, ...], Field(min_length=1)]
 
 
 class SandboxPolicy(Contract):
@@ -157,4 +159,5 @@ class Policies:
     power: PowerPolicy
     sandbox: SandboxPolicy
     seccomp: SeccompProfile
+    lockdown: LockdownPolicy
     digests: Mapping[str, str]

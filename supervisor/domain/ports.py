@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from contracts.execution_plan import ExecutionPlan, PlannedModel
 from supervisor.domain.installation import Installation
+from supervisor.domain.locks import ThreadStatus
 
 __all__ = [
     "ExitStatus",
@@ -50,6 +51,14 @@ class Sandbox(Protocol):
         Raises:
             ExecutionFault: ``runner_failed`` or ``memory_limit_exceeded`` where the runner ended,
                 ``output_limit_exceeded`` where it wrote too much.
+        """
+        ...
+
+    def thread_statuses(self) -> tuple[ThreadStatus, ...]:
+        """Return what the kernel says of every thread in the container; empty where none can be seen.
+
+        Raises:
+            ExecutionFault: ``lock_missing``, the kernel does not say enough.
         """
         ...
 

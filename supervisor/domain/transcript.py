@@ -46,8 +46,8 @@ class Transcript:
         """Arrival of the last token."""
         return self._token_times_ns[-1] if self._token_times_ns else None
 
-    def accept_ready(self, event: RunnerEvent) -> None:
-        """Take the first event.
+    def accept_ready(self, event: RunnerEvent) -> ReadyEvent:
+        """Take the first event and return it.
 
         Raises:
             ExecutionFault: it is another one, or the image is of another backend than the plan's.
@@ -59,6 +59,7 @@ class Transcript:
         if event.backend != self._backend:
             raise _broken(f"the image says that it is of backend {event.backend}")
         self.ready = event
+        return event
 
     def accept(self, event: RunnerEvent, at_ns: int) -> str:
         """Take the next event of the job and return the text that it adds.
@@ -126,4 +127,6 @@ def _fault_of(event: ErrorEvent) -> ExecutionFault:
         return ExecutionFault("context_overflow", detail, field="/execution/context_tokens")
     if event.code in _CALLERS_FAULT:
         return ExecutionFault(event.code, "the model's tokenizer makes no token of this prompt", field="/prompt")
+    if event.code == "lockdown_failed":
+        return ExecutionFault("lock_missing", "the job was not sent: the runner could not put the second lock on")
     return ExecutionFault("runner_failed", f"the runner reported: {event.code}")

@@ -26,7 +26,7 @@ from supervisor.setup.image_record import BuiltImage, store_image, stored_image
 from supervisor.setup.llama_build import SCRIPT, build_key, ensure_build
 from supervisor.setup.progress import Progress
 from supervisor.setup.sources import Archive, fetch_archive, llama_cpp_commit, parse_archives, unpack_source
-from supervisor.setup.storage import build_lock, digest_of, replacing, usable_home
+from supervisor.setup.storage import build_lock, digest_of, replacing, sha256_of_file, usable_home
 from supervisor.setup.toolchain import DOCKERFILE as TOOLCHAIN_DOCKERFILE
 from supervisor.setup.toolchain import ensure_toolchain
 from supervisor.setup.unpacking import unpack_files
@@ -38,6 +38,8 @@ SOURCE_NAME = "llama-cpp-python"
 BINDINGS = ("llama_cpp.py", "_ctypes_extensions.py")
 DOCKERFILE = "Dockerfile"
 ASSEMBLER = Path("build") / "assemble.py"
+LOCKDOWN_COMPILER = Path("build") / "lockdown_compiler.py"
+LOCKDOWN_POLICY = Path("policies") / "lockdown.json"
 START_FILE = "start.py"
 COPIED_PACKAGES = ("runner", "shims")
 IMAGE_MANIFEST = "/opt/weos/manifest.json"
@@ -74,6 +76,7 @@ def inputs_key(source_root: Path, backend: BackendDefinition) -> str:
             Path("sources.txt"),
             SCRIPT,
             ASSEMBLER,
+            LOCKDOWN_COMPILER,
             Path(START_FILE),
         ),
         *sorted(
@@ -83,7 +86,8 @@ def inputs_key(source_root: Path, backend: BackendDefinition) -> str:
         ),
     ]
     contents = {str(name): hashlib.sha256((definitions / name).read_bytes()).hexdigest() for name in names}
-    return digest_of([BASE_REFERENCE, backend.name, backend.cmake, backend.required_cpu_flags, contents])
+    lockdown = sha256_of_file(source_root / LOCKDOWN_POLICY)
+    return digest_of([BASE_REFERENCE, backend.name, backend.cmake, backend.required_cpu_flags, contents, lockdown])
 
 
 def build_runtime_image(
@@ -132,7 +136,7 @@ def _assemble(home: Path, key: str, parts: _Parts, root: Path, progress: Progres
         tempfile.TemporaryDirectory() as context,
         opened_engine(docker_host, BUILD_SILENCE_TIMEOUT_S) as client,
     ):
-        _fill_context(Path(context), parts, root / "runtime-image")
+        _fill_context(Path(context), parts, root)
         arguments = {"TOOLCHAIN": parts.toolchain_id}
         image_id = build_image(client, Path(context), DOCKERFILE, arguments, f"weos-runtime:{name}", step)
         manifest = _read_manifest(client, image_id)
@@ -166,9 +170,12 @@ def _assemble(home: Path, key: str, parts: _Parts, root: Path, progress: Progres
     )
 
 
-def _fill_context(context: Path, parts: _Parts, definitions: Path) -> None:
+def _fill_context(context: Path, parts: _Parts, root: Path) -> None:
+    definitions = root / "runtime-image"
     shutil.copyfile(definitions / DOCKERFILE, context / DOCKERFILE)
     shutil.copyfile(definitions / ASSEMBLER, context / ASSEMBLER.name)
+    shutil.copyfile(definitions / LOCKDOWN_COMPILER, context / LOCKDOWN_COMPILER.name)
+    shutil.copyfile(root / LOCKDOWN_POLICY, context / LOCKDOWN_POLICY.name)
     shutil.copyfile(definitions / START_FILE, context / START_FILE)
     for package in COPIED_PACKAGES:
         (context / package).mkdir()
@@ -180,7 +187,12 @@ def _fill_context(context: Path, parts: _Parts, definitions: Path) -> None:
         shutil.copyfile(parts.source_dir / "llama_cpp" / name, bindings / name)
     with tarfile.open(parts.libraries) as tar:
         unpack_files(tar, bindings)
-    build = {"backend": parts.backend.name, "llama_cpp_version": parts.archive.version}
+    build = {
+        "backend": parts.backend.name,
+        "llama_cpp_version": parts.archive.version,
+        # What the program of lock two is compiled from; the supervisor compares it with the policy in force.
+        "lockdown_policy": f"sha256:{sha256_of_file(context / LOCKDOWN_POLICY.name)}",
+    }
     (context / "build.json").write_text(json.dumps(build, sort_keys=True) + "\n", encoding="utf-8")
 
 

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from supervisor.domain.errors import ExecutionFault, Refusal
+from supervisor.domain.locks import ThreadStatus
 from supervisor.domain.ports import ExitStatus
 from tests.api.harness import Engine, problem_of
-from tests.fakes import READY, FakeSandbox, Script, saying, spec_request
+from tests.fakes import READY, FakeSandbox, Script, saying, spec_request, thread_under
 
 PROMPT = {"type": "prompt", "tokens": 5}
 DONE = {"type": "done", "finish_reason": "eos", "tokens": 1, "text": ""}
@@ -93,6 +94,37 @@ async def test_a_runner_that_breaks_its_protocol_fails(engine: Engine, name: str
 )
 async def test_a_runner_that_starts_wrong_fails(engine: Engine, first: dict[str, Any] | bytes) -> None:
     await failed(engine, saying(first=first), "runner_failed", 500)
+
+
+@pytest.mark.parametrize(
+    "first", [error("lockdown_failed"), READY | {"lockdown_policy": "sha256:" + "0" * 64}], ids=["failed", "another"]
+)
+async def test_a_runner_without_the_second_lock_never_gets_the_job(engine: Engine, first: dict[str, Any]) -> None:
+    await failed(engine, saying(first=first), "lock_missing", 500)
+    assert len(engine.sandboxes.opened[0].sent) == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ((thread_under(0),), (thread_under(1),)),
+        ((thread_under(1),), (thread_under(2), thread_under(1))),
+        ((thread_under(1),), (thread_under(2, user_ids=(0, 0, 0, 0)),)),
+        ((thread_under(1),), ()),
+        ((), (thread_under(2),)),
+    ],
+    ids=["no first lock", "one thread is free", "root", "cannot be seen", "could not be seen"],
+)
+async def test_what_is_seen_from_outside_counts_not_what_the_runner_says(
+    engine: Engine, before: tuple[ThreadStatus, ...], after: tuple[ThreadStatus, ...]
+) -> None:
+    def unlock(sandbox: FakeSandbox) -> None:
+        sandbox.threads_before, sandbox.threads_after = before, after
+        engine.sandboxes.on_open = None
+
+    engine.sandboxes.on_open = unlock
+    await failed(engine, saying(PROMPT, token(), DONE), "lock_missing", 500)
+    assert len(engine.sandboxes.opened[0].sent) == 1
 
 
 async def test_events_from_before_the_job_are_a_breach_not_a_measurement(engine: Engine) -> None:

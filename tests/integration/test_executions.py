@@ -59,6 +59,12 @@ async def test_the_specifications_request_is_executed_measured_and_signed(api: A
     assert "AVX2" in (report.record.sandbox.cpu_features or ())
     assert report.record.power is not None
     assert report.record.power.cpu_time_ns
+    locks = report.record.sandbox.locks
+    assert locks is not None
+    assert (locks.seccomp_mode, locks.no_new_privs, locks.uid) == (2, True, 65532)
+    assert locks.filters_after == locks.filters_before + 1
+    assert (locks.cap_eff, locks.cap_bnd) == ("0" * 16, "0" * 16)
+    assert locks.threads == report.record.plan.scheduling.threads
 
 
 async def test_the_same_request_twice_gives_one_plan_one_output_and_two_containers(

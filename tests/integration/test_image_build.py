@@ -67,6 +67,8 @@ def checkout(tmp_path: Path) -> Path:
         "Dockerfile": RUNTIME,
         "build/compile.sh": COMPILE,
         "build/assemble.py": "",
+        "build/lockdown_compiler.py": "",
+        "../policies/lockdown.json": "{}",
         "start.py": "",
         "runner/main.py": "",
         "shims/typing_extensions.py": "",

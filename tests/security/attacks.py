@@ -7,7 +7,7 @@ before it looks at any argument, both say EPERM: two walls. `any`: what the kern
 
 from dataclasses import dataclass
 
-__all__ = ["LOCK_ONE", "PRELUDE", "Attack"]
+__all__ = ["KILLED", "LOCKED_PRELUDE", "LOCK_ONE", "LOCK_TWO", "PRELUDE", "Attack"]
 
 # The attacker's tools: `call` answers "allowed" or the name of an error.
 PRELUDE = r"""
@@ -42,6 +42,9 @@ def page(prot=3, flags=0x22):
 def address(value):
     return ctypes.addressof(value)
 """
+
+# The answer of a call that ends the process.
+KILLED = "killed"
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ LOCK_ONE: tuple[Attack, ...] = (
     Attack("push a key into the terminal", "call(16, 0, 0x5412, address(buffer))", "ENOTTY", "any"),
     Attack("bytes waiting", "call(16, 0, 0x541b, address(buffer))", "ENOTTY"),
     # Other processes.
-    Attack("ptrace", "call(101, 0, 0, 0, 0)"),
+    Attack("ptrace", "call(101, 16, 99999, 0, 0)", without="ESRCH"),
     Attack("read another's memory", "call(310, os.getpid(), 0, 0, 0, 0, 0)"),
     Attack("write another's memory", "call(311, os.getpid(), 0, 0, 0, 0, 0)"),
     Attack("pidfd", "call(434, os.getpid(), 0)"),
@@ -178,4 +181,84 @@ LOCK_ONE: tuple[Attack, ...] = (
     Attack("filter with a listener", "call(317, 1, 8, 1)", without="EFAULT"),
     Attack("filter of one thread", "call(317, 1, 0, 1)", without="EFAULT"),
     Attack("strict mode", "call(317, 0, 1, 0)", without="EINVAL"),
+)
+
+# What an attacker may have got hold of before lock two: descriptors of every kind, memory, and the lock itself.
+LOCKED_PRELUDE = (
+    PRELUDE
+    + r"""
+sys.path.insert(0, "/opt/weos/lib")
+import _thread
+from runner.lockdown import load_program, lock_down
+program = load_program()
+model = os.open(MODEL, os.O_RDONLY)
+interpreter = os.open(PROGRAM, os.O_RDONLY)
+memory = os.open("/proc/self/mem", os.O_WRONLY)
+directory = os.open("/", os.O_RDONLY)
+spare = page()
+def start_thread():
+    _thread.start_new_thread(int, ())
+    return "allowed"
+"""
+)
+
+# Under lock two, when the job may be known; `without` is the answer under lock one alone.
+LOCK_TWO: tuple[Attack, ...] = (
+    # Another program, another process, another thread.
+    Attack("another program", "call(59, b'/nonexistent', 0, 0)", KILLED, "ENOENT"),
+    Attack("another program by descriptor", "call(322, -1, b'', 0, 0, 0x1000)", KILLED, "EPERM"),
+    Attack("a thread", "start_thread()", KILLED),
+    Attack("a process", "call(57)", KILLED, "EPERM"),
+    Attack("clone of a process", "call(56, 17, 0, 0, 0, 0)", KILLED, "EPERM"),
+    Attack("clone3", "call(435, 0, 0)", KILLED, "ENOSYS"),
+    # Sockets.
+    Attack("a socket", "call(41, 1, 1, 0)", KILLED, "EPERM"),
+    # Files: none is opened, and those that are open are of no use.
+    Attack("open a file to read", "call(257, AT_FDCWD, MODEL, 0, 0)"),
+    Attack("open own memory to write", "call(257, AT_FDCWD, b'/proc/self/mem', 0o2000001, 0)"),
+    Attack("describe a file", "call(262, AT_FDCWD, MODEL, address(buffer), 0)"),
+    Attack("may a file be read", "call(21, MODEL, 4)"),
+    Attack("follow a link", "call(89, b'/lib', address(buffer), 64)"),
+    Attack("move to a place in own memory", "call(8, memory, spare, 0)", KILLED),
+    Attack("write own memory", "call(1, memory, address(buffer), 1)", KILLED),
+    Attack("read the model", "call(0, model, address(buffer), 1)", KILLED),
+    Attack("read the model at a place", "call(17, model, address(buffer), 1, 0)", KILLED),
+    Attack("write to standard input", "call(1, 0, address(buffer), 0)", KILLED, "any"),
+    Attack("read standard error", "call(0, 2, address(buffer), 0)", KILLED, "any"),
+    Attack("write in pieces", "call(20, 2, 0, 0)", KILLED),
+    Attack("list a directory", "call(217, directory, address(buffer), 4096)", KILLED),
+    Attack("another descriptor", "call(32, 0)", KILLED),
+    Attack("another descriptor at a number", "call(292, model, 9, 0)", KILLED),
+    Attack("another descriptor by fcntl", "call(72, 0, 1030, 0)", KILLED),
+    Attack("close the input", "call(3, 0)", KILLED),
+    Attack("a device's own call", "call(16, 0, 0x541b, address(buffer))", "EPERM", "ENOTTY"),
+    # Memory and code.
+    Attack("map the model executable", "call(9, 0, 4096, 5, 2, model, 0)", KILLED, "any"),
+    Attack("map a program executable", "call(9, 0, 4096, 5, 2, interpreter, 0)", KILLED),
+    Attack("map a file", "call(9, 0, 4096, 1, 2, model, 0)", KILLED),
+    Attack("map shared memory", "call(9, 0, 4096, 3, 0x21, -1, 0)", KILLED),
+    Attack("map writable and executable", "call(9, 0, 4096, 7, 0x22, -1, 0)", KILLED, "EPERM"),
+    Attack("map over what is there", "call(9, spare, 4096, 3, 0x32, -1, 0)", KILLED),
+    Attack("bits beyond the lower half", "call(9, 0, 4096, 3 | 1 << 40, 0x22, -1, 0)", KILLED, "any"),
+    Attack("make memory executable", "call(10, spare, 4096, 5)", KILLED, "EPERM"),
+    Attack("move memory to a place", "call(25, spare, 4096, 4096, 3, spare)", KILLED, "EINVAL"),
+    Attack("push a file's pages out", "call(28, spare, 4096, 21)", KILLED),
+    Attack("read a file's pages ahead", "call(28, spare, 4096, 3)", KILLED),
+    # Channels to another execution, and answers about the machine.
+    Attack("wake whoever maps the model", "call(202, spare, 1, 1, 0, 0, 0)", KILLED),
+    Attack("wait for whoever maps the model", "call(202, spare, 0, 1, 0, 0, 0)", KILLED, "EAGAIN"),
+    Attack("a futex with priority", "call(202, spare, 134, 0, 0, 0, 0)", KILLED, "any"),
+    Attack("processors", "call(204, 0, 128, address(buffer))"),
+    Attack("the machine's memory", "call(99, address(buffer))"),
+    Attack("names of the machine", "call(63, address(buffer))", KILLED),
+    Attack("limits", "call(302, 0, 7, 0, address(buffer))", KILLED),
+    Attack("random bytes", "call(318, address(buffer), 8, 0)", KILLED),
+    Attack("sleep", "call(35, address(zeros), 0)", KILLED),
+    Attack("sleep by a clock", "call(230, 1, 0, address(zeros), 0)", KILLED),
+    # Signals, and the locks themselves.
+    Attack("a signal that is not abort's", "call(234, os.getpid(), os.getpid(), 0)", KILLED),
+    Attack("a signal handler", "call(13, 10, 0, address(buffer), 8)"),
+    Attack("another signal stack", "call(131, 0, address(buffer))", KILLED),
+    Attack("another filter", "call(317, 1, 1, 1)", KILLED, "EFAULT"),
+    Attack("prctl", "call(157, 4, 1, 0, 0, 0)", KILLED, "EPERM"),
 )

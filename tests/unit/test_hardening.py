@@ -32,7 +32,13 @@ def test_the_container_is_exactly_what_the_design_says() -> None:
         "User": "65532:65532",
         "Hostname": "sandbox",
         # The host's environment never enters.
-        "Env": ["HOME=/nonexistent", "LANG=C.UTF-8", "OMP_NUM_THREADS=2", "OMP_WAIT_POLICY=passive"],
+        "Env": [
+            "GGML_NO_BACKTRACE=1",
+            "HOME=/nonexistent",
+            "LANG=C.UTF-8",
+            "OMP_NUM_THREADS=2",
+            "OMP_WAIT_POLICY=passive",
+        ],
         "Labels": {"weos.execution": "exec_1"},
         "AttachStdin": True,
         "AttachStdout": True,

@@ -113,6 +113,26 @@ def test_a_loosened_filter_stops_the_start(directory: Path, old: str, new: str, 
     refused(directory, rf"seccomp\.json.*{match}")
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "match"),
+    [
+        ('"kill_process"', '"refuse"', "otherwise"),
+        ('"x86_64"', '"aarch64"', "architecture"),
+        ('"action": "allow"', '"action": "log"', "action"),
+        ('"values": [0]', '"values": []', "values"),
+        ('"argument": 0', '"argument": 6', "argument"),
+        ('"calls": ["read"]', '"calls": ["read"], "unless": []', "unless"),
+        ('"calls": ["read"]', '"calls": ["read", "socket"]', "'socket', which sandbox.toml forbids"),
+        ('"calls": ["read"]', '"calls": ["read", "execve"]', "'execve'"),
+        ('"calls": ["read"]', '"calls": ["read", "openat"]', "'openat'"),
+        ('"calls": ["read"]', '"calls": ["read", "clone"]', "'clone'"),
+    ],
+)
+def test_a_loosened_second_lock_stops_the_start(directory: Path, old: str, new: str, match: str) -> None:
+    edit(directory, "lockdown.json", old, new)
+    refused(directory, rf"lockdown\.json.*{match}")
+
+
 def test_what_no_lock_may_allow_is_all_there() -> None:
     """A list of its own: whoever takes a call out of sandbox.toml must take it out here too."""
     named = {
@@ -125,7 +145,10 @@ def test_what_no_lock_may_allow_is_all_there() -> None:
         *("kexec_load", "init_module", "finit_module", "clock_settime", "settimeofday", "reboot", "syslog", "iopl"),
         *("setuid", "setgid", "setgroups", "capset", "personality", "prctl", "modify_ldt", "clone3"),
     }
-    assert named <= set(load_policies(SOURCE_ROOT / "policies").sandbox.system_calls.forbidden)
+    calls = load_policies(SOURCE_ROOT / "policies").sandbox.system_calls
+    assert named <= set(calls.forbidden)
+    later = {"execve", "clone", "openat", "dup", "fcntl", "lseek", "pread64", "getdents64", "seccomp", "close", "ioctl"}
+    assert later <= set(calls.forbidden_after_lockdown)
 
 
 @pytest.mark.parametrize(

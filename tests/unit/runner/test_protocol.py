@@ -166,13 +166,14 @@ def test_only_the_bare_exit_line_is_one() -> None:
 
 def test_events_have_the_published_fields() -> None:
     model = ModelInfo("llama", 8192, "llama 256M")
-    assert ready_event("cpu_avx2", "0.3.36", ["AVX2"], model) == {
+    assert ready_event("cpu_avx2", "0.3.36", ["AVX2"], model, "sha256:abc") == {
         "type": "ready",
         "protocol": 1,
         "backend": "cpu_avx2",
         "cpu_features": ["AVX2"],
         "llama_cpp_version": "0.3.36",
         "model": {"architecture": "llama", "context_length": 8192, "description": "llama 256M"},
+        "lockdown_policy": "sha256:abc",
     }
     assert prompt_event(3) == {"type": "prompt", "tokens": 3}
     assert token_event(0, 9, "x") == {"type": "token", "index": 0, "token_id": 9, "text": "x"}

@@ -7,7 +7,7 @@ import pytest
 
 from runner.channel import EventWriter, LineReader
 from runner.generation import Engine
-from runner.protocol import ModelInfo, RunnerError, Setup
+from runner.protocol import Event, ModelInfo, RunnerError, Setup
 from runner.session import BuildInfo, LoadedEngine, serve
 from runner.system_info import parse_cpu_features
 
@@ -21,17 +21,22 @@ JOB = (
 EXIT = b'{"type":"exit"}\n'
 
 
-def run(lines: bytes, engine: Engine | RunnerError) -> list[dict[str, Any]]:
+def run(lines: bytes, engine: Engine | RunnerError, lock_fault: RunnerError | None = None) -> list[dict[str, Any]]:
     def load(_setup: Setup) -> LoadedEngine:
         if isinstance(engine, RunnerError):
             raise engine
         return LoadedEngine(engine, ModelInfo("llama", 8192, "tiny"), ["AVX2"])
 
+    def lock() -> None:
+        if lock_fault is not None:
+            raise lock_fault
+
     input_fd, feed_fd = os.pipe()
     os.write(feed_fd, lines)
     os.close(feed_fd)
     events_fd, output_fd = os.pipe()
-    serve(LineReader(input_fd), EventWriter(output_fd), BuildInfo("cpu_avx2", "0.3.36"), load)
+    build = BuildInfo("cpu_avx2", "0.3.36", "sha256:abc")
+    serve(LineReader(input_fd), EventWriter(output_fd), build, load, lock)
     os.close(output_fd)
     with os.fdopen(events_fd, "rb") as pipe:
         return [json.loads(line) for line in pipe]
@@ -41,6 +46,34 @@ def test_one_job_is_set_up_run_and_let_go(scripted: Callable[..., Engine]) -> No
     events = run(SETUP + JOB + EXIT, scripted([b"a", b"b"]))
     assert [event["type"] for event in events] == ["ready", "prompt", "token", "token", "done"]
     assert events[0]["backend"] == "cpu_avx2"
+    assert events[0]["lockdown_policy"] == "sha256:abc"
+
+
+def test_without_its_second_lock_the_runner_is_never_ready(scripted: Callable[..., Engine]) -> None:
+    events = run(SETUP + JOB, scripted([b"a"]), RunnerError("lockdown_failed", "no"))
+    assert events == [{"type": "error", "code": "lockdown_failed", "message": "no"}]
+
+
+def test_no_byte_of_the_job_is_read_before_the_lock(scripted: Callable[..., Engine]) -> None:
+    input_fd, feed_fd = os.pipe()
+    os.write(feed_fd, SETUP)
+    order: list[str] = []
+
+    def load(_setup: Setup) -> LoadedEngine:
+        order.append("load")
+        return LoadedEngine(scripted([]), ModelInfo("llama", 8192, "tiny"), [])
+
+    def lock() -> None:
+        order.append("lock")
+        os.write(feed_fd, JOB)
+        os.close(feed_fd)
+
+    class Recorder(EventWriter):
+        def send(self, event: Event) -> None:
+            order.append(str(event["type"]))
+
+    serve(LineReader(input_fd), Recorder(-1), BuildInfo("cpu_avx2", "0.3.36", ""), load, lock)
+    assert order == ["load", "lock", "ready", "prompt", "done"]
 
 
 def test_a_second_job_is_never_run(scripted: Callable[..., Engine]) -> None:

@@ -20,6 +20,7 @@ SOURCES = ROOT / "runtime-image"
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     shutil.copytree(SOURCES, tmp_path / "runtime-image")
+    shutil.copytree(ROOT / "policies", tmp_path / "policies")
     return tmp_path
 
 
@@ -39,6 +40,8 @@ def append(file: str) -> Callable[[Path], None]:
         append("sources.txt"),
         append("start.py"),
         append("build/assemble.py"),
+        append("build/lockdown_compiler.py"),
+        append("../policies/lockdown.json"),
         append("build/compile.sh"),
         append("runner/text.py"),
         append("shims/typing_extensions.py"),

@@ -1,0 +1,69 @@
+"""What the kernel says of every thread of a container, read from the host's /proc."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from supervisor.domain.locks import ThreadStatus
+
+__all__ = ["read_thread_statuses"]
+
+_CAPABILITY_SETS = ("CapInh", "CapPrm", "CapAmb")
+
+
+def read_thread_statuses(pid: int, *, root: Path = Path("/")) -> tuple[ThreadStatus, ...]:
+    """Return every thread of every process in the control groups of a container's first process.
+
+    Empty where that process has gone or cannot be seen. /proc/PID/cgroup and status are readable by all, so this needs
+    the host's process ids and no privilege.
+
+    Raises:
+        ValueError: a status lacks a line (Seccomp_filters came with Linux 5.9) or says something else than numbers.
+    """
+    processes = root / "proc"
+    try:
+        groups = (processes / str(pid) / "cgroup").read_bytes()
+    except OSError:
+        return ()
+    return tuple(
+        status
+        for process in processes.iterdir()
+        if process.name.isdigit() and _read(process / "cgroup") == groups
+        for status in _threads(process)
+    )
+
+
+def _threads(process: Path) -> Iterator[ThreadStatus]:
+    try:
+        tasks = list((process / "task").iterdir())
+    except OSError:
+        return
+    for task in tasks:
+        text = _read(task / "status")
+        if text:
+            yield _parse(text.decode("utf-8", "replace"))
+
+
+def _read(path: Path) -> bytes:
+    # A process or thread may end at any moment; then there is nothing of it to judge.
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def _parse(text: str) -> ThreadStatus:
+    values = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    try:
+        return ThreadStatus(
+            user_ids=tuple(map(int, values["Uid"].split())),
+            group_ids=tuple(map(int, values["Gid"].split())),
+            no_new_privileges=values["NoNewPrivs"].strip() == "1",
+            seccomp_mode=int(values["Seccomp"]),
+            seccomp_filters=int(values["Seccomp_filters"]),
+            cap_effective=values["CapEff"].strip(),
+            cap_bounding=values["CapBnd"].strip(),
+            other_capabilities=tuple(values[name].strip() for name in _CAPABILITY_SETS),
+        )
+    except KeyError as error:
+        message = f"a thread's status has no line {error}"
+        raise ValueError(message) from error
