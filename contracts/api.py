@@ -125,6 +125,8 @@ _EXECUTION = (
     "output_limit_exceeded",
     "memory_limit_exceeded",
     "runner_failed",
+    "sandbox_failed",
+    "isolation_mismatch",
     "lock_missing",
     "cancelled",
     "aborted",

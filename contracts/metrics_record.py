@@ -7,12 +7,15 @@ from pydantic import ConfigDict, Field, StringConstraints
 from contracts.base import Contract
 from contracts.execution_plan import ExecutionPlan, PlannedArtifact
 from contracts.metrics import Measurements, Metrics, PowerEvidence
-from contracts.types import Digest, EngineVersion, ExecutionId, Timestamp
+from contracts.types import Count, Digest, EngineVersion, ExecutionId, Timestamp
 
 __all__ = [
     "PREDICATE_TYPE",
     "STATEMENT_TYPE",
+    "Difference",
+    "IsolationReceipt",
     "LocksObservation",
+    "MappedObjects",
     "MetricsRecord",
     "Outcome",
     "Reason",
@@ -62,6 +65,51 @@ class LocksObservation(Contract):
     """Threads that were looked at, of all processes in the container."""
 
 
+class MappedObjects(Contract):
+    """The files that the running runner had mapped, each held against the image's manifest."""
+
+    files: Annotated[int, Field(ge=0, le=65_536)]
+    """Their number, without the model's."""
+    digest: Digest
+    """SHA-256 over the RFC 8785 form of an object: path to hexadecimal SHA-256 of the file's bytes. Equal for every
+    execution of one image."""
+
+
+class Difference(Contract):
+    """One thing that was not as it was asked for."""
+
+    field: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    """The container engine's name for it, or ours."""
+    requested: Annotated[str, StringConstraints(max_length=256)]
+    """What was asked for."""
+    effective: Annotated[str, StringConstraints(max_length=256)]
+    """What was observed; `not seen` where it could not be observed."""
+
+
+class IsolationReceipt(Contract):
+    """The sandbox as it was observed from outside, after the model was loaded and before the job was sent."""
+
+    tier: Literal["hardened"]
+    """Isolation tier."""
+    locks: LocksObservation | None
+    """Both locks; null: they were not found, and the record's reason says so."""
+    mounts_digest: Digest | None
+    """SHA-256 over the RFC 8785 form of the sorted list of mounts: `path type options`. Equal for every execution on
+    one installation. null: not seen."""
+    network_interfaces: tuple[Annotated[str, StringConstraints(max_length=64)], ...] | None
+    """Interfaces of its network namespace; null: not seen."""
+    cpus_allowed: tuple[Annotated[int, Field(ge=0, le=4095)], ...]
+    """Logical CPUs that its threads could run on."""
+    memory_limit_bytes: Count | None
+    """Limit of its control group; null: not seen."""
+    pids_limit: Count | None
+    """Processes and threads that its control group allowed; null: not seen."""
+    mapped_objects: MappedObjects | None
+    """Code that ran; null: not seen."""
+    difference: Annotated[tuple[Difference, ...], Field(max_length=64)]
+    """What was not as asked for. Where it is not empty the job was not sent."""
+
+
 class SandboxObservation(Contract):
     """What was observed of the container."""
 
@@ -77,8 +125,8 @@ class SandboxObservation(Contract):
     """Instruction sets that ggml reported; null: the runner never became ready."""
     llama_cpp_version: str | None
     """Version of the bindings in the image; null: the runner never became ready."""
-    locks: LocksObservation | None = None
-    """Both locks as they were seen from outside; null: the job was not sent."""
+    isolation: IsolationReceipt | None
+    """What was seen of it from outside before the job was sent; null: it did not come that far."""
     exit_code: Annotated[int, Field(ge=0, le=255)] | None
     """Exit status seen before the container was destroyed; null: it was still running and was killed."""
     oom_killed: bool | None

@@ -44,6 +44,8 @@ PROBLEM_CODES: dict[str, tuple[int, str]] = {
     "queue_full": (429, "Too many executions are waiting"),
     "internal_error": (500, "The supervisor failed; the fault is in its log"),
     "runner_failed": (500, "The runner did not keep to its protocol or ended early"),
+    "sandbox_failed": (500, "The container engine could not start the sandbox"),
+    "isolation_mismatch": (500, "The sandbox was not what was asked for, so the job was not sent"),
     "lock_missing": (500, "The sandbox was not seen under both its locks, so the job was not sent"),
     "engine_unavailable": (503, "The container engine does not answer"),
     "limit_unenforceable": (503, "The container engine cannot enforce a limit of the sandbox"),

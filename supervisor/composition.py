@@ -65,17 +65,18 @@ async def _assemble(home: Home, docker_host: str) -> AsyncIterator[tuple[ApiCont
     sandboxes = await DockerSandboxes.connect(docker_host, home.instance_id())
     try:
         await ledger.open()
+        installation = InstallationReader(
+            home.root, SOURCE_ROOT, engine_version=version, models=models, policies=policies, host=host
+        )
         service = ExecutionService(
             sandboxes=sandboxes,
             models=models,
+            installation=installation,
             ledger=ledger,
             signer=signer,
             engine_version=version,
             policies=policies,
             host=host,
-        )
-        installation = InstallationReader(
-            home.root, SOURCE_ROOT, engine_version=version, models=models, policies=policies, host=host
         )
         book = RunBook(
             service=service,

@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 from contracts.base import ContractError
 from contracts.envelope import Signer, seal
 from contracts.execution_plan import ExecutionPlan
-from contracts.metrics_record import LocksObservation, Outcome, Reason, SandboxObservation
+from contracts.metrics_record import IsolationReceipt, Outcome, Reason, SandboxObservation
 from contracts.responses import RunView
 from contracts.runner_protocol import (
     ExitCommand,
     JobCommand,
+    ReadyEvent,
     RunnerEvent,
     SetupCommand,
     encode_command,
@@ -25,7 +26,8 @@ from supervisor.domain.hardening import build_container_config, model_path
 from supervisor.domain.installation import HostFacts
 from supervisor.domain.locks import ThreadStatus, judge_locks, require_compiled_lock, under_filter
 from supervisor.domain.policy import Policies
-from supervisor.domain.ports import FinalEntry, LedgerPort, ModelStorePort, Sandbox, SandboxPort
+from supervisor.domain.ports import FinalEntry, InstallationPort, LedgerPort, ModelStorePort, Sandbox, SandboxPort
+from supervisor.domain.receipt import Expectation, build_receipt, describe_difference
 from supervisor.domain.recording import Conclusion, build_power_evidence, build_record, encode_statement
 from supervisor.domain.transcript import Transcript
 from supervisor.run import Run, view_of_record
@@ -47,7 +49,7 @@ class _Observed:
         self.transcript = Transcript(run.plan.backend, run.plan.limits.max_tokens)
         self.cpus: tuple[int, ...] = ()
         self.sandbox: Sandbox | None = None
-        self.locks: LocksObservation | None = None
+        self.isolation: IsolationReceipt | None = None
         self.cpu_before_ns: int | None = None
         self.cpu_after_ns: int | None = None
         self.job_sent = False
@@ -67,11 +69,12 @@ _UNKNOWN = Conclusion(
 class ExecutionService:
     """Executes plans."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one keyword for each thing that the composition wires
         self,
         *,
         sandboxes: SandboxPort,
         models: ModelStorePort,
+        installation: InstallationPort,
         ledger: LedgerPort,
         signer: Signer,
         engine_version: str,
@@ -81,6 +84,7 @@ class ExecutionService:
     ) -> None:
         self._sandboxes = sandboxes
         self._models = models
+        self._installation = installation
         self._ledger = ledger
         self._signer = signer
         self._engine_version = engine_version
@@ -148,22 +152,26 @@ class ExecutionService:
             raise ExecutionFault("time_limit_exceeded", detail) from error
 
     async def _run_in_sandbox(self, run: Run, observed: _Observed) -> None:
+        model = self._models.locate(run.plan.model)
         config = build_container_config(
             run.plan,
             self._policies.sandbox,
             self._policies.seccomp,
-            model_source=self._models.locate(run.plan.model),
+            model_source=model.directory,
             cpus=observed.cpus,
             labels={"weos.execution": run.execution_id},
+            cgroup_driver=self._sandboxes.cgroup_driver,
         )
+        image = self._installation.describe_image(run.plan.backend, run.plan.runtime_image)
+        expected = Expectation(config, self._policies.sandbox, image, model.file)
         opened = self._sandboxes.open(run.execution_id, config, output_bytes=run.plan.limits.output_bytes)
         async with opened as sandbox:
             observed.sandbox = sandbox
             run.container_id = sandbox.container_id
-            await self._prepare(run, sandbox, observed)
+            await self._prepare(run, sandbox, observed, expected)
             await self._generate(run, sandbox, observed)
 
-    async def _prepare(self, run: Run, sandbox: Sandbox, observed: _Observed) -> None:
+    async def _prepare(self, run: Run, sandbox: Sandbox, observed: _Observed, expected: Expectation) -> None:
         if sandbox.image_id != run.plan.runtime_image:
             raise ExecutionFault("runner_failed", "the container was made from another image than the plan's")
         setup = SetupCommand(
@@ -178,7 +186,24 @@ class ExecutionService:
         event, _ = await _next_event(sandbox)
         ready = observed.transcript.accept_ready(event)
         require_compiled_lock(ready, run.plan.policies["lockdown.json"])
-        observed.locks = judge_locks(before, sandbox.thread_statuses(), user=self._policies.sandbox.user)
+        await self._inspect(sandbox, observed, expected, before, ready)
+
+    async def _inspect(
+        self,
+        sandbox: Sandbox,
+        observed: _Observed,
+        expected: Expectation,
+        before: tuple[ThreadStatus, ...],
+        ready: ReadyEvent,
+    ) -> None:
+        policy = self._policies.sandbox
+        facts = await sandbox.observe(model_path(policy), (*policy.paths.masked, *policy.paths.read_only))
+        locks = judge_locks(before, facts.threads, user=policy.user)
+        observed.isolation = build_receipt(
+            facts, expected, tier="hardened", locks=locks, ggml_features=ready.cpu_features
+        )
+        if observed.isolation.difference:
+            raise ExecutionFault("isolation_mismatch", describe_difference(observed.isolation))
 
     async def _generate(self, run: Run, sandbox: Sandbox, observed: _Observed) -> None:
         job = encode_command(
@@ -309,7 +334,7 @@ def _observe(observed: _Observed) -> SandboxObservation | None:
         cpus=observed.cpus,
         cpu_features=None if ready is None else ready.cpu_features,
         llama_cpp_version=None if ready is None else ready.llama_cpp_version,
-        locks=observed.locks,
+        isolation=observed.isolation,
         exit_code=None if status is None else status.exit_code,
         oom_killed=None if status is None else status.oom_killed,
     )

@@ -50,6 +50,7 @@ def make_conclusion(**changes: object) -> Conclusion:
             cpus=(0, 1),
             cpu_features=("AVX2",),
             llama_cpp_version="0.3.36",
+            isolation=None,
             exit_code=None,
             oom_killed=None,
         ),

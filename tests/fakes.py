@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +16,13 @@ from supervisor.adapters.policies import load_policies
 from supervisor.domain.errors import ExecutionFault, Refusal, StorageError
 from supervisor.domain.installation import Backend, HostFacts, Installation, InstalledModel
 from supervisor.domain.locks import ThreadStatus
-from supervisor.domain.ports import ExitStatus, FinalEntry, Sandbox, StartedEntry, StoredRun
+from supervisor.domain.ports import ExitStatus, FinalEntry, LocatedModel, Sandbox, StartedEntry, StoredRun
+from supervisor.domain.receipt import FileFacts, ImageFacts, MountPoint, SandboxFacts
 
 __all__ = [
+    "IMAGE_FACTS",
     "LOCKDOWN_POLICY",
+    "MODEL_FILE",
     "READY",
     "FakeLedger",
     "FakeModels",
@@ -29,6 +32,7 @@ __all__ = [
     "Script",
     "answering",
     "event_line",
+    "facts_as_asked",
     "fixed_installation",
     "saying",
     "spec_request",
@@ -153,14 +157,58 @@ class HeldRunner:
 def thread_under(filters: int, **changes: Any) -> ThreadStatus:
     """A hardened thread under so many filters; keyword arguments replace fields."""
     none = "0" * 16
-    hardened = ThreadStatus((65532,) * 4, (65532,) * 4, True, 2, filters, none, none, (none,) * 3)
+    hardened = ThreadStatus((65532,) * 4, (65532,) * 4, True, 2, filters, none, none, (none,) * 3, (0, 1))
     return replace(hardened, **changes)
+
+
+MODEL_FILE = FileFacts(device=1, inode=2, size_bytes=98_362_432, modified_ns=3, changed_ns=4)
+IMAGE_FACTS = ImageFacts(files={"/usr/bin/python3.11": "e" * 64}, ggml_features=frozenset({"AVX2", "FMA"}))
+
+
+def facts_as_asked(config: Mapping[str, Any], threads: tuple[ThreadStatus, ...]) -> SandboxFacts:
+    """What is seen of a container that is exactly what this create body asks for."""
+    host = config["HostConfig"]
+    cpus = tuple(map(int, host["CpusetCpus"].split(",")))
+    read_only = frozenset({"ro"})
+    return SandboxFacts(
+        threads=tuple(replace(thread, cpus_allowed=cpus) for thread in threads),
+        engine=host,
+        control_group=f"{host['CgroupParent']}/0123",
+        mounts=(
+            MountPoint("/", "/", "overlay", read_only),
+            MountPoint("/proc", "/", "proc", frozenset({"rw"})),
+            MountPoint("/dev", "/", "tmpfs", frozenset({"rw"})),
+            MountPoint("/proc/keys", "/null", "tmpfs", frozenset({"rw"})),
+            MountPoint("/proc/1/net", "/", "tmpfs", read_only),
+            MountPoint("/proc/sys", "/sys", "proc", read_only),
+            MountPoint("/model", "/store", "ext4", frozenset({"ro", "nosuid", "nodev", "noexec", "relatime"})),
+        ),
+        present={"/proc/keys": "/proc/keys", "/proc/net": "/proc/1/net", "/proc/sys": "/proc/sys"},
+        interfaces=("lo",),
+        environment=("PATH=/usr/bin", "HOSTNAME=sandbox", *config["Env"]),
+        limits={
+            "Max core file size": (0, 0),
+            "Max file size": (0, 0),
+            "Max open files": (64, 64),
+            "Max locked memory": (65_536, 65_536),
+            "Max cpu time": (None, None),
+        },
+        oom_score_adj=host["OomScoreAdj"],
+        memory_bytes=host["Memory"],
+        memory_and_swap_bytes=host["MemorySwap"],
+        pids_max=host["PidsLimit"],
+        cpu_quota_nano=host["NanoCpus"],
+        mapped_files=dict(IMAGE_FACTS.files),
+        model=MODEL_FILE,
+    )
 
 
 class FakeSandbox:
     """One container; see ``ports.Sandbox``."""
 
-    def __init__(self, container_id: str, image_id: str, script: Script) -> None:
+    def __init__(self, container_id: str, image_id: str, script: Script, config: Mapping[str, Any]) -> None:
+        self.config = config
+        self.changed_facts: dict[str, Any] = {}
         self.container_id = container_id
         self.image_id = image_id
         self.exit_status: ExitStatus | None = None
@@ -203,6 +251,11 @@ class FakeSandbox:
         """See ``ports.Sandbox``."""
         return self.threads_after if self.sent else self.threads_before
 
+    async def observe(self, model_path: str, watched: tuple[str, ...]) -> SandboxFacts:
+        """See ``ports.Sandbox``."""
+        del model_path, watched
+        return replace(facts_as_asked(self.config, self.thread_statuses()), **self.changed_facts)
+
     def cpu_time_ns(self) -> int | None:
         """See ``ports.Sandbox``."""
         return self.cpu_ns
@@ -218,6 +271,7 @@ class FakeSandboxes:
     """Makes containers that play a script; see ``ports.SandboxPort``."""
 
     def __init__(self, script: Script) -> None:
+        self.cgroup_driver = "cgroupfs"
         self.script = script
         self.up = True
         self.up_for_open = True
@@ -257,7 +311,7 @@ class FakeSandboxes:
         del execution_id, output_bytes
         if not self.up or not self.up_for_open:
             raise ExecutionFault("engine_unavailable", "the container engine does not answer")
-        sandbox = FakeSandbox(f"{len(self.opened):064x}", self.image_id, self.script)
+        sandbox = FakeSandbox(f"{len(self.opened):064x}", self.image_id, self.script, config)
         if self.on_open is not None:
             self.on_open(sandbox)
         self.opened.append(sandbox)
@@ -280,12 +334,12 @@ class FakeModels:
         self.fault: Refusal | None = None
         self.later_fault: Refusal | None = None
 
-    def locate(self, model: PlannedModel) -> str:
+    def locate(self, model: PlannedModel) -> LocatedModel:
         """See ``ports.ModelStorePort``."""
         if self.fault is not None:
             raise self.fault
         self.fault = self.later_fault
-        return f"/models/{model.sha256}"
+        return LocatedModel(f"/models/{model.sha256}", MODEL_FILE)
 
 
 class FakeLedger:

@@ -1,10 +1,25 @@
-"""CPU time of a container, from the kernel's own counter of its control group (versions 1 and 2)."""
+"""The control group of a container (versions 1 and 2): its CPU time and its limits, from the kernel's own files."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["find_cpu_counter", "read_cpu_time_ns"]
+__all__ = ["GroupLimits", "find_cpu_counter", "read_cpu_time_ns", "read_limits"]
 
 NS_PER_US = 1000
+NANO_CPUS_PER_CPU = 1_000_000_000
+UNLIMITED = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class GroupLimits:
+    """Limits in force; None: not to be read here. Without a limit a number is `UNLIMITED`."""
+
+    path: str | None
+    memory_bytes: int | None
+    memory_and_swap_bytes: int | None
+    pids_max: int | None
+    cpu_quota_nano: int | None
 
 
 def find_cpu_counter(pid: int, *, root: Path = Path("/")) -> Path | None:
@@ -12,24 +27,75 @@ def find_cpu_counter(pid: int, *, root: Path = Path("/")) -> Path | None:
 
     Version 1: ``cpuacct.usage`` in nanoseconds. Version 2: ``cpu.stat``, line ``usage_usec``.
     """
+    return _find(pid, "cpuacct", "cpuacct.usage", root) or _find(pid, "", "cpu.stat", root)
+
+
+def read_limits(pid: int, *, root: Path = Path("/")) -> GroupLimits:
+    """Return the limits of a process's control group."""
+    memory = _number(_find(pid, "memory", "memory.limit_in_bytes", root))
+    if memory is not None:
+        both = _number(_find(pid, "memory", "memory.memsw.limit_in_bytes", root))
+        pids = _number(_find(pid, "pids", "pids.max", root))
+        quota = _number(_find(pid, "cpu", "cpu.cfs_quota_us", root))
+        period = _number(_find(pid, "cpu", "cpu.cfs_period_us", root))
+    else:
+        memory = _number(_find(pid, "", "memory.max", root))
+        swap = _number(_find(pid, "", "memory.swap.max", root))
+        both = None if memory is None or swap is None else memory + swap
+        pids = _number(_find(pid, "", "pids.max", root))
+        quota, period = _quota_and_period(_find(pid, "", "cpu.max", root))
+    path = next((path for _, path in _groups(pid, root)), None)
+    return GroupLimits(path, memory, both, pids, _in_nano_cpus(quota, period))
+
+
+def _groups(pid: int, root: Path) -> Iterator[tuple[str, str]]:
+    # proc_pid_cgroup(5): number, controllers (none for version 2), path.
     try:
         lines = (root / "proc" / str(pid) / "cgroup").read_text().splitlines()
     except OSError:
-        return None
-    mount = root / "sys" / "fs" / "cgroup"
+        return
     for line in lines:
-        number, controllers, path = line.split(":", 2)
-        inside = path.lstrip("/")
-        if "cpuacct" in controllers.split(","):
-            candidates = [mount / directory / inside / "cpuacct.usage" for directory in (controllers, "cpuacct")]
-        elif number == "0" and not controllers:
-            candidates = [mount / inside / "cpu.stat"]
-        else:
+        _, controllers, path = line.split(":", 2)
+        yield controllers, path
+
+
+def _find(pid: int, controller: str, name: str, root: Path) -> Path | None:
+    mount = root / "sys" / "fs" / "cgroup"
+    for controllers, path in _groups(pid, root):
+        if controller not in controllers.split(","):
             continue
-        for candidate in candidates:
+        inside = path.lstrip("/")
+        for candidate in (mount / controllers / inside / name, mount / controller / inside / name):
             if candidate.is_file():
                 return candidate
     return None
+
+
+def _number(file: Path | None) -> int | None:
+    if file is None:
+        return None
+    try:
+        text = file.read_text().strip()
+        return UNLIMITED if text == "max" else int(text)
+    except (OSError, ValueError):
+        return None
+
+
+def _quota_and_period(file: Path | None) -> tuple[int | None, int | None]:
+    if file is None:
+        return None, None
+    try:
+        quota, period = file.read_text().split()
+        return UNLIMITED if quota == "max" else int(quota), int(period)
+    except (OSError, ValueError):
+        return None, None
+
+
+def _in_nano_cpus(quota: int | None, period: int | None) -> int | None:
+    if quota is None or not period:
+        return None
+    # Version 1 says -1 for "no limit".
+    return UNLIMITED if quota < 0 or quota == UNLIMITED else quota * NANO_CPUS_PER_CPU // period
 
 
 def read_cpu_time_ns(counter: Path) -> int | None:

@@ -7,22 +7,26 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 import docker
 import requests
-from docker.errors import DockerException, ImageNotFound, NotFound
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from supervisor.adapters.cgroup import find_cpu_counter, read_cpu_time_ns
+from supervisor.adapters.container_facts import read_facts
 from supervisor.adapters.frames import FrameReader
+from supervisor.adapters.mapped_files import MappedFileReader
 from supervisor.adapters.proc_status import read_thread_statuses
 from supervisor.domain.errors import EngineError, ExecutionFault, Refusal
 from supervisor.domain.locks import ThreadStatus
 from supervisor.domain.ports import ExitStatus, Sandbox
+from supervisor.domain.receipt import SandboxFacts
 
 __all__ = ["DockerSandbox", "DockerSandboxes"]
 
@@ -42,6 +46,15 @@ KILLED_BY_LOCK = 128 + 31
 _DOWN = "the container engine does not answer; start it (systemctl start docker) or set DOCKER_HOST"
 
 
+@dataclass(frozen=True, slots=True)
+class _Started:
+    """What the engine says of a container that it has started."""
+
+    pid: int
+    image_id: str
+    host_config: Mapping[str, Any]
+
+
 class DockerSandbox:
     """One running container."""
 
@@ -49,20 +62,19 @@ class DockerSandbox:
         self,
         engine: "DockerSandboxes",
         container_id: str,
-        image_id: str,
-        pid: int,
+        started: "_Started",
         reader: FrameReader,
         writer: asyncio.StreamWriter,
     ) -> None:
         self.container_id = container_id
-        self.image_id = image_id
+        self.image_id = started.image_id
         self.exit_status: ExitStatus | None = None
         self._engine = engine
         self._reader = reader
         self._writer = writer
-        self._pid = pid
-        # Found while the first process lives; the counter itself outlives it.
-        self._cpu_counter = find_cpu_counter(pid)
+        self._started = started
+        # Found while the first process lives.
+        self._cpu_counter = find_cpu_counter(started.pid)
         self._lines_sent = 0
 
     async def send(self, line: bytes) -> None:
@@ -96,9 +108,25 @@ class DockerSandbox:
     def thread_statuses(self) -> tuple[ThreadStatus, ...]:
         """See ``ports.Sandbox``."""
         try:
-            return read_thread_statuses(self._pid)
+            return read_thread_statuses(self._started.pid)
         except ValueError as error:
             raise ExecutionFault("lock_missing", f"the job was not sent: {error}") from error
+
+    async def observe(self, model_path: str, watched: tuple[str, ...]) -> SandboxFacts:
+        """See ``ports.Sandbox``."""
+        look = partial(
+            read_facts,
+            self._started.pid,
+            image_id=self.image_id,
+            model_path=model_path,
+            watched=watched,
+            engine=self._started.host_config,
+            mapped=self._engine.mapped_files,
+        )
+        try:
+            return await asyncio.to_thread(look)
+        except ValueError as error:
+            raise ExecutionFault("isolation_mismatch", f"the kernel's words are not understood: {error}") from error
 
     def cpu_time_ns(self) -> int | None:
         """See ``ports.Sandbox``."""
@@ -108,11 +136,13 @@ class DockerSandbox:
 class DockerSandboxes:
     """Makes and destroys containers on one engine."""
 
-    def __init__(self, client: docker.APIClient, instance_id: str) -> None:
+    def __init__(self, client: docker.APIClient, instance_id: str, cgroup_driver: str) -> None:
         self._client = client
         self._instance_id = instance_id
         self._removals: set[asyncio.Task[None]] = set()
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="engine-api")
+        self.cgroup_driver = cgroup_driver
+        self.mapped_files = MappedFileReader()
 
     @classmethod
     async def connect(cls, docker_host: str, instance_id: str) -> "DockerSandboxes":
@@ -123,7 +153,9 @@ class DockerSandboxes:
         """
         make = partial(docker.APIClient, base_url=docker_host, version="auto", timeout=CALL_TIMEOUT_S)
         try:
-            return cls(await asyncio.to_thread(make), instance_id)
+            client = await asyncio.to_thread(make)
+            information = await asyncio.to_thread(client.info)
+            return cls(client, instance_id, str(information.get("CgroupDriver", "")))
         except _ENGINE_FAULTS as error:
             raise EngineError("engine_unavailable", _DOWN) from error
 
@@ -167,14 +199,18 @@ class DockerSandboxes:
             try:
                 container_id, attached = await asyncio.shield(creating)
                 reader, writer = await asyncio.open_connection(sock=attached)
-                pid, image_id = await self._call(partial(self._start, container_id))
+                started = await self._call(partial(self._start, container_id))
             except NotFound as error:
                 detail = "the runtime image or the container went away before the start"
                 raise ExecutionFault("image_missing", detail) from error
+            except APIError as error:
+                # It answers, and says no: a mount that has gone, a runtime that is not there, a limit it cannot set.
+                detail = f"the container engine could not start the sandbox: {error.explanation or error}"
+                raise ExecutionFault("sandbox_failed", detail[:512]) from error
             except _ENGINE_FAULTS as error:
                 raise ExecutionFault("engine_unavailable", f"{_DOWN} ({type(error).__name__})") from error
             frames = FrameReader(reader, output_bytes)
-            yield DockerSandbox(self, container_id, image_id, pid, frames, writer)
+            yield DockerSandbox(self, container_id, started, frames, writer)
         finally:
             await _carry_through(self._destroy(name, creating, writer))
 
@@ -218,10 +254,10 @@ class DockerSandboxes:
         attached.close()
         return container_id, plain
 
-    def _start(self, container_id: str) -> tuple[int, str]:
+    def _start(self, container_id: str) -> _Started:
         self._client.start(container_id)
         details = self._client.inspect_container(container_id)
-        return int(details["State"]["Pid"]), str(details["Image"])
+        return _Started(int(details["State"]["Pid"]), str(details["Image"]), details["HostConfig"])
 
     async def _destroy(
         self,

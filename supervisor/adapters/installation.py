@@ -1,11 +1,15 @@
 """The installation as it is at this moment: models and images may come and go, the rest is fixed at start."""
 
+import hashlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from supervisor.adapters.model_store import ModelStore
 from supervisor.domain.errors import Refusal
 from supervisor.domain.installation import Backend, HostFacts, Installation
 from supervisor.domain.policy import Policies
+from supervisor.domain.receipt import ImageFacts
 from supervisor.setup.backends import BackendDefinition, load_backends
 from supervisor.setup.errors import SetupError
 from supervisor.setup.image_record import stored_image
@@ -35,6 +39,7 @@ class InstallationReader:
         self._models = models
         self._policies = policies
         self._host = host
+        self._files: dict[str, Mapping[str, str]] = {}
 
     def read(self) -> Installation:
         """See ``ports.InstallationPort``."""
@@ -45,6 +50,20 @@ class InstallationReader:
             policies=self._policies,
             host=self._host,
         )
+
+    def describe_image(self, backend: str, image_id: str) -> ImageFacts:
+        """See ``ports.InstallationPort``."""
+        try:
+            image = stored_image(self._home, backend)
+        except SetupError as error:
+            raise Refusal("image_missing", str(error)) from error
+        if image is None or image.image_id != image_id:
+            detail = f"the runtime image of '{backend}' has been replaced since the request was accepted"
+            raise Refusal("image_missing", detail)
+        if image.manifest_sha256 not in self._files:
+            self._files[image.manifest_sha256] = _read_manifest(Path(image.manifest_path), image.manifest_sha256)
+        features = frozenset(self._definitions[backend].ggml_features)
+        return ImageFacts(self._files[image.manifest_sha256], features)
 
     def _backend(self, definition: BackendDefinition) -> Backend:
         try:
@@ -57,3 +76,14 @@ class InstallationReader:
             required_cpu_flags=frozenset(definition.required_cpu_flags),
             image_id=image.image_id if image is not None and is_ours else None,
         )
+
+
+def _read_manifest(path: Path, sha256: str) -> Mapping[str, str]:
+    try:
+        content = path.read_bytes()
+    except OSError:
+        content = b""
+    if hashlib.sha256(content).hexdigest() != sha256:
+        detail = f"{path}, the manifest of a runtime image, is missing or was changed; make it anew with: make setup"
+        raise Refusal("image_missing", detail)
+    return {file["path"]: file["sha256"] for file in json.loads(content)["files"]}

@@ -18,10 +18,12 @@ from pydantic import TypeAdapter, ValidationError
 from contracts.base import Contract, ContractError
 from contracts.execution_plan import PlannedModel
 from contracts.types import Count, Digest, ModelName, QuantizationName
+from supervisor.adapters.container_facts import facts_of
 from supervisor.adapters.files import write_private
 from supervisor.adapters.gguf_header import read_gguf_header
 from supervisor.domain.errors import EngineError, Refusal
 from supervisor.domain.installation import InstalledModel
+from supervisor.domain.ports import LocatedModel
 
 __all__ = ["ModelStore"]
 
@@ -174,7 +176,7 @@ class ModelStore:
                 others = tuple(other for other in self._entries() if other != entry)
                 self._write((*others, entry.model_copy(update={"identity": before})))
 
-    def locate(self, model: PlannedModel) -> str:
+    def locate(self, model: PlannedModel) -> LocatedModel:
         """See ``ports.ModelStorePort``."""
         entries = [entry for entry in self._entries() if entry.sha256 == model.sha256]
         directory = self._blob_directory(model.sha256)
@@ -184,7 +186,7 @@ class ModelStore:
             raise _missing(model.name) from error
         if not entries or FileIdentity.of(status) != entries[0].identity or directory.is_symlink():
             raise _altered(model.name)
-        return str(directory)
+        return LocatedModel(str(directory), facts_of(status))
 
     @contextmanager
     def _copied(self, source: Path, progress: Progress) -> Iterator[tuple[Path, str]]:

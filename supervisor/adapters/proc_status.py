@@ -63,7 +63,15 @@ def _parse(text: str) -> ThreadStatus:
             cap_effective=values["CapEff"].strip(),
             cap_bounding=values["CapBnd"].strip(),
             other_capabilities=tuple(values[name].strip() for name in _CAPABILITY_SETS),
+            cpus_allowed=tuple(_parse_cpus(values["Cpus_allowed_list"])),
         )
     except KeyError as error:
         message = f"a thread's status has no line {error}"
         raise ValueError(message) from error
+
+
+def _parse_cpus(text: str) -> Iterator[int]:
+    # As cpuset(7) lists them: 0-3,8
+    for part in text.strip().split(","):
+        first, _, last = part.partition("-")
+        yield from range(int(first), int(last or first) + 1)

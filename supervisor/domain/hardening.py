@@ -25,6 +25,7 @@ def build_container_config(
     model_source: str,
     cpus: tuple[int, ...],
     labels: Mapping[str, str],
+    cgroup_driver: str,
 ) -> dict[str, Any]:
     """Return the create body (Engine API 1.41). Every value comes from the plan, the lease or the policy."""
     ulimits = policy.ulimits.model_dump()
@@ -53,6 +54,7 @@ def build_container_config(
             "SecurityOpt": [*policy.security_options, seccomp.encode_option()],
             "IpcMode": policy.ipc,
             "CgroupnsMode": policy.cgroup_namespace,
+            "CgroupParent": _cgroup_parent(policy, cgroup_driver),
             "LogConfig": {"Type": policy.log_driver, "Config": {}},
             "Memory": plan.limits.memory_bytes,
             "MemorySwap": plan.limits.memory_bytes,
@@ -66,14 +68,23 @@ def build_container_config(
             "Init": False,
             "AutoRemove": False,
             "RestartPolicy": {"Name": "no"},
-            "Mounts": [
-                {
-                    "Type": "bind",
-                    "Source": model_source,
-                    "Target": policy.model_directory,
-                    "ReadOnly": True,
-                    "BindOptions": {"Propagation": "rprivate", "CreateMountpoint": False},
-                }
-            ],
+            "Mounts": [_model_mount(policy, model_source)],
         },
+    }
+
+
+def _cgroup_parent(policy: SandboxPolicy, driver: str) -> str:
+    # runc's two ways to name a control group: a path, or systemd's slice.
+    return f"{policy.cgroup_parent}.slice" if driver == "systemd" else f"/{policy.cgroup_parent}"
+
+
+def _model_mount(policy: SandboxPolicy, source: str) -> dict[str, Any]:
+    # A bind mount cannot have noexec, nosuid or nodev (moby #36821). An anonymous volume of the engine's local driver
+    # can: the engine mounts it for this container and forgets it with the container. Asking for ReadOnly besides would
+    # make runc mount it again and lose the other options; "ro" is among them.
+    options = {"type": "none", "o": ",".join(["bind", *policy.model_mount_options]), "device": source}
+    return {
+        "Type": "volume",
+        "Target": policy.model_directory,
+        "VolumeOptions": {"NoCopy": True, "DriverConfig": {"Name": "local", "Options": options}},
     }

@@ -25,6 +25,7 @@ class ThreadStatus:
     cap_effective: str
     cap_bounding: str
     other_capabilities: tuple[str, ...]
+    cpus_allowed: tuple[int, ...]
 
 
 def under_filter(threads: Sequence[ThreadStatus]) -> bool:

@@ -21,6 +21,8 @@ from supervisor.domain.scheduling import wanted_cores
 
 __all__ = ["plan_execution"]
 
+PAGE_BYTES = 4096
+
 
 def _check_version(request: RunRequest, installation: Installation) -> None:
     if request.engine_version not in {None, installation.engine_version}:
@@ -120,6 +122,8 @@ def _size_memory(
         + copies * model.size_bytes
         + context_tokens * model.kv_bytes_per_token
     )
+    # The kernel counts in pages: another number would not be the one in force.
+    memory_bytes = -(-memory_bytes // PAGE_BYTES) * PAGE_BYTES
     if memory_bytes > installation.host.memory_bytes:
         detail = f"it takes {memory_bytes} bytes; this machine has {installation.host.memory_bytes}"
         raise Refusal("insufficient_memory", detail, field="/model")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from contracts.base import Contract
 from contracts.metrics import PowerModel
@@ -138,12 +138,14 @@ class SandboxPolicy(Contract):
     security_options: tuple[Literal["no-new-privileges:true"]]
     ipc: Literal["none"]
     cgroup_namespace: Literal["private"]
+    cgroup_parent: Annotated[str, StringConstraints(pattern=r"^[a-z]{1,16}$")]
     log_driver: Literal["none"]
     hostname: str
     oom_score_adj: Annotated[int, Field(ge=0, le=1000)]
     pids_max: PositiveInt
     model_directory: str
     model_file: str
+    model_mount_options: tuple[Literal["ro"], Literal["nosuid"], Literal["nodev"], Literal["noexec"]]
     ulimits: SandboxUlimits
     environment: dict[str, str]
     paths: SandboxPaths

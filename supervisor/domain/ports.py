@@ -8,12 +8,14 @@ from typing import Any, Protocol
 from contracts.execution_plan import ExecutionPlan, PlannedModel
 from supervisor.domain.installation import Installation
 from supervisor.domain.locks import ThreadStatus
+from supervisor.domain.receipt import FileFacts, ImageFacts, SandboxFacts
 
 __all__ = [
     "ExitStatus",
     "FinalEntry",
     "InstallationPort",
     "LedgerPort",
+    "LocatedModel",
     "ModelStorePort",
     "Sandbox",
     "SandboxPort",
@@ -54,6 +56,18 @@ class Sandbox(Protocol):
         """
         ...
 
+    async def observe(self, model_path: str, watched: tuple[str, ...]) -> SandboxFacts:
+        """Return what can be seen of the container from outside.
+
+        Args:
+            model_path: where the container has the model.
+            watched: paths that should be hidden or read-only in it.
+
+        Raises:
+            ExecutionFault: ``isolation_mismatch``, the kernel's words are not understood.
+        """
+        ...
+
     def thread_statuses(self) -> tuple[ThreadStatus, ...]:
         """Return what the kernel says of every thread in the container; empty where none can be seen.
 
@@ -70,6 +84,9 @@ class Sandbox(Protocol):
 class SandboxPort(Protocol):
     """Whatever makes containers."""
 
+    cgroup_driver: str
+    """How the engine names control groups: `cgroupfs` or `systemd`."""
+
     async def require_image(self, image_id: str) -> None:
         """Make sure that an image is there.
 
@@ -84,7 +101,7 @@ class SandboxPort(Protocol):
         """Start a fresh container; leaving the context destroys it, whatever happened.
 
         Raises:
-            ExecutionFault: ``engine_unavailable`` or ``image_missing``.
+            ExecutionFault: ``engine_unavailable``, ``image_missing`` or ``sandbox_failed``.
         """
         ...
 
@@ -97,11 +114,19 @@ class SandboxPort(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class LocatedModel:
+    """A model file: its directory on the host, and what the file system said of it when it was hashed."""
+
+    directory: str
+    file: FileFacts
+
+
 class ModelStorePort(Protocol):
     """Where model files lie."""
 
-    def locate(self, model: PlannedModel) -> str:
-        """Return the directory to mount, after making sure that the file is the one that was installed.
+    def locate(self, model: PlannedModel) -> LocatedModel:
+        """Return the file to mount, after making sure that the file is the one that was installed.
 
         Raises:
             Refusal: ``model_missing`` or ``model_altered``.
@@ -114,6 +139,14 @@ class InstallationPort(Protocol):
 
     def read(self) -> Installation:
         """Return the installation as it is now; models and images may come and go."""
+        ...
+
+    def describe_image(self, backend: str, image_id: str) -> ImageFacts:
+        """Return what the image of a backend consists of.
+
+        Raises:
+            Refusal: ``image_missing``; it is not recorded, or another one has taken its place.
+        """
         ...
 
 

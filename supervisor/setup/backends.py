@@ -16,6 +16,7 @@ class BackendDefinition:
     name: str
     required_cpu_flags: tuple[str, ...]
     cmake: tuple[tuple[str, str], ...]
+    ggml_features: tuple[str, ...]
 
     def cmake_arguments(self) -> list[str]:
         """Return the settings as cmake takes them."""
@@ -38,7 +39,7 @@ def load_backends(source_root: Path) -> dict[str, BackendDefinition]:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
         common = document["common"]["cmake"]
         return {
-            name: _definition(name, common | table["cmake"], table["required_cpu_flags"])
+            name: _definition(name, common | table["cmake"], table["required_cpu_flags"], table["ggml_features"])
             for name, table in document["backends"].items()
         }
     except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:
@@ -46,11 +47,11 @@ def load_backends(source_root: Path) -> dict[str, BackendDefinition]:
         raise SetupError("definition_invalid", message) from error
 
 
-def _definition(name: str, cmake: dict[str, str], flags: list[str]) -> BackendDefinition:
-    if not all(isinstance(value, str) for value in [*cmake.values(), *flags]):
+def _definition(name: str, cmake: dict[str, str], flags: list[str], features: list[str]) -> BackendDefinition:
+    if not all(isinstance(value, str) for value in [*cmake.values(), *flags, *features]):
         message = f"backend {name} has a value that is not a string"
         raise TypeError(message)
-    return BackendDefinition(name, tuple(flags), tuple(sorted(cmake.items())))
+    return BackendDefinition(name, tuple(flags), tuple(sorted(cmake.items())), tuple(features))
 
 
 def require_backend(source_root: Path, name: str) -> BackendDefinition:

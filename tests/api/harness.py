@@ -20,12 +20,23 @@ from contracts.trust import Trust, TrustedKey
 from contracts.verify import verify_record
 from supervisor.adapters.keys import FileSigner
 from supervisor.cpu_pool import CpuPool
+from supervisor.domain.errors import Refusal
 from supervisor.domain.installation import Installation
+from supervisor.domain.receipt import ImageFacts
 from supervisor.http_api import ApiContext, build_app
 from supervisor.http_server import ApiRunner
 from supervisor.run_book import RunBook
 from supervisor.service import ExecutionService
-from tests.fakes import FakeLedger, FakeModels, FakeSandboxes, Script, answering, fixed_installation, spec_request
+from tests.fakes import (
+    IMAGE_FACTS,
+    FakeLedger,
+    FakeModels,
+    FakeSandboxes,
+    Script,
+    answering,
+    fixed_installation,
+    spec_request,
+)
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -90,9 +101,16 @@ class FakeInstallation:
     """See ``ports.InstallationPort``."""
 
     value: Installation = field(default_factory=fixed_installation)
+    image_fault: Refusal | None = None
 
     def read(self) -> Installation:
         return self.value
+
+    def describe_image(self, backend: str, image_id: str) -> ImageFacts:
+        del backend, image_id
+        if self.image_fault is not None:
+            raise self.image_fault
+        return IMAGE_FACTS
 
 
 class Engine:
@@ -113,6 +131,7 @@ class Engine:
         self.service = ExecutionService(
             sandboxes=self.sandboxes,
             models=self.models,
+            installation=self.installation,
             ledger=self.ledger,
             signer=self.signer,
             engine_version=fixed.engine_version,

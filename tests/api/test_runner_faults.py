@@ -127,6 +127,45 @@ async def test_what_is_seen_from_outside_counts_not_what_the_runner_says(
     assert len(engine.sandboxes.opened[0].sent) == 1
 
 
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"interfaces": ("lo", "eth0")}, "network interfaces"),
+        ({"memory_bytes": None}, "Memory"),
+        ({"mapped_files": {"/memfd:x (deleted)": None}}, "mapped files"),
+        ({"model": None}, "model file"),
+    ],
+)
+async def test_a_sandbox_that_is_not_as_asked_never_gets_the_job(
+    engine: Engine, changes: dict[str, Any], field: str
+) -> None:
+    def change(sandbox: FakeSandbox) -> None:
+        sandbox.changed_facts = changes
+        engine.sandboxes.on_open = None
+
+    engine.sandboxes.on_open = change
+    document = await failed(engine, saying(PROMPT, token(), DONE), "isolation_mismatch", 500)
+    assert field in document["detail"]
+    assert len(engine.sandboxes.opened[0].sent) == 1
+    record = await engine.record(document["execution_id"])
+    assert record.sandbox is not None
+    assert record.sandbox.isolation is not None
+    assert [each.field for each in record.sandbox.isolation.difference] == [field]
+
+
+async def test_a_runner_of_another_build_never_gets_the_job(engine: Engine) -> None:
+    first = READY | {"cpu_features": ["AVX2"]}
+    document = await failed(engine, saying(first=first), "isolation_mismatch", 500)
+    assert "ggml features" in document["detail"]
+
+
+async def test_an_image_that_was_replaced_after_acceptance_is_not_run(engine: Engine) -> None:
+    engine.installation.image_fault = Refusal("image_missing", "the runtime image has been replaced")
+    problem = await problem_of(await engine.post())
+    assert (problem.code, engine.sandboxes.opened) == ("image_missing", [])
+    assert (await engine.record(problem.execution_id or "")).outcome == "failed"
+
+
 async def test_events_from_before_the_job_are_a_breach_not_a_measurement(engine: Engine) -> None:
     async def hasty(sandbox: FakeSandbox, line_index: int) -> None:
         if line_index == 0:

@@ -59,7 +59,13 @@ async def test_the_specifications_request_is_executed_measured_and_signed(api: A
     assert "AVX2" in (report.record.sandbox.cpu_features or ())
     assert report.record.power is not None
     assert report.record.power.cpu_time_ns
-    locks = report.record.sandbox.locks
+    seen = report.record.sandbox.isolation
+    assert seen is not None
+    assert (seen.tier, seen.difference, seen.network_interfaces) == ("hardened", (), ("lo",))
+    assert seen.cpus_allowed == report.record.sandbox.cpus
+    assert seen.memory_limit_bytes == report.record.plan.limits.memory_bytes
+    assert seen.mapped_objects is not None
+    locks = seen.locks
     assert locks is not None
     assert (locks.seccomp_mode, locks.no_new_privs, locks.uid) == (2, True, 65532)
     assert locks.filters_after == locks.filters_before + 1
@@ -81,6 +87,7 @@ async def test_the_same_request_twice_gives_one_plan_one_output_and_two_containe
 async def test_a_running_container_is_what_the_policy_says(api: Api, engine_client: docker.DockerClient) -> None:
     view = await api.started(LONG)
     details = engine_client.api.inspect_container(view["container_id"])
+    mountinfo = await asyncio.to_thread(Path(f"/proc/{details['State']['Pid']}/mountinfo").read_text)
     async with api.session.delete(f"/v1/runs/{view['execution_id']}") as answer:
         assert answer.status == 200
     host = details["HostConfig"]
@@ -101,7 +108,10 @@ async def test_a_running_container_is_what_the_policy_says(api: Api, engine_clie
     assert host["OomScoreAdj"] == 500
     assert host["Privileged"] is False
     assert "/proc/cpuinfo" in host["MaskedPaths"]
-    assert [(mount["Destination"], mount["RW"]) for mount in details["Mounts"]] == [("/model", False)]
+    assert host["CgroupParent"] in {"/weos", "weos.slice"}
+    (model_mount,) = [line.split()[5] for line in mountinfo.splitlines() if line.split()[4] == "/model"]
+    assert set(model_mount.split(",")) >= {"ro", "nosuid", "nodev", "noexec"}
+    assert [mount["Destination"] for mount in details["Mounts"]] == ["/model"]
 
 
 async def test_a_stream_tells_every_token_and_ends_with_the_metrics(api: Api) -> None:

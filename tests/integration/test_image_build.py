@@ -23,6 +23,7 @@ BACKENDS = """
 A = "1"
 [backends.tiny]
 required_cpu_flags = ["sse2"]
+ggml_features = []
 [backends.tiny.cmake]
 B = "2"
 """

@@ -31,6 +31,7 @@ async def test_a_supervisor_in_a_container_executes_and_signs(
         detach=True,
         network_mode="none",
         pid_mode="host",
+        cap_add=["SYS_PTRACE"],
         environment={"WEOS_HOME": str(own_home.root)},
         volumes={
             socket: {"bind": "/var/run/docker.sock", "mode": "rw"},

@@ -13,7 +13,7 @@ from contracts.execution_plan import ExecutionPlan
 from supervisor.domain.hardening import build_container_config, model_path
 from supervisor.domain.policy import Policies
 
-__all__ = ["PYTHON", "Cell", "Ended", "job_lines"]
+__all__ = ["LABELS", "PYTHON", "Cell", "Ended", "job_lines"]
 
 PYTHON = ("/usr/bin/python3.11", "-I", "-S", "-B")
 LABELS = {"weos.test": "security"}
@@ -68,7 +68,7 @@ class Cell:
         try:
             return self._exchange(container_id, stdin)
         finally:
-            self.client.remove_container(container_id, force=True)
+            self.client.remove_container(container_id, force=True, v=True)
 
     def create(self, script: str | None, host: Mapping[str, Any]) -> str:
         """Create a container without starting it."""
@@ -79,6 +79,7 @@ class Cell:
             model_source=self.model_source,
             cpus=(0,),
             labels=LABELS,
+            cgroup_driver=str(self.client.info()["CgroupDriver"]),
         )
         config["HostConfig"] |= host
         if script is not None:

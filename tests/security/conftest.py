@@ -29,5 +29,5 @@ def cell(weos_home: Path, docker_host: str) -> Iterator[Cell]:
     installation = replace(fixed, models=store.list(), backends=(backend,))
     plan = plan_execution(RunRequest.model_validate_json(json.dumps(spec_request())), installation)
     client = docker.APIClient(base_url=docker_host, timeout=CALL_TIMEOUT_S)
-    yield Cell(client, plan, installation.policies, store.locate(plan.model))
+    yield Cell(client, plan, installation.policies, store.locate(plan.model).directory)
     client.close()

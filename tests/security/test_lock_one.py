@@ -5,9 +5,11 @@ import os
 
 import pytest
 
-from supervisor.domain.hardening import model_path
+from supervisor.adapters.docker_sandbox import DockerSandboxes
+from supervisor.domain.errors import ExecutionFault
+from supervisor.domain.hardening import build_container_config, model_path
 from tests.security.attacks import LOCK_ONE, PRELUDE, Attack
-from tests.security.cell import Cell, job_lines
+from tests.security.cell import LABELS, Cell, job_lines
 
 pytestmark = pytest.mark.docker
 
@@ -67,3 +69,24 @@ def test_no_page_of_the_runner_is_writable_and_executable(cell: Cell) -> None:
     )
     ended = cell.run(script)
     assert (ended.output, ended.status) == (b"[]\n", 0)
+
+
+async def test_a_model_that_has_gone_is_told_as_such_and_leaves_nothing(cell: Cell, docker_host: str) -> None:
+    config = build_container_config(
+        cell.plan,
+        cell.policies.sandbox,
+        cell.policies.seccomp,
+        model_source="/nonexistent/model",
+        cpus=(0,),
+        labels=LABELS,
+        cgroup_driver="cgroupfs",
+    )
+    sandboxes = await DockerSandboxes.connect(docker_host, "test")
+    try:
+        with pytest.raises(ExecutionFault) as caught:
+            async with sandboxes.open("exec_without_model", config, output_bytes=1000):
+                pytest.fail("it started")
+    finally:
+        await sandboxes.close()
+    assert caught.value.code == "sandbox_failed"
+    assert cell.client.containers(all=True, filters={"name": "weos-exec-without-model"}) == []

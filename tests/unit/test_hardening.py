@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 from supervisor.domain.hardening import build_container_config, model_path
 from tests.factories import make_plan
@@ -14,7 +15,7 @@ MASKED = [
 ]
 
 
-def config() -> dict[str, object]:
+def config(driver: str = "cgroupfs") -> dict[str, Any]:
     return build_container_config(
         make_plan(),
         POLICY,
@@ -22,6 +23,7 @@ def config() -> dict[str, object]:
         model_source="/store/abc",
         cpus=(1, 3),
         labels={"weos.execution": "exec_1"},
+        cgroup_driver=driver,
     )
 
 
@@ -55,6 +57,7 @@ def test_the_container_is_exactly_what_the_design_says() -> None:
             "SecurityOpt": ["no-new-privileges:true", POLICIES.seccomp.encode_option()],
             "IpcMode": "none",
             "CgroupnsMode": "private",
+            "CgroupParent": "/weos",
             "LogConfig": {"Type": "none", "Config": {}},
             "Memory": memory_bytes,
             "MemorySwap": memory_bytes,
@@ -76,11 +79,15 @@ def test_the_container_is_exactly_what_the_design_says() -> None:
             # Nothing is mounted but the model.
             "Mounts": [
                 {
-                    "Type": "bind",
-                    "Source": "/store/abc",
+                    "Type": "volume",
                     "Target": "/model",
-                    "ReadOnly": True,
-                    "BindOptions": {"Propagation": "rprivate", "CreateMountpoint": False},
+                    "VolumeOptions": {
+                        "NoCopy": True,
+                        "DriverConfig": {
+                            "Name": "local",
+                            "Options": {"type": "none", "o": "bind,ro,nosuid,nodev,noexec", "device": "/store/abc"},
+                        },
+                    },
                 }
             ],
         },
@@ -99,3 +106,7 @@ def test_the_filter_goes_in_whole_and_without_words() -> None:
     assert len(profile["syscalls"]) == len(POLICIES.seccomp.syscalls)
     assert {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38, "args": []} in profile["syscalls"]
     assert "comment" not in option
+
+
+def test_systemd_gets_a_slice() -> None:
+    assert config("systemd")["HostConfig"]["CgroupParent"] == "weos.slice"

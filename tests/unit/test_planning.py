@@ -123,11 +123,14 @@ def test_memory_counts_repacked_weights_and_the_cache() -> None:
     installation = fixed_installation()
     plan = plan_execution(request_with(), installation)
     model = installation.models[0]
-    assert plan.limits.memory_bytes == 2**30 + 2 * model.size_bytes + 2048 * model.kv_bytes_per_token
+    sizes = 2**30 + 2 * model.size_bytes + 2048 * model.kv_bytes_per_token
+    assert 0 <= plan.limits.memory_bytes - sizes < 4096
+    # The kernel counts in pages and would put a lower limit in force than the plan says.
+    assert plan.limits.memory_bytes % 4096 == 0
     plain = installation.policies.scheduling["default"].model_copy(update={"repack": False})
     policies = replace(installation.policies, scheduling={"default": plain})
     lean = plan_execution(request_with(), replace(installation, policies=policies))
-    assert lean.limits.memory_bytes == plan.limits.memory_bytes - model.size_bytes
+    assert abs(lean.limits.memory_bytes - (plan.limits.memory_bytes - model.size_bytes)) < 4096
 
 
 def test_output_is_bounded_by_the_tokens_that_were_asked_for() -> None:

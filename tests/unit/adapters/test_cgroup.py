@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.adapters.cgroup import find_cpu_counter, read_cpu_time_ns
+from supervisor.adapters.cgroup import UNLIMITED, GroupLimits, find_cpu_counter, read_cpu_time_ns, read_limits
 
 
 def lay(root: Path, membership: str, counter: str | None, content: str = "") -> Path:
@@ -50,3 +50,60 @@ def test_a_counter_that_cannot_be_read_is_none_never_zero(tmp_path: Path, name: 
     if content is not None:
         (tmp_path / name).write_text(content)
     assert read_cpu_time_ns(tmp_path / name) is None
+
+
+VERSION_1 = {
+    "memory/weos/1/memory.limit_in_bytes": "1073741824\n",
+    "memory/weos/1/memory.memsw.limit_in_bytes": "1073741824\n",
+    "pids/weos/1/pids.max": "64\n",
+    "cpu/weos/1/cpu.cfs_quota_us": "150000\n",
+    "cpu/weos/1/cpu.cfs_period_us": "100000\n",
+}
+VERSION_2 = {
+    "weos/1/memory.max": "1073741824\n",
+    "weos/1/memory.swap.max": "0\n",
+    "weos/1/pids.max": "64\n",
+    "weos/1/cpu.max": "150000 100000\n",
+}
+MEMBER_1 = "9:name=systemd:/weos/1\n4:memory:/weos/1\n3:pids:/weos/1\n2:cpu:/weos/1\n0::/weos/1\n"
+MEMBER_2 = "0::/weos/1\n"
+
+
+def limits_in(root: Path, membership: str, files: dict[str, str]) -> GroupLimits:
+    lay(root, membership, None)
+    for name, content in files.items():
+        path = root / "sys" / "fs" / "cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    return read_limits(7, root=root)
+
+
+@pytest.mark.parametrize(("membership", "files"), [(MEMBER_1, VERSION_1), (MEMBER_2, VERSION_2)], ids=["v1", "v2"])
+def test_limits_of_both_versions_are_read(tmp_path: Path, membership: str, files: dict[str, str]) -> None:
+    found = limits_in(tmp_path, membership, files)
+    assert found == GroupLimits("/weos/1", 2**30, 2**30, 64, 1_500_000_000)
+
+
+@pytest.mark.parametrize(
+    ("membership", "files"),
+    [
+        (MEMBER_1, VERSION_1 | {"cpu/weos/1/cpu.cfs_quota_us": "-1\n", "pids/weos/1/pids.max": "max\n"}),
+        (MEMBER_2, VERSION_2 | {"weos/1/cpu.max": "max 100000\n", "weos/1/pids.max": "max\n"}),
+    ],
+)
+def test_no_limit_is_not_a_small_one(tmp_path: Path, membership: str, files: dict[str, str]) -> None:
+    found = limits_in(tmp_path, membership, files)
+    assert (found.pids_max, found.cpu_quota_nano) == (UNLIMITED, UNLIMITED)
+
+
+@pytest.mark.parametrize("text", ["", "a b\n", "1\n"])
+def test_a_quota_that_is_not_understood_is_none(tmp_path: Path, text: str) -> None:
+    assert limits_in(tmp_path, MEMBER_2, VERSION_2 | {"weos/1/cpu.max": text}).cpu_quota_nano is None
+
+
+def test_limits_that_are_not_there_are_none(tmp_path: Path) -> None:
+    assert limits_in(tmp_path, MEMBER_1, {}) == GroupLimits("/weos/1", None, None, None, None)
+    assert read_limits(8, root=tmp_path) == GroupLimits(None, None, None, None, None)
+    (tmp_path / "sys/fs/cgroup/memory/weos/1").mkdir(parents=True)
+    (tmp_path / "sys/fs/cgroup/memory/weos/1/memory.limit_in_bytes").write_text("much\n")
+    assert read_limits(7, root=tmp_path).memory_bytes is None

@@ -1,3 +1,4 @@
+import hashlib
 import json
 from pathlib import Path
 
@@ -12,13 +13,16 @@ from supervisor.setup.image_record import BuiltImage, record_path, store_image
 from supervisor.setup.runtime_image import inputs_key
 from tests.fakes import IMAGE, VERSION, fixed_installation
 
+MANIFEST = b'{"files":[{"path":"/usr/bin/python3.11","sha256":"' + b"e" * 64 + b'"}],"links":[]}'
+
 
 def record(home: Path, key: str) -> None:
+    (home / "manifest.json").write_bytes(MANIFEST)
     image = BuiltImage(
         backend="cpu_avx2",
         image_id=IMAGE,
         size_bytes=1,
-        manifest_sha256="0" * 64,
+        manifest_sha256=hashlib.sha256(MANIFEST).hexdigest(),
         manifest_path=str(home / "manifest.json"),
         inputs_key=key,
         cmake_flags=(),
@@ -37,9 +41,9 @@ def record(home: Path, key: str) -> None:
     store_image(home, image)
 
 
-def image_of(home: Path) -> str | None:
+def reader_of(home: Path) -> InstallationReader:
     fixed = fixed_installation()
-    reader = InstallationReader(
+    return InstallationReader(
         home,
         SOURCE_ROOT,
         engine_version=VERSION,
@@ -47,7 +51,10 @@ def image_of(home: Path) -> str | None:
         policies=fixed.policies,
         host=fixed.host,
     )
-    return next(backend.image_id for backend in reader.read().backends if backend.name == "cpu_avx2")
+
+
+def image_of(home: Path) -> str | None:
+    return next(backend.image_id for backend in reader_of(home).read().backends if backend.name == "cpu_avx2")
 
 
 def test_an_image_made_from_these_sources_is_installed(tmp_path: Path) -> None:
@@ -67,4 +74,36 @@ def test_a_damaged_record_is_told(tmp_path: Path) -> None:
     path.write_text(json.dumps({"backend": 1}))
     with pytest.raises(Refusal) as caught:
         image_of(tmp_path)
+    assert caught.value.code == "image_missing"
+
+
+def test_what_an_image_consists_of_comes_from_its_manifest(tmp_path: Path) -> None:
+    record(tmp_path, "0" * 64)
+    reader = reader_of(tmp_path)
+    facts = reader.describe_image("cpu_avx2", IMAGE)
+    assert facts.files == {"/usr/bin/python3.11": "e" * 64}
+    assert "AVX2" in facts.ggml_features
+    (tmp_path / "manifest.json").unlink()
+    assert reader.describe_image("cpu_avx2", IMAGE) == facts
+
+
+@pytest.mark.parametrize("content", [MANIFEST + b" ", None])
+def test_a_manifest_that_is_not_the_images_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    record(tmp_path, "0" * 64)
+    (tmp_path / "manifest.json").unlink()
+    if content is not None:
+        (tmp_path / "manifest.json").write_bytes(content)
+    with pytest.raises(Refusal, match="manifest"):
+        reader_of(tmp_path).describe_image("cpu_avx2", IMAGE)
+
+
+def test_an_image_that_took_the_place_of_the_planned_one_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match="replaced"):
+        reader_of(tmp_path).describe_image("cpu_avx2", IMAGE)
+    record(tmp_path, "0" * 64)
+    with pytest.raises(Refusal, match="replaced"):
+        reader_of(tmp_path).describe_image("cpu_avx2", "sha256:" + "9" * 64)
+    record_path(tmp_path, "cpu_avx2").write_text("{}")
+    with pytest.raises(Refusal) as caught:
+        reader_of(tmp_path).describe_image("cpu_avx2", IMAGE)
     assert caught.value.code == "image_missing"

@@ -66,7 +66,7 @@ def planned(model: InstalledModel) -> PlannedModel:
 
 
 def blob(store: ModelStore, model: InstalledModel) -> Path:
-    return Path(store.locate(planned(model))) / "model.gguf"
+    return Path(store.locate(planned(model)).directory) / "model.gguf"
 
 
 def test_the_header_says_what_the_engine_needs(tmp_path: Path) -> None:

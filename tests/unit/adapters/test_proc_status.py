@@ -16,6 +16,7 @@ CapAmb:\t0000000000000000
 NoNewPrivs:\t1
 Seccomp:\t2
 Seccomp_filters:\t2
+Cpus_allowed_list:\t0-1
 a line of no form
 """
 

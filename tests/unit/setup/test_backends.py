@@ -51,9 +51,9 @@ def test_an_unknown_backend_is_refused_with_those_that_exist() -> None:
     [
         "",
         "not toml",
-        "[common.cmake]\n[backends.a]\nrequired_cpu_flags = []\n",
-        "[common.cmake]\nA = true\n[backends.a]\nrequired_cpu_flags = []\n[backends.a.cmake]\n",
-        "[common]\ncmake = 1\n[backends.a]\nrequired_cpu_flags = []\n[backends.a.cmake]\n",
+        "[common.cmake]\n[backends.a]\nrequired_cpu_flags = []\nggml_features = []\n",
+        "[common.cmake]\nA = true\n[backends.a]\nrequired_cpu_flags = []\nggml_features = []\n[backends.a.cmake]\n",
+        "[common]\ncmake = 1\n[backends.a]\nrequired_cpu_flags = []\nggml_features = []\n[backends.a.cmake]\n",
     ],
 )
 def test_a_damaged_definition_is_refused_with_the_command_that_mends_it(tmp_path: Path, text: str) -> None:
