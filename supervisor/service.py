@@ -46,7 +46,7 @@ class _Observed:
     """What has been seen of one execution so far; kept outside the flow so that every way it can end finds it."""
 
     def __init__(self, run: Run) -> None:
-        self.transcript = Transcript(run.plan.backend, run.plan.limits.max_tokens)
+        self.transcript = Transcript(run.plan)
         self.cpus: tuple[int, ...] = ()
         self.sandbox: Sandbox | None = None
         self.isolation: IsolationReceipt | None = None

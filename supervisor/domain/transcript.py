@@ -1,5 +1,6 @@
 """What a runner said, in the order it may say it: every event is checked before it counts."""
 
+from contracts.execution_plan import ExecutionPlan
 from contracts.metrics import Measurements
 from contracts.runner_protocol import (
     DoneEvent,
@@ -16,14 +17,16 @@ __all__ = ["Transcript"]
 
 # What the runner may report as the request's fault; every other error of its is the engine's.
 _CALLERS_FAULT = {"context_overflow", "empty_prompt"}
+# Its words are that no job was sent, so it cannot be heard once one was.
+_BEFORE_THE_JOB = "lockdown_failed"
 
 
 class Transcript:
     """Collects one job's events, each with its arrival in nanoseconds since the first job byte went in."""
 
-    def __init__(self, backend: str, max_tokens: int) -> None:
-        self._backend = backend
-        self._max_tokens = max_tokens
+    def __init__(self, plan: ExecutionPlan) -> None:
+        self._plan = plan
+        self._max_tokens = plan.limits.max_tokens
         self._texts: list[str] = []
         self._token_times_ns: list[int] = []
         self._tokens_prompt: int | None = None
@@ -50,14 +53,16 @@ class Transcript:
         """Take the first event and return it.
 
         Raises:
-            ExecutionFault: it is another one, or the image is of another backend than the plan's.
+            ExecutionFault: it is another one, or the backend or the model is another than the plan's.
         """
-        if isinstance(event, ErrorEvent):
+        if isinstance(event, ErrorEvent) and event.code not in _CALLERS_FAULT:
             raise _fault_of(event)
         if not isinstance(event, ReadyEvent):
             raise _broken("an event came before `ready`")
-        if event.backend != self._backend:
+        if event.backend != self._plan.backend:
             raise _broken(f"the image says that it is of backend {event.backend}")
+        if event.model.architecture != self._plan.model.architecture:
+            raise _broken("another model was loaded than the plan's")
         self.ready = event
         return event
 
@@ -69,6 +74,8 @@ class Transcript:
         """
         match event:
             case ErrorEvent():
+                if event.code == _BEFORE_THE_JOB or (event.code in _CALLERS_FAULT and self._tokens_prompt is not None):
+                    raise _broken(f"`{event.code}` came too late")
                 raise _fault_of(event)
             case PromptEvent():
                 self._accept_prompt(event, at_ns)
@@ -94,6 +101,8 @@ class Transcript:
     def _accept_prompt(self, event: PromptEvent, at_ns: int) -> None:
         if self._tokens_prompt is not None:
             raise _broken("`prompt` came twice")
+        if event.tokens + self._max_tokens > self._plan.context_tokens:
+            raise _broken("it took a prompt that does not fit the context")
         self._tokens_prompt, self._prompt_done_ns = event.tokens, at_ns
 
     def _accept_token(self, event: TokenEvent, at_ns: int) -> None:
@@ -112,6 +121,8 @@ class Transcript:
             raise _broken("`done` counts other tokens than came")
         if event.finish_reason == "length" and event.tokens != self._max_tokens:
             raise _broken("`done` claims a length that was not reached")
+        if event.finish_reason == "stop" and not self._plan.stop:
+            raise _broken("`done` claims a stop that was not asked for")
         self._finish_reason = event.finish_reason
 
 

@@ -6,6 +6,7 @@ import pytest
 from contracts.runner_protocol import RunnerEvent, parse_event
 from supervisor.domain.errors import ExecutionFault
 from supervisor.domain.transcript import Transcript
+from tests.factories import make_plan
 from tests.fakes import READY
 
 
@@ -24,6 +25,16 @@ def done(tokens: int, reason: str = "eos", text: str = "") -> RunnerEvent:
     return event(type="done", finish_reason=reason, tokens=tokens, text=text)
 
 
+def error(code: str, **more: int) -> RunnerEvent:
+    return event(type="error", code=code, message="prompt text", **more)
+
+
+def listening(max_tokens: int = 2, stop: tuple[str, ...] = ()) -> Transcript:
+    plan = make_plan()
+    limits = plan.limits.model_copy(update={"max_tokens": max_tokens})
+    return Transcript(plan.model_copy(update={"limits": limits, "context_tokens": 20, "stop": stop}))
+
+
 def code_of(transcript: Transcript, *events: RunnerEvent) -> str:
     *before, last = enumerate(events)
     for at_ns, each in before:
@@ -34,7 +45,7 @@ def code_of(transcript: Transcript, *events: RunnerEvent) -> str:
 
 
 def test_an_honest_runner_is_believed() -> None:
-    transcript = Transcript("cpu_avx2", 3)
+    transcript = listening(3)
     transcript.accept_ready(event(**READY))
     events = [PROMPT, token(0, "O"), token(1, ""), done(2, text="lá")]
     texts = [transcript.accept(each, at_ns) for at_ns, each in enumerate(events)]
@@ -47,7 +58,7 @@ def test_an_honest_runner_is_believed() -> None:
 
 
 def test_nothing_said_is_nothing_measured() -> None:
-    transcript = Transcript("cpu_avx2", 3)
+    transcript = listening(3)
     assert transcript.window_ns is None
     assert not transcript.finished
     assert transcript.measurements().tokens_prompt is None
@@ -65,37 +76,56 @@ def test_nothing_said_is_nothing_measured() -> None:
         [PROMPT, token(0), done(2)],
         [PROMPT, token(0), done(1, "length")],
         [event(**READY)],
-        [event(type="error", code="decode_failed", message="prompt text")],
+        [PROMPT, token(0), done(1, "stop")],
+        [event(type="prompt", tokens=19)],
+        [error("decode_failed")],
+        [error("lockdown_failed")],
+        [PROMPT, error("context_overflow")],
+        [PROMPT, error("empty_prompt")],
     ],
     ids=str,
 )
 def test_events_out_of_order_end_the_execution(events: list[RunnerEvent]) -> None:
-    assert code_of(Transcript("cpu_avx2", 2), *events) == "runner_failed"
+    assert code_of(listening(), *events) == "runner_failed"
 
 
 def test_the_words_of_the_runner_are_not_passed_on() -> None:
     with pytest.raises(ExecutionFault) as caught:
-        Transcript("cpu_avx2", 2).accept(event(type="error", code="decode_failed", message="prompt text"), 0)
+        listening().accept(error("decode_failed"), 0)
     assert "prompt text" not in caught.value.detail
 
 
 @pytest.mark.parametrize("extra", [{"prompt_tokens": 7}, {}])
 def test_a_prompt_too_long_is_the_callers_fault(extra: dict[str, int]) -> None:
-    error = event(type="error", code="context_overflow", message="", **extra)
-    assert code_of(Transcript("cpu_avx2", 2), error) == "context_overflow"
+    assert code_of(listening(), error("context_overflow", **extra)) == "context_overflow"
 
 
 def test_a_prompt_without_tokens_is_the_callers_fault() -> None:
-    assert code_of(Transcript("cpu_avx2", 2), event(type="error", code="empty_prompt", message="")) == "empty_prompt"
+    assert code_of(listening(), error("empty_prompt")) == "empty_prompt"
+
+
+def test_a_prompt_that_just_fits_and_a_stop_that_was_asked_for_are_believed() -> None:
+    transcript = listening(stop=("end",))
+    for at_ns, each in enumerate([event(type="prompt", tokens=18), token(0), done(1, "stop")]):
+        transcript.accept(each, at_ns)
+    assert transcript.finished
 
 
 @pytest.mark.parametrize(
     "first",
-    [PROMPT, event(**(READY | {"backend": "cpu_x86_64"})), event(type="error", code="model_load_failed", message="")],
-    ids=["another event", "another backend", "an error"],
+    [
+        PROMPT,
+        event(**(READY | {"backend": "cpu_x86_64"})),
+        event(**(READY | {"model": {"architecture": "gpt2", "context_length": 1, "description": ""}})),
+        error("model_load_failed"),
+        error("context_overflow"),
+        error("empty_prompt"),
+    ],
+    ids=["another event", "another backend", "another model", "an error", "too long a prompt", "no prompt"],
 )
-def test_only_ready_of_the_right_backend_opens_the_conversation(first: RunnerEvent) -> None:
-    transcript = Transcript("cpu_avx2", 2)
-    with pytest.raises(ExecutionFault):
+def test_only_ready_of_the_right_backend_and_model_opens_the_conversation(first: RunnerEvent) -> None:
+    transcript = listening()
+    with pytest.raises(ExecutionFault) as caught:
         transcript.accept_ready(first)
+    assert caught.value.code == "runner_failed"
     assert transcript.ready is None
