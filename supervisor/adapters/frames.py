@@ -25,20 +25,26 @@ class FrameReader:
         self._budget = output_bytes
         self._partial = bytearray()
         self._lines: deque[tuple[bytes, int]] = deque()
+        self._fault: ExecutionFault | None = None
         self.stderr_tail = b""
 
     async def next_line(self) -> tuple[bytes, int] | None:
         """Return the next line and its arrival in monotonic ns, or None at the end of the stream.
 
         Raises:
-            ExecutionFault: ``output_limit_exceeded`` or, for a line or frame that cannot be, ``runner_failed``.
+            ExecutionFault: ``output_limit_exceeded`` or, for a line or frame that cannot be, ``runner_failed``. Lines
+                that were whole before it come first: how the stream is cut into frames decides nothing.
         """
         while not self._lines:
+            if self._fault is not None:
+                raise self._fault
             try:
                 header = await self._stream.readexactly(HEADER_BYTES)
                 await self._read_frame(header[0], int.from_bytes(header[4:], "big"))
             except (asyncio.IncompleteReadError, ConnectionError):
                 return None
+            except ExecutionFault as fault:
+                self._fault = fault
         return self._lines.popleft()
 
     async def _read_frame(self, channel: int, size: int) -> None:

@@ -58,6 +58,18 @@ async def test_a_flood_ends_at_the_budget(channel: int) -> None:
     assert caught.value.code == "output_limit_exceeded"
 
 
+@pytest.mark.parametrize("flood", [frame(b"a\nb\n" + b"x" * 20_000), frame(b"a\nb\n") + frame(b"x" * 2000)])
+async def test_what_was_whole_before_a_flood_is_read_first(flood: bytes) -> None:
+    source = reader(flood, budget=1000 if len(flood) < 20_000 else 10**6)
+    for expected in (b"a", b"b"):
+        line = await source.next_line()
+        assert line is not None
+        assert line[0] == expected
+    for _ in range(2):
+        with pytest.raises(ExecutionFault):
+            await source.next_line()
+
+
 async def test_a_frame_that_claims_gigabytes_is_refused_unread() -> None:
     with pytest.raises(ExecutionFault):
         await lines_of(reader(bytes([1, 0, 0, 0]) + b"\xff\xff\xff\xff"))
