@@ -1,0 +1,152 @@
+"""A runner that misbehaves in every way it can: the supervisor names the reason, signs it, and goes on."""
+
+import asyncio
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from contracts.metrics_record import MetricsRecord
+from contracts.verify import verify_record
+from supervisor.home import Home
+from supervisor.setup.image_record import record_path
+from tests.fakes import spec_request
+from tests.integration.conftest import Api, make_home, serving
+from tests.security.hostile.image import ABSENT_PROGRAM, hostile_images
+from tests.security.hostile.table import MISBEHAVIOURS, Misbehaviour
+
+pytestmark = pytest.mark.docker
+
+MAX_TOKENS = 64
+# Asked for one after the other until the runner has come as far as its row says before its time ran out.
+HANGING_TIMEOUTS_S = (2, 10, 60)
+OTHER_TIMEOUT_S = 120
+# The longest prompt, of characters that six bytes stand for on their way.
+LONG_PROMPT = "\1" * 131_072
+# As many wait at once as the queue takes with room to spare.
+AT_ONCE = 12
+SUITE_TIMEOUT_S = 1800
+POLL_S = 0.1
+HONEST = Misbehaviour("the installed image", "none", "", None)
+UNSTARTABLE = Misbehaviour(ABSENT_PROGRAM, "none", "", "runner_failed", "could not be started")
+PLAYED = (*MISBEHAVIOURS.values(), UNSTARTABLE, HONEST)
+
+
+@dataclass
+class Played:
+    """What came of all rows."""
+
+    records: dict[str, MetricsRecord] = field(default_factory=dict)
+    verdicts: set[str] = field(default_factory=set)
+    health: dict[str, Any] = field(default_factory=dict)
+    containers_left: list[str] = field(default_factory=list)
+
+
+class Stage:
+    """One supervisor, whose installation names a hostile image."""
+
+    def __init__(self, api: Api, images: dict[str, str], max_watts: float) -> None:
+        self._api = api
+        self._images = images
+        self._max_watts = max_watts
+        self._record_file = record_path(api.home.root, "cpu_avx2")
+        self._installed = json.loads(self._record_file.read_text())
+        self._accepting = asyncio.Lock()
+        self._room = asyncio.Semaphore(AT_ONCE)
+        self.played = Played()
+
+    async def play(self, row: Misbehaviour) -> None:
+        """Execute a row, with more time where it had not come far enough."""
+        async with self._room:
+            for timeout_s in HANGING_TIMEOUTS_S if row.reason == "time_limit_exceeded" else (OTHER_TIMEOUT_S,):
+                record = await self._execute(row, timeout_s)
+                if _came_far_enough(row, record):
+                    break
+        self.played.records[row.name] = record
+
+    async def _execute(self, row: Misbehaviour, timeout_s: int) -> MetricsRecord:
+        context_tokens = next((size for size, each in MISBEHAVIOURS.items() if each is row), min(MISBEHAVIOURS))
+        request = spec_request(prompt=LONG_PROMPT if row.long_prompt else "hello")
+        request["execution"] |= {
+            "context_tokens": context_tokens,
+            "limits": {"max_tokens": MAX_TOKENS, "timeout_s": timeout_s, "max_watts": self._max_watts},
+        }
+        async with self._accepting:
+            # The plan is made when the request is accepted, and holds the image from then on.
+            own = self._images.get(row.name, self._images[""])
+            image = self._installed["image_id"] if row is HONEST else own
+            self._record_file.write_text(json.dumps(self._installed | {"image_id": image}))
+            status, accepted = await self._api.post_run(request, Prefer="respond-async")
+        assert status == 202, accepted
+        while True:
+            view = await self._api.get(f"/v1/runs/{accepted['execution_id']}")
+            if view["record"]:
+                break
+            await asyncio.sleep(POLL_S)
+        report = verify_record(await self._api.get_bytes(view["record"]), self._api.trust)
+        assert report.record is not None
+        self.played.verdicts.add(report.verdict)
+        return report.record
+
+
+def _came_far_enough(row: Misbehaviour, record: MetricsRecord) -> bool:
+    if row.after == "prompt":
+        return record.measurements is not None and record.measurements.tokens_prompt is not None
+    return row.after is None or (record.sandbox is not None and record.sandbox.locks is not None)
+
+
+async def _least_power(api: Api) -> float:
+    """The limit under which an execution gets one core, so that several run at once."""
+    request = spec_request()
+    request["execution"]["limits"]["max_watts"] = 0.1
+    async with api.session.post("/v1/plans", json=request) as refusal:
+        return float((await refusal.json(content_type=None))["detail"].split()[-2])
+
+
+async def _play_all(home: Home, docker_host: str, images: dict[str, str], client: docker.APIClient) -> Played:
+    async with asyncio.timeout(SUITE_TIMEOUT_S), serving(home, docker_host) as api:
+        stage = Stage(api, images, await _least_power(api))
+        await asyncio.gather(*(stage.play(row) for row in PLAYED if row is not HONEST))
+        await stage.play(HONEST)
+        stage.played.health = await api.get("/healthz")
+        mine = {"label": f"weos.instance={home.instance_id()}"}
+        stage.played.containers_left = [each["Id"] for each in client.containers(all=True, filters=mine)]
+        return stage.played
+
+
+@pytest.fixture(scope="module")
+def played(weos_home: Path, docker_host: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
+    home = make_home(tmp_path_factory.mktemp("hostile") / "home", weos_home)
+    (home.root / "images").unlink()
+    shutil.copytree(weos_home / "images", home.root / "images")
+    client = docker.APIClient(base_url=docker_host, timeout=120)
+    installed = json.loads(record_path(weos_home, "cpu_avx2").read_text())
+    with hostile_images(client, installed["image_id"]) as images:
+        yield asyncio.run(_play_all(home, docker_host, images, client))
+    client.close()
+
+
+@pytest.mark.parametrize("row", PLAYED, ids=lambda row: row.name)
+def test_a_misbehaviour_ends_in_a_record_that_names_it(row: Misbehaviour, played: Played) -> None:
+    record = played.records[row.name]
+    assert record.outcome == ("completed" if row.reason is None else "failed"), record.reason
+    if row.reason is None:
+        assert record.reason is None
+    else:
+        assert record.reason is not None
+        assert (record.reason.code, row.says in record.reason.message) == (row.reason, True), record.reason
+    assert _came_far_enough(row, record)
+
+
+def test_every_record_is_genuine(played: Played) -> None:
+    assert played.verdicts == {"VALID"}
+
+
+def test_the_supervisor_is_well_afterwards_and_leaves_no_container(played: Played) -> None:
+    assert played.health == {"status": "ok", "engine": "up", "unrecorded": 0}
+    assert played.containers_left == []
