@@ -12,7 +12,7 @@ from supervisor.domain.policy import Policies
 from supervisor.domain.receipt import ImageFacts
 from supervisor.setup.backends import BackendDefinition, load_backends
 from supervisor.setup.errors import SetupError
-from supervisor.setup.image_record import stored_image
+from supervisor.setup.image_record import BuiltImage, stored_image
 from supervisor.setup.runtime_image import inputs_key
 
 __all__ = ["InstallationReader"]
@@ -39,6 +39,8 @@ class InstallationReader:
         self._models = models
         self._policies = policies
         self._host = host
+        # Every image that a plan could name, also after another one has taken its place.
+        self._seen: dict[str, BuiltImage] = {}
         self._files: dict[str, Mapping[str, str]] = {}
 
     def read(self) -> Installation:
@@ -53,13 +55,9 @@ class InstallationReader:
 
     def describe_image(self, backend: str, image_id: str) -> ImageFacts:
         """See ``ports.InstallationPort``."""
-        try:
-            image = stored_image(self._home, backend)
-        except SetupError as error:
-            raise Refusal("image_missing", str(error)) from error
-        if image is None or image.image_id != image_id:
-            detail = f"the runtime image of '{backend}' has been replaced since the request was accepted"
-            raise Refusal("image_missing", detail)
+        image = self._seen.get(image_id)
+        if image is None:
+            raise Refusal("image_missing", f"nothing is recorded of image {image_id}; make it anew with: make setup")
         if image.manifest_sha256 not in self._files:
             self._files[image.manifest_sha256] = _read_manifest(Path(image.manifest_path), image.manifest_sha256)
         features = frozenset(self._definitions[backend].ggml_features)
@@ -70,6 +68,8 @@ class InstallationReader:
             image = stored_image(self._home, definition.name)
         except SetupError as error:
             raise Refusal("image_missing", str(error)) from error
+        if image is not None:
+            self._seen[image.image_id] = image
         is_ours = image is not None and image.inputs_key == self._inputs[definition.name]
         return Backend(
             name=definition.name,

@@ -142,10 +142,10 @@ class InstallationPort(Protocol):
         ...
 
     def describe_image(self, backend: str, image_id: str) -> ImageFacts:
-        """Return what the image of a backend consists of.
+        """Return what an image consists of that `read` has named before.
 
         Raises:
-            Refusal: ``image_missing``; it is not recorded, or another one has taken its place.
+            Refusal: ``image_missing``; nothing is recorded of it, or its manifest was changed.
         """
         ...
 

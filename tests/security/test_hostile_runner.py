@@ -33,7 +33,7 @@ AT_ONCE = 12
 SUITE_TIMEOUT_S = 1800
 POLL_S = 0.1
 HONEST = Misbehaviour("the installed image", "none", "", None)
-UNSTARTABLE = Misbehaviour(ABSENT_PROGRAM, "none", "", "runner_failed", "could not be started")
+UNSTARTABLE = Misbehaviour(ABSENT_PROGRAM, "none", "", "sandbox_failed", "could not start")
 PLAYED = (*MISBEHAVIOURS.values(), UNSTARTABLE, HONEST)
 
 
@@ -97,7 +97,7 @@ class Stage:
 def _came_far_enough(row: Misbehaviour, record: MetricsRecord) -> bool:
     if row.after == "prompt":
         return record.measurements is not None and record.measurements.tokens_prompt is not None
-    return row.after is None or (record.sandbox is not None and record.sandbox.locks is not None)
+    return row.after is None or (record.sandbox is not None and record.sandbox.isolation is not None)
 
 
 async def _least_power(api: Api) -> float:
