@@ -12,7 +12,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import Field
 
-from contracts.base import Contract, ContractError, FieldError, canonical_bytes
+from contracts.base import Contract, ContractError, FieldError, Many, canonical_bytes
 
 __all__ = [
     "PAYLOAD_TYPE",
@@ -54,7 +54,7 @@ class Envelope(Contract):
     """The signed bytes in base64."""
     payloadType: Annotated[str, Field(max_length=128)]  # noqa: N815 - DSSE's name
     """Media type of the payload."""
-    signatures: Annotated[tuple[EnvelopeSignature, ...], Field(max_length=16)]
+    signatures: Annotated[Many[EnvelopeSignature], Field(max_length=16)]
     """Exactly one is accepted by the verifier."""
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from contracts.base import Contract
+from contracts.base import Contract, Many
 from contracts.run_request import Sampling, StopSequence
 from contracts.types import (
     BackendName,
@@ -97,7 +97,7 @@ class ExecutionPlan(Contract):
     """Seed of the sampler."""
     sampling: Sampling
     """How the next token is chosen."""
-    stop: tuple[StopSequence, ...]
+    stop: Many[StopSequence]
     """Texts that end the answer."""
     limits: PlannedLimits
     """What is enforced."""

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from contracts.base import Contract
+from contracts.base import Contract, Many
 from contracts.runner_protocol import FinishReason
 from contracts.types import Count, Nanoseconds
 
@@ -31,7 +31,7 @@ class Measurements(Contract):
     """Prompt tokens as the runner reported them; null: the prompt was never computed."""
     prompt_done_ns: Nanoseconds | None
     """Arrival of the event that prefill is over; null: it never came."""
-    token_times_ns: tuple[Nanoseconds, ...]
+    token_times_ns: Many[Nanoseconds]
     """Arrival of each generated token, in order."""
     finish_reason: FinishReason | None
     """Why generation ended; null: it did not end by itself."""

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints
 
-from contracts.base import Contract
+from contracts.base import Contract, Many
 from contracts.execution_plan import ExecutionPlan, PlannedArtifact
 from contracts.metrics import Measurements, Metrics, PowerEvidence
 from contracts.types import Count, Digest, EngineVersion, ExecutionId, Timestamp
@@ -119,9 +119,9 @@ class SandboxObservation(Contract):
     """Image the container was really made from, as the container engine reports it."""
     start: Literal["cold"]
     """`cold`: made for this execution after it was accepted."""
-    cpus: tuple[Annotated[int, Field(ge=0, le=4095)], ...]
+    cpus: Many[Annotated[int, Field(ge=0, le=4095)]]
     """Logical CPUs leased to it."""
-    cpu_features: tuple[str, ...] | None
+    cpu_features: Many[str] | None
     """Instruction sets that ggml reported; null: the runner never became ready."""
     llama_cpp_version: str | None
     """Version of the bindings in the image; null: the runner never became ready."""
@@ -185,7 +185,7 @@ class Statement(Contract):
 
     type_: Annotated[Literal["https://in-toto.io/Statement/v1"], Field(alias="_type")]
     """Fixed by in-toto."""
-    subject: Annotated[tuple[Subject, ...], Field(min_length=1, max_length=2)]
+    subject: Annotated[Many[Subject], Field(min_length=1, max_length=2)]
     """Digests of the plan and, where there is one, of the output."""
     predicateType: Literal["urn:weos:engine:metrics-record:1"]  # noqa: N815 - in-toto's name
     """Kind of predicate."""

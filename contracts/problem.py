@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from contracts.base import Contract, FieldError
+from contracts.base import Contract, FieldError, Many
 from contracts.types import ExecutionId
 
 __all__ = ["PROBLEM_CODES", "Problem", "ProblemCode"]
@@ -74,9 +74,9 @@ class Problem(Contract):
     """What happened here, why, and what to do next."""
     code: ProblemCode
     """Stable identifier of the kind."""
-    errors: tuple[FieldError, ...] = ()
+    errors: Many[FieldError] = ()
     """Faulty fields, where the request is at fault."""
-    available: tuple[str, ...] | None = None
+    available: Many[str] | None = None
     """What exists instead of what was asked for."""
     execution_id: ExecutionId | None = None
     """The execution, where one had been accepted; its signed record says more."""

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from contracts.base import Contract
+from contracts.base import Contract, Many
 from contracts.execution_plan import ExecutionPlan
 from contracts.metrics import Metrics
 from contracts.metrics_record import Reason
@@ -66,7 +66,7 @@ class RunView(RunSummary):
 class RunList(Contract):
     """A page of executions, newest first."""
 
-    runs: tuple[RunSummary, ...]
+    runs: Many[RunSummary]
     """The page."""
     next: ExecutionId | None
     """Pass it as `before` for the next page; null on the last."""
@@ -92,14 +92,14 @@ class BackendView(Contract):
     """Whether this machine has the instructions it needs."""
     image: Digest | None
     """Its runtime image; null: not installed."""
-    missing_cpu_features: tuple[str, ...]
+    missing_cpu_features: Many[str]
     """Instruction sets that this machine lacks."""
 
 
 class BackendList(Contract):
     """All backends."""
 
-    backends: tuple[BackendView, ...]
+    backends: Many[BackendView]
     """By name."""
 
 
@@ -123,7 +123,7 @@ class ModelView(Contract):
 class ModelList(Contract):
     """All installed models."""
 
-    models: tuple[ModelView, ...]
+    models: Many[ModelView]
     """By name and quantization."""
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from contracts.base import Contract
+from contracts.base import Contract, Many
 from contracts.types import BackendName, EngineVersion, ModelName, Nonce, PolicyName, QuantizationName
 
 __all__ = ["MAX_PROMPT_BYTES", "ExecutionRequest", "LimitsRequest", "RunRequest", "Sampling"]
@@ -75,7 +75,7 @@ class ExecutionRequest(Contract):
     """Seed of the sampler. Greedy sampling draws nothing, so there it changes nothing."""
     sampling: Sampling = Sampling()
     """How the next token is chosen."""
-    stop: Annotated[tuple[StopSequence, ...], Field(max_length=8)] = ()
+    stop: Annotated[Many[StopSequence], Field(max_length=8)] = ()
     """Texts that end the answer; the answer is cut before the first of them."""
     isolation: Literal["hardened"] = "hardened"
     """Isolation tier of the sandbox."""

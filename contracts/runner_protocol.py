@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
 
-from contracts.base import Contract, ContractError, FieldError, decode_json
+from contracts.base import Contract, ContractError, FieldError, Many, decode_json
 from contracts.run_request import Sampling
 from contracts.types import BackendName, Count, Digest
 
@@ -67,7 +67,7 @@ class JobCommand(Contract):
     """Seed of the sampler."""
     sampling: Sampling
     """How the next token is chosen."""
-    stop: tuple[str, ...]
+    stop: Many[str]
     """Texts that end the answer."""
 
 
@@ -95,7 +95,7 @@ class ReadyEvent(Contract):
     protocol: Literal[1]
     backend: BackendName
     """The backend that the image was built for."""
-    cpu_features: Annotated[tuple[_Word, ...], Field(max_length=64)]
+    cpu_features: Annotated[Many[_Word], Field(max_length=64)]
     """Instruction sets in use, as ggml reports them."""
     llama_cpp_version: _Word
     """Version of the bindings in the image."""

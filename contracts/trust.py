@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 from pydantic import Field
 
-from contracts.base import Contract, ContractError, FieldError
+from contracts.base import Contract, ContractError, FieldError, Many
 from contracts.envelope import decode_base64
 from contracts.types import EngineVersion
 
@@ -46,7 +46,7 @@ class Trust(Contract):
 
     schema_version: Literal["weos.trust/1"]
     """Kind and version of this document."""
-    keys: tuple[TrustedKey, ...]
+    keys: Many[TrustedKey]
     """Trusted keys; one version may have only one."""
 
 

@@ -1,10 +1,11 @@
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.base import MAX_DEPTH, Contract, ContractError, canonical_bytes, decode_json
+from contracts.base import MAX_DEPTH, MAX_KEYS, Contract, ContractError, canonical_bytes, decode_json
 
 SAFE = 2**53 - 1
 JSON_VALUES = st.recursive(
@@ -72,6 +73,19 @@ def test_an_object_of_many_keys_is_refused_without_comparing_each_with_each() ->
     assert refusal(("{" + ",".join([*names, names[0]]) + "}").encode(), 2_000_000) == "malformed_json"
 
 
+@pytest.mark.parametrize("unit", [b"a", b"\\n", b"\\u00e9", "\N{EURO SIGN}".encode()])
+def test_a_long_string_costs_a_small_multiple_of_its_size(unit: bytes) -> None:
+    # Finding where strings end took 100 bytes a character: 100 MB for a request of 1 MiB, and that before any check.
+    data = b'"' + unit * (1_000_000 // len(unit)) + b'"'
+    tracemalloc.start()
+    try:
+        decode_json(data, max_bytes=len(data))
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 20 * len(data)
+
+
 def test_brackets_in_strings_do_not_count_as_nesting() -> None:
     text = "[" * 500 + '\\"' + "]" * 3
     assert decode_json(json.dumps([text]).encode(), max_bytes=2000) == [text]
@@ -94,6 +108,23 @@ def test_a_flood_of_faults_is_cut() -> None:
     with pytest.raises(ContractError) as caught:
         Pair.parse(data)
     assert len(caught.value.errors) == 20
+
+
+def test_a_flood_of_keys_is_refused_as_one_fault() -> None:
+    data = json.dumps({"left": 1, "right": {str(n): 1 for n in range(MAX_KEYS + 1)}}).encode()
+    with pytest.raises(ContractError) as caught:
+        Pair.parse(data)
+    assert caught.value.code == "malformed_json"
+    assert Pair.parse(json.dumps({"left": 1, "right": {str(n): 1 for n in range(MAX_KEYS)}}).encode())
+
+
+def test_the_message_of_a_refusal_is_safe_to_print() -> None:
+    with pytest.raises(ContractError) as caught:
+        Pair.parse(b'{"left": 1, "right": {}, "\\u001b[2J\\u202e\\r\\n": 1, "' + b"x" * 5000 + b'": 1}')
+    assert {error.field for error in caught.value.errors} == {"/\x1b[2J\u202e\r\n", "/" + "x" * 5000}
+    assert "\\x1b[2J\\u202e\\r\\n" in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 500
 
 
 def test_equal_documents_have_one_canonical_form() -> None:
