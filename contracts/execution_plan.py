@@ -6,6 +6,7 @@ from pydantic import Field, StringConstraints
 
 from contracts.base import Contract, Many
 from contracts.run_request import Sampling, StopSequence
+from contracts.runner_protocol import MAX_CONTEXT_TOKENS, MAX_THREADS
 from contracts.types import (
     BackendName,
     Count,
@@ -14,6 +15,7 @@ from contracts.types import (
     ModelName,
     Nonce,
     PolicyName,
+    Positive,
     QuantizationName,
 )
 
@@ -47,7 +49,7 @@ class PlannedScheduling(Contract):
     """The scheduler policy that was chosen."""
     cores: Annotated[int, Field(ge=1, le=4096)]
     """Cores leased to the execution alone; which ones is in the record."""
-    threads: Annotated[int, Field(ge=1, le=4096)]
+    threads: Annotated[int, Field(ge=1, le=MAX_THREADS)]
     """Computing threads."""
     batch_tokens: Annotated[int, Field(ge=1, le=65_536)]
     """Prompt tokens computed at once."""
@@ -60,15 +62,15 @@ class PlannedScheduling(Contract):
 class PlannedLimits(Contract):
     """Limits that are enforced while the plan runs."""
 
-    max_tokens: Annotated[int, Field(ge=1)]
+    max_tokens: Positive
     """Generated tokens at most."""
     max_watts: Annotated[float, Field(gt=0)] | None
     """Average power attributed to the execution, in watts; null: no limit."""
-    timeout_s: Annotated[int, Field(ge=1)]
+    timeout_s: Positive
     """Seconds from the start of the sandbox to its end."""
-    memory_bytes: Annotated[int, Field(ge=1)]
+    memory_bytes: Positive
     """Memory of the sandbox, swap included."""
-    output_bytes: Annotated[int, Field(ge=1)]
+    output_bytes: Positive
     """Bytes that the runner may write."""
 
 
@@ -91,7 +93,7 @@ class ExecutionPlan(Contract):
     """Every policy file by its digest."""
     scheduling: PlannedScheduling
     """Cores and threads."""
-    context_tokens: Annotated[int, Field(ge=1)]
+    context_tokens: Annotated[int, Field(ge=1, le=MAX_CONTEXT_TOKENS)]
     """Room for prompt and answer together."""
     seed: Annotated[int, Field(ge=0, le=4_294_967_294)]
     """Seed of the sampler."""

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from contracts.base import Contract, FieldError, Many
 from contracts.types import ExecutionId
@@ -58,7 +58,17 @@ PROBLEM_CODES: dict[str, tuple[int, str]] = {
     "storage_full": (507, "There is no room to keep the record"),
 }
 
-ProblemCode = Annotated[str, Field(json_schema_extra={"enum": sorted(PROBLEM_CODES)})]
+
+def _require_known(code: str) -> str:
+    if code not in PROBLEM_CODES:
+        message = "not a code of this version of the contract"
+        raise ValueError(message)
+    return code
+
+
+ProblemCode = Annotated[
+    str, Field(json_schema_extra={"enum": sorted(PROBLEM_CODES)}), AfterValidator(_require_known)
+]
 
 
 class Problem(Contract):

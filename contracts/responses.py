@@ -1,14 +1,12 @@
 """What the API answers, beside problems and signed records."""
 
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import Literal
 
 from contracts.base import Contract, Many
 from contracts.execution_plan import ExecutionPlan
 from contracts.metrics import Metrics
 from contracts.metrics_record import Reason
-from contracts.types import Count, Digest, EngineVersion, ExecutionId, ModelName, QuantizationName, Timestamp
+from contracts.types import Count, Digest, EngineVersion, ExecutionId, ModelName, Positive, QuantizationName, Timestamp
 
 __all__ = [
     "BackendList",
@@ -57,7 +55,7 @@ class RunView(RunSummary):
     """Why it did not complete."""
     container_id: str | None
     """The container that ran it; null until there is one."""
-    queue_position: Annotated[int, Field(ge=1)] | None
+    queue_position: Positive | None
     """1 is next; null when not waiting."""
     record: str | None
     """Path of the signed record; null until it has ended."""

@@ -2,7 +2,8 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic.config import JsonDict
 
 from contracts.base import Contract, Many
 from contracts.types import BackendName, EngineVersion, ModelName, Nonce, PolicyName, QuantizationName
@@ -16,10 +17,20 @@ MIN_TEMPERATURE = 0.01
 StopSequence = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
 
+# The two validators of `Sampling` in the words of JSON Schema.
+_GREEDY_OR_WARM: JsonDict = {"anyOf": [{"const": 0}, {"minimum": MIN_TEMPERATURE}]}
+_GREEDY_DRAWS_NOTHING: JsonDict = {
+    "if": {"properties": {"temperature": {"const": 0}}},
+    "then": {"properties": {"top_k": {"const": 0}, "top_p": {"const": 1}, "min_p": {"const": 0}}},
+}
+
+
 class Sampling(Contract):
     """How the next token is chosen. The default is greedy: the most probable token, always."""
 
-    temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
+    model_config = ConfigDict(json_schema_extra=_GREEDY_DRAWS_NOTHING)
+
+    temperature: Annotated[float, Field(ge=0, le=2, json_schema_extra=_GREEDY_OR_WARM)] = 0.0
     """0 is greedy. From 0.01 on the distribution is divided by it and one token is drawn with `seed`."""
     top_k: Annotated[int, Field(ge=0, le=1000)] = 0
     """Draw among the k most probable tokens; 0 is no such limit. Only with temperature above 0."""

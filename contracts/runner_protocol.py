@@ -13,7 +13,9 @@ from contracts.run_request import Sampling
 from contracts.types import BackendName, Count, Digest
 
 __all__ = [
+    "MAX_CONTEXT_TOKENS",
     "MAX_EVENT_BYTES",
+    "MAX_THREADS",
     "PROTOCOL_VERSION",
     "DoneEvent",
     "ErrorEvent",
@@ -34,6 +36,12 @@ PROTOCOL_VERSION = 1
 # The longest honest line is `done` with a held-back stop sequence, or `ready` with its feature list: under 2 KiB.
 MAX_EVENT_BYTES = 16_384
 
+# Bounds of the runner's own parser, which shares no code with this one; beyond them it refuses a command.
+MAX_CONTEXT_TOKENS = 1_048_576
+# ggml's own limit (GGML_MAX_N_THREADS).
+MAX_THREADS = 512
+_Tokens = Annotated[int, Field(ge=1, le=MAX_CONTEXT_TOKENS)]
+
 FinishReason = Literal["length", "eos", "stop"]
 _Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 
@@ -43,13 +51,13 @@ class SetupCommand(Contract):
 
     type: Literal["setup"] = "setup"
     protocol: Literal[1] = 1
-    model_path: str
+    model_path: Annotated[str, StringConstraints(pattern=r"^/[^\x00]*$", max_length=4096)]
     """Path of the model file inside the container."""
-    context_tokens: Annotated[int, Field(ge=1)]
+    context_tokens: _Tokens
     """Room for prompt and answer together."""
-    threads: Annotated[int, Field(ge=1)]
+    threads: Annotated[int, Field(ge=1, le=MAX_THREADS)]
     """Computing threads."""
-    batch_tokens: Annotated[int, Field(ge=1)]
+    batch_tokens: _Tokens
     """Prompt tokens computed at once."""
     repack: bool
     """Whether weights are rearranged at load."""
@@ -61,13 +69,13 @@ class JobCommand(Contract):
     type: Literal["job"] = "job"
     prompt: str
     """The text to continue."""
-    max_tokens: Annotated[int, Field(ge=1)]
+    max_tokens: _Tokens
     """Generated tokens at most."""
-    seed: Annotated[int, Field(ge=0)]
+    seed: Annotated[int, Field(ge=0, le=4_294_967_294)]
     """Seed of the sampler."""
     sampling: Sampling
     """How the next token is chosen."""
-    stop: Many[str]
+    stop: Annotated[Many[Annotated[str, StringConstraints(min_length=1, max_length=1024)]], Field(max_length=16)]
     """Texts that end the answer."""
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "Nanoseconds",
     "Nonce",
     "PolicyName",
+    "Positive",
     "QuantizationName",
     "Timestamp",
 ]
@@ -24,14 +25,18 @@ ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63
 QuantizationName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]{0,15}$")]
 BackendName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 PolicyName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+# Patterns name their digits: `\d` is any of Unicode's 700 to the validator and one of ten to a JSON Schema.
 # Semantic Versioning 2.0.0; a development tree carries `+dev.` and twelve digits of its content's digest.
 EngineVersion = Annotated[
-    str, StringConstraints(pattern=r"^\d{1,6}\.\d{1,6}\.\d{1,6}(\+dev\.[0-9a-f]{12})?$", max_length=64)
+    str, StringConstraints(pattern=r"^[0-9]{1,6}\.[0-9]{1,6}\.[0-9]{1,6}(\+dev\.[0-9a-f]{12})?$", max_length=64)
 ]
 ExecutionId = Annotated[str, StringConstraints(pattern=r"^exec_[0-9a-f]{32}$")]
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 Nonce = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,128}$")]
 # RFC 3339, UTC, milliseconds: 2026-01-31T12:00:00.000Z
-Timestamp = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")]
+Timestamp = Annotated[
+    str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$")
+]
 Count = Annotated[int, Field(ge=0, le=MAX_SAFE_INTEGER)]
+Positive = Annotated[int, Field(ge=1, le=MAX_SAFE_INTEGER)]
 Nanoseconds = Annotated[int, Field(ge=0, le=MAX_SAFE_INTEGER)]

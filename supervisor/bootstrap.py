@@ -110,7 +110,7 @@ def make_environment(venv: Path) -> None:
     subprocess.run(  # noqa: S603
         [INTERPRETER, "-m", "venv", str(venv)], check=True, timeout=STEP_TIMEOUT_S
     )
-    total = sum(line.rstrip(" \\").count("==") for line in LOCK_FILE.read_text().splitlines())
+    total = sum("==" in line.partition(";")[0] for line in LOCK_FILE.read_text().splitlines())
     wheels = ["--require-hashes", "--no-deps", "--only-binary=:all:", "-r", str(LOCK_FILE)]
     run_pip(venv / "bin" / "python", wheels, total)
 

@@ -4,9 +4,23 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from supervisor.home import Home, default_home
 from supervisor.setup.docker_engine import find_engine
+
+# FUZZ_DEPTH=20 tries twenty times as much, and something else each time; without it every run tries the same.
+FUZZ_DEPTH = int(os.environ.get("FUZZ_DEPTH", "1"))
+# A deadline, or a check of slowness, would let the load of the machine decide a test.
+settings.register_profile(
+    "bounded",
+    deadline=None,
+    max_examples=100 * FUZZ_DEPTH,
+    derandomize=FUZZ_DEPTH == 1,
+    database=None,
+    suppress_health_check=(HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example),
+)
+settings.load_profile("bounded")
 
 
 @pytest.fixture(scope="session")

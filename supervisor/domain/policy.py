@@ -9,6 +9,7 @@ from pydantic import Field, StringConstraints
 
 from contracts.base import Contract
 from contracts.metrics import PowerModel
+from contracts.runner_protocol import MAX_CONTEXT_TOKENS, MAX_THREADS
 from supervisor.domain.lockdown import LockdownPolicy
 from supervisor.domain.seccomp_profile import CallName, SeccompProfile
 
@@ -28,8 +29,8 @@ class AdmissionLimits(Contract):
     """Bounds of a request's limits."""
 
     max_tokens: PositiveInt
-    context_tokens_default: PositiveInt
-    context_tokens_max: PositiveInt
+    context_tokens_default: Annotated[int, Field(ge=1, le=MAX_CONTEXT_TOKENS)]
+    context_tokens_max: Annotated[int, Field(ge=1, le=MAX_CONTEXT_TOKENS)]
     timeout_s_default: PositiveInt
     timeout_s_max: PositiveInt
 
@@ -66,8 +67,8 @@ class AdmissionPolicy(Contract):
 class SchedulerPolicy(Contract):
     """One table of `scheduling.toml`."""
 
-    cores_max: PositiveInt
-    batch_tokens: PositiveInt
+    cores_max: Annotated[int, Field(ge=1, le=MAX_THREADS)]
+    batch_tokens: Annotated[int, Field(ge=1, le=65_536)]
     repack: bool
     omp_wait_policy: Literal["passive", "active"]
 

@@ -11,7 +11,12 @@ from contracts.base import Contract
 from contracts.generate import PUBLISHED
 from contracts.responses import BackendList, ModelList, RunList
 
-PARSED = {**PUBLISHED, "run-list": RunList, "model-list": ModelList, "backend-list": BackendList}
+PARSED: dict[str, type[Contract]] = {
+    **PUBLISHED,
+    "run-list": RunList,
+    "model-list": ModelList,
+    "backend-list": BackendList,
+}
 Path = tuple[str, ...]
 
 
