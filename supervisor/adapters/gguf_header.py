@@ -1,12 +1,13 @@
 """What a GGUF file says of itself, and whether its tensors bear that out."""
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from gguf import GGMLQuantizationType, GGUFReader, LlamaFileType
-
+from contracts.base import MAX_SAFE_INTEGER
+from supervisor.adapters.gguf_file import MAX_HEAD_BYTES, GgufError, GgufHead, parse_gguf
+from supervisor.adapters.gguf_types import FILE_TYPES
 from supervisor.domain.errors import EngineError
 
 __all__ = ["GgufHeader", "read_gguf_header"]
@@ -36,23 +37,17 @@ def _refuse(path: Path, why: str) -> EngineError:
     return EngineError("model_refused", f"{path.name} is refused: {why}")
 
 
-def _declared_quantization(reader: GGUFReader) -> str | None:
-    field = reader.get_field("general.file_type")
-    if field is None:
-        return None
-    try:
-        name = LlamaFileType(int(field.contents())).name
-    except ValueError:
-        return None
-    return name.removeprefix("ALL_").removeprefix("MOSTLY_").lower()
+def _declared_quantization(head: GgufHead) -> str | None:
+    number = head.values.get("general.file_type")
+    return FILE_TYPES.get(number) if isinstance(number, int) else None
 
 
-def _dominant_type(reader: GGUFReader) -> str:
+def _dominant_type(head: GgufHead) -> str:
     # Norms and biases stay in 32-bit floats; embeddings and output have rules of their own.
     elements: Counter[str] = Counter()
-    for tensor in reader.tensors:
-        if str(tensor.name).startswith("blk.") and len(tensor.shape) > 1:
-            elements[GGMLQuantizationType(tensor.tensor_type).name.lower()] += int(tensor.n_elements)
+    for tensor in head.tensors:
+        if tensor.name.startswith("blk.") and tensor.dimensions > 1:
+            elements[tensor.type] += tensor.elements
     return elements.most_common(1)[0][0] if elements else "none"
 
 
@@ -61,23 +56,52 @@ def _base_type(quantization: str) -> str:
     return head if size in {"s", "m", "l", "xs", "xl"} else quantization
 
 
-def _integer(reader: GGUFReader, key: str, default: int | None = None) -> int:
-    field = reader.get_field(key)
-    if field is None:
-        if default is None:
-            raise ValueError(key)
-        return default
-    value: Any = field.contents()
-    return max(value) if isinstance(value, list) else int(value)
+def _architecture(head: GgufHead) -> str:
+    name = head.values.get("general.architecture")
+    # The shape that a plan can name.
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name):
+        message = "it names no architecture"
+        raise GgufError(message)
+    return name
 
 
-def _kv_bytes_per_token(reader: GGUFReader, architecture: str) -> int:
-    heads = _integer(reader, f"{architecture}.attention.head_count")
-    kv_heads = _integer(reader, f"{architecture}.attention.head_count_kv", heads)
-    head_size = _integer(reader, f"{architecture}.embedding_length") // max(1, heads)
-    key_size = _integer(reader, f"{architecture}.attention.key_length", head_size)
-    value_size = _integer(reader, f"{architecture}.attention.value_length", head_size)
-    return _integer(reader, f"{architecture}.block_count") * kv_heads * (key_size + value_size) * KV_ELEMENT_BYTES
+def _integer(head: GgufHead, key: str, default: int | None = None) -> int:
+    value = head.values.get(key, default)
+    # Some models have a number for each layer; the largest counts.
+    largest = max(value, default=None) if isinstance(value, tuple) else value
+    if not isinstance(largest, int) or isinstance(largest, bool) or not 1 <= largest <= MAX_SAFE_INTEGER:
+        message = f"its key {key} is missing or no positive number"
+        raise GgufError(message)
+    return largest
+
+
+def _kv_bytes_per_token(head: GgufHead, architecture: str) -> int:
+    heads = _integer(head, f"{architecture}.attention.head_count")
+    kv_heads = _integer(head, f"{architecture}.attention.head_count_kv", heads)
+    head_size = _integer(head, f"{architecture}.embedding_length") // heads
+    key_size = _integer(head, f"{architecture}.attention.key_length", head_size)
+    value_size = _integer(head, f"{architecture}.attention.value_length", head_size)
+    total = _integer(head, f"{architecture}.block_count") * kv_heads * (key_size + value_size) * KV_ELEMENT_BYTES
+    if total > MAX_SAFE_INTEGER:
+        message = "its key-value cache would have no sensible size"
+        raise GgufError(message)
+    return total
+
+
+def _interpret(head: GgufHead) -> GgufHeader:
+    architecture = _architecture(head)
+    dominant = _dominant_type(head)
+    header = GgufHeader(
+        architecture=architecture,
+        quantization=_declared_quantization(head) or dominant,
+        context_length=_integer(head, f"{architecture}.context_length"),
+        kv_bytes_per_token=_kv_bytes_per_token(head, architecture),
+    )
+    base = _base_type(header.quantization)
+    if dominant not in {header.quantization, base, *_FALLBACKS.get(base, ())}:
+        message = f"its header says {header.quantization}, but most of its weights are {dominant}"
+        raise GgufError(message)
+    return header
 
 
 def read_gguf_header(path: Path) -> GgufHeader:
@@ -86,23 +110,13 @@ def read_gguf_header(path: Path) -> GgufHeader:
     Raises:
         EngineError: ``model_refused``; it is no GGUF model, or its tensors are of another type than it declares.
     """
+    with path.open("rb") as file:
+        head, file_bytes = file.read(MAX_HEAD_BYTES), path.stat().st_size
     try:
-        reader = GGUFReader(path)
-        field = reader.get_field("general.architecture")
-        architecture = str(field.contents()) if field is not None else ""
-        declared, dominant = _declared_quantization(reader), _dominant_type(reader)
-        header = GgufHeader(
-            architecture=architecture,
-            quantization=declared or dominant,
-            context_length=_integer(reader, f"{architecture}.context_length"),
-            kv_bytes_per_token=_kv_bytes_per_token(reader, architecture),
-        )
-    except OSError:
-        raise
-    except Exception as error:
-        # The reader is a third party's parser on a file of unknown origin: whatever it raises means the same.
-        raise _refuse(path, f"it is not a readable GGUF model ({type(error).__name__})") from error
-    base = _base_type(header.quantization)
-    if dominant != base and dominant not in _FALLBACKS.get(base, set()):
-        raise _refuse(path, f"its header says {header.quantization}, but most of its weights are {dominant}")
-    return header
+        parsed = parse_gguf(head, file_bytes)
+    except GgufError as error:
+        raise _refuse(path, f"it is not a readable GGUF model: {error}") from error
+    try:
+        return _interpret(parsed)
+    except GgufError as error:
+        raise _refuse(path, str(error)) from error
