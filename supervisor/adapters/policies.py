@@ -28,9 +28,9 @@ def _refuse(name: str, what: str) -> EngineError:
 
 
 def _decode(name: str, data: bytes) -> Any:  # noqa: ANN401 - whatever the file holds
-    if name.endswith(".json"):
-        return decode_json(data, max_bytes=MAX_POLICY_BYTES)
-    return tomllib.loads(data.decode("utf-8"))
+    # TOML has values that JSON has not (dates, infinities, integers of any size); none of them means anything here.
+    document = data if name.endswith(".json") else canonical_bytes(tomllib.loads(data.decode("utf-8")))
+    return decode_json(document, max_bytes=MAX_POLICY_BYTES)
 
 
 def _read(directory: Path, name: str) -> tuple[Any, str]:
@@ -42,7 +42,8 @@ def _read(directory: Path, name: str) -> tuple[Any, str]:
         if len(data) > MAX_POLICY_BYTES:
             raise _refuse(name, f"is larger than {MAX_POLICY_BYTES} bytes")
         return _decode(name, data), sha256_digest(data)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ContractError) as error:
+    except (OSError, ContractError, ValueError, RecursionError) as error:
+        # tomllib raises more than its own error: ValueError for 5,000 digits, RecursionError for deep nesting.
         raise _refuse(name, str(error)) from error
 
 
@@ -60,7 +61,7 @@ def _parse_power(value: dict[str, Any]) -> PowerPolicy:
     for family in power.family:
         try:
             re.compile(family.pattern)
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise _refuse("power.toml", f"the pattern of row '{family.name}' is no regular expression") from error
         if family.busy_mw <= family.idle_mw:
             raise _refuse("power.toml", f"row '{family.name}' draws less when busy than when idle")

@@ -65,6 +65,35 @@ def test_a_huge_file_stops_the_start(directory: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "value",
+    [
+        "[" * 100_000,
+        "9" * 5000,
+        "0x" + "f" * 5000,
+        "99999999999999999999",
+        "2020-01-01",
+        "1979-05-27T07:32:00Z",
+        "nan",
+        "-inf",
+        "1e400",
+        "1" + "\na" + ".a" * 1_500 + " = 1",
+        "'\x00'",
+        '"\\ud800"',
+    ],
+    ids=lambda value: value[:12],
+)
+def test_what_toml_can_say_and_no_policy_means_stops_the_start(directory: Path, value: str) -> None:
+    edit(directory, "admission.toml", "max_tokens = 8192", f"max_tokens = {value}")
+    refused(directory, r"policies/admission\.toml: ")
+
+
+@pytest.mark.parametrize("pattern", ["(", "a{99999999999}", "(" * 5000 + ")" * 5000])
+def test_a_pattern_that_cannot_be_compiled_stops_the_start(directory: Path, pattern: str) -> None:
+    edit(directory, "power.toml", 'pattern = "', f'pattern = "{pattern}')
+    refused(directory, "no regular expression")
+
+
+@pytest.mark.parametrize(
     ("old", "new"),
     [
         ('network = "none"', 'network = "bridge"'),
