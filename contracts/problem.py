@@ -66,9 +66,7 @@ def _require_known(code: str) -> str:
     return code
 
 
-ProblemCode = Annotated[
-    str, Field(json_schema_extra={"enum": sorted(PROBLEM_CODES)}), AfterValidator(_require_known)
-]
+ProblemCode = Annotated[str, Field(json_schema_extra={"enum": sorted(PROBLEM_CODES)}), AfterValidator(_require_known)]
 
 
 class Problem(Contract):
