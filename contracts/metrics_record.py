@@ -96,9 +96,9 @@ class IsolationReceipt(Contract):
     mounts_digest: Digest | None
     """SHA-256 over the RFC 8785 form of the sorted list of mounts: `path type options`. Equal for every execution on
     one installation. null: not seen."""
-    network_interfaces: tuple[Annotated[str, StringConstraints(max_length=64)], ...] | None
+    network_interfaces: Many[Annotated[str, StringConstraints(max_length=64)]] | None
     """Interfaces of its network namespace; null: not seen."""
-    cpus_allowed: tuple[Annotated[int, Field(ge=0, le=4095)], ...]
+    cpus_allowed: Many[Annotated[int, Field(ge=0, le=4095)]]
     """Logical CPUs that its threads could run on."""
     memory_limit_bytes: Count | None
     """Limit of its control group; null: not seen."""
@@ -106,7 +106,7 @@ class IsolationReceipt(Contract):
     """Processes and threads that its control group allowed; null: not seen."""
     mapped_objects: MappedObjects | None
     """Code that ran; null: not seen."""
-    difference: Annotated[tuple[Difference, ...], Field(max_length=64)]
+    difference: Annotated[Many[Difference], Field(max_length=64)]
     """What was not as asked for. Where it is not empty the job was not sent."""
 
 
