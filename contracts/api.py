@@ -106,12 +106,14 @@ _PLANNING = (
     "insufficient_memory",
     "power_limit_unenforceable",
     "engine_version_mismatch",
+    "isolation_required",
     "model_index_damaged",
 )
 _EXECUTION = (
     "idempotency_key_reused",
     "queue_full",
     "engine_unavailable",
+    "isolation_unavailable",
     "limit_unenforceable",
     "image_missing",
     "model_missing",

@@ -12,11 +12,13 @@ from contracts.types import (
     Count,
     Digest,
     EngineVersion,
+    IsolationTier,
     ModelName,
     Nonce,
     PolicyName,
     Positive,
     QuantizationName,
+    RoleName,
 )
 
 __all__ = ["ExecutionPlan", "PlannedArtifact", "PlannedLimits", "PlannedModel", "PlannedScheduling"]
@@ -103,9 +105,11 @@ class ExecutionPlan(Contract):
     """Texts that end the answer."""
     limits: PlannedLimits
     """What is enforced."""
-    isolation: Literal["hardened"]
+    isolation: IsolationTier
     """Isolation tier of the sandbox."""
     power_source: Literal["model"]
     """Where watts come from: `model` is cgroup CPU time and a declared table, not a sensor."""
+    role: RoleName = "operator"
+    """Who asked, by the token that was shown. Plans made before there were roles are all the operator's."""
     nonce: Nonce | None
     """The auditor's challenge, if any."""

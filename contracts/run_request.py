@@ -1,12 +1,20 @@
 """The Run Request: everything an agent may ask of the engine (section 5 of the integration specification)."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
 from pydantic.config import JsonDict
 
 from contracts.base import Contract, Many
-from contracts.types import BackendName, EngineVersion, ModelName, Nonce, PolicyName, QuantizationName
+from contracts.types import (
+    BackendName,
+    EngineVersion,
+    IsolationTier,
+    ModelName,
+    Nonce,
+    PolicyName,
+    QuantizationName,
+)
 
 __all__ = ["MAX_PROMPT_BYTES", "ExecutionRequest", "LimitsRequest", "RunRequest", "Sampling"]
 
@@ -88,8 +96,9 @@ class ExecutionRequest(Contract):
     """How the next token is chosen."""
     stop: Annotated[Many[StopSequence], Field(max_length=8)] = ()
     """Texts that end the answer; the answer is cut before the first of them."""
-    isolation: Literal["hardened"] = "hardened"
-    """Isolation tier of the sandbox."""
+    isolation: IsolationTier | None = None
+    """Isolation tier of the sandbox: `hardened` (runc) or `gvisor` (runsc). null takes the policy's default, or what a
+    policy demands. A tier that is not there, or weaker than a demanded one, is refused."""
 
 
 class RunRequest(Contract):

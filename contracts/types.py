@@ -1,6 +1,6 @@
 """The small types that several contracts share: names, digests, times and safe integers."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -12,12 +12,14 @@ __all__ = [
     "Digest",
     "EngineVersion",
     "ExecutionId",
+    "IsolationTier",
     "ModelName",
     "Nanoseconds",
     "Nonce",
     "PolicyName",
     "Positive",
     "QuantizationName",
+    "RoleName",
     "Timestamp",
 ]
 
@@ -33,6 +35,10 @@ EngineVersion = Annotated[
 ExecutionId = Annotated[str, StringConstraints(pattern=r"^exec_[0-9a-f]{32}$")]
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 Nonce = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,128}$")]
+# How a sandbox is kept apart from the host, the weaker one first: runc, or gVisor's own kernel; our profile in both.
+IsolationTier = Literal["hardened", "gvisor"]
+# Who asks: the operator of this installation, or an agent of one of the three kinds of the specification's section 8.
+RoleName = Literal["operator", "observer", "experimenter", "optimizer"]
 # RFC 3339, UTC, milliseconds: 2026-01-31T12:00:00.000Z
 Timestamp = Annotated[
     str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$")

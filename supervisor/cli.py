@@ -20,6 +20,7 @@ COMMANDS = {
     "run": "Execute a request through the API of the running supervisor.",
     "serve": "Serve the API in the foreground.",
     "setup": "Prepare engine, runtime image and demonstration model.",
+    "token": "Make bearer tokens for agents.",
     "verify": "Verify a signed record offline.",
 }
 

@@ -85,10 +85,11 @@ async def _assemble(home: Home, docker_host: str) -> AsyncIterator[tuple[ApiCont
             models=models,
             ledger=ledger,
             cpus=CpuPool(host.logical_cpus, policies.admission.queue),
+            gvisor=policies.sandbox.isolation.gvisor,
         )
         view = VersionView(engine_version=version, public_key=signer.public_key, policies=dict(policies.digests))
         context = ApiContext(
-            token=home.token(),
+            tokens=home.tokens(),
             version=view,
             book=book,
             service=service,

@@ -7,8 +7,9 @@ import re
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, get_args
 
+from contracts.types import RoleName
 from supervisor.adapters.files import write_private
 from supervisor.domain.errors import EngineError
 
@@ -49,8 +50,12 @@ class Home:
 
     @property
     def token_file(self) -> Path:
-        """The API's bearer token."""
+        """The operator's bearer token."""
         return self.root / "token"
+
+    def token_file_of(self, role: RoleName) -> Path:
+        """Return where the bearer token of a role lies."""
+        return self.token_file if role == "operator" else self.root / "tokens" / role
 
     @property
     def socket(self) -> Path:
@@ -62,22 +67,36 @@ class Home:
         """Where the running supervisor listens."""
         return self.root / "run" / "address"
 
-    def token(self) -> str:
-        """Return the bearer token, made at first need.
+    def token(self, role: RoleName = "operator") -> str:
+        """Return the bearer token of a role, made at first need.
 
         Raises:
             EngineError: ``token_unsafe``, others may read the file or it is empty.
         """
-        if not self.token_file.exists():
-            write_private(self.token_file, secrets.token_urlsafe(32).encode("ascii") + b"\n")
-        if self.token_file.stat().st_mode & 0o077:
-            detail = f"others may read {self.token_file}; set it right with: chmod 600 {self.token_file}"
-            raise EngineError("token_unsafe", detail)
-        token = self.token_file.read_text(encoding="ascii", errors="replace").strip()
+        path = self.token_file_of(role)
+        if not path.exists():
+            write_private(path, secrets.token_urlsafe(32).encode("ascii") + b"\n")
+        if path.stat().st_mode & 0o077:
+            raise EngineError("token_unsafe", f"others may read {path}; set it right with: chmod 600 {path}")
+        token = path.read_text(encoding="ascii", errors="replace").strip()
         if len(token) < 20 or not token.isascii():  # noqa: PLR2004 - 120 bits; a shorter one was put there by hand
-            detail = f"{self.token_file} holds no usable token; remove it and start again to get a new one"
+            detail = f"{path} holds no usable token; remove it and start again to get a new one"
             raise EngineError("token_unsafe", detail)
         return token
+
+    def tokens(self) -> dict[RoleName, str]:
+        """Return the operator's token and those of the roles that were given one.
+
+        Raises:
+            EngineError: ``token_unsafe``, as `token` says, or two roles have the same.
+        """
+        names: tuple[RoleName, ...] = get_args(RoleName)
+        roles = [role for role in names if role == "operator" or self.token_file_of(role).exists()]
+        tokens = {role: self.token(role) for role in roles}
+        if len(set(tokens.values())) < len(tokens):
+            detail = f"two roles have the same token; remove one of the files in {self.root / 'tokens'} and start again"
+            raise EngineError("token_unsafe", detail)
+        return tokens
 
     def instance_id(self) -> str:
         """Return the id by which this installation knows its containers.

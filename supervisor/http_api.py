@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -24,15 +24,16 @@ from contracts.responses import (
     VersionView,
 )
 from contracts.run_request import RunRequest
+from contracts.types import RoleName
 from supervisor.domain.errors import EngineError, Refusal, StorageError
 from supervisor.domain.ports import InstallationPort, SandboxPort
 from supervisor.http_problems import answer_problem, problem_of, problem_of_parsing, problem_of_run
 from supervisor.http_request import (
+    find_role,
     host_is_local,
     read_execution_id,
     read_idempotency_key,
     read_run_request,
-    token_is_right,
     wants_events,
     wants_no_wait,
 )
@@ -51,6 +52,7 @@ BODY_TIMEOUT_S = 30
 # An engine that hangs is down to whoever asks; a ping of one that is well took a few milliseconds.
 HEALTH_TIMEOUT_S = 5
 MAX_PAGE = 200
+ROLE: web.RequestKey[RoleName] = web.RequestKey("role")
 CONTEXT: web.AppKey["ApiContext"] = web.AppKey("context")
 
 
@@ -58,7 +60,7 @@ CONTEXT: web.AppKey["ApiContext"] = web.AppKey("context")
 class ApiContext:
     """What the routes need."""
 
-    token: str
+    tokens: Mapping[RoleName, str]
     version: VersionView
     book: RunBook
     service: ExecutionService
@@ -85,9 +87,11 @@ async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         if not host_is_local(request.headers.get("Host", "")):
             detail = "name this machine in the Host header: 127.0.0.1 or localhost"
             return answer_problem(Problem.of("host_not_allowed", detail))
-        if not token_is_right(request.headers.get("Authorization"), request.app[CONTEXT].token):
+        role = find_role(request.headers.get("Authorization"), request.app[CONTEXT].tokens)
+        if role is None:
             detail = "send the header 'Authorization: Bearer TOKEN'; the token is in the file `token` of WEOS_HOME"
             return answer_problem(Problem.of("unauthorized", detail))
+        request[ROLE] = role
         return await handler(request)
     except EngineError as error:
         again = {"Retry-After": str(request.app[CONTEXT].service.retry_after_s)} if error.code == "queue_full" else None
@@ -124,7 +128,7 @@ async def create_run(request: web.Request) -> web.StreamResponse:
     context = request.app[CONTEXT]
     run_request = await read_run_request(request, context.body_timeout_s)
     key = read_idempotency_key(request)
-    run = await context.book.accept(run_request, key)
+    run = await context.book.accept(run_request, key, request[ROLE])
     if isinstance(run, RunView):
         return await _answer_repeated(request, run)
     if wants_no_wait(request):
@@ -186,7 +190,7 @@ async def get_record(request: web.Request) -> web.StreamResponse:
 async def create_plan(request: web.Request) -> web.StreamResponse:
     """POST /v1/plans."""
     context = request.app[CONTEXT]
-    plan = context.book.plan(await read_run_request(request, context.body_timeout_s))
+    plan = context.book.plan(await read_run_request(request, context.body_timeout_s), request[ROLE])
     return _answer(PlanView(plan=plan, plan_digest=plan.canonical_digest()))
 
 

@@ -3,20 +3,22 @@
 import asyncio
 import hmac
 import re
+from collections.abc import Mapping
 
 from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMessage
 
 from contracts.api import EXECUTION_ID, IDEMPOTENCY_KEY
 from contracts.run_request import RunRequest
+from contracts.types import RoleName
 from supervisor.domain.errors import Refusal
 
 __all__ = [
+    "find_role",
     "host_is_local",
     "read_execution_id",
     "read_idempotency_key",
     "read_run_request",
-    "token_is_right",
     "wants_events",
     "wants_no_wait",
 ]
@@ -30,12 +32,15 @@ def host_is_local(host: str) -> bool:
     return name in ALLOWED_HOSTS
 
 
-def token_is_right(header: str | None, token: str) -> bool:
-    """Tell whether an Authorization header carries the token, in a time that does not depend on how much of it."""
+def find_role(header: str | None, tokens: Mapping[RoleName, str]) -> RoleName | None:
+    """Return whose token an Authorization header carries, in a time that tells neither whose nor how much of it."""
     scheme, _, given = (header or "").partition(" ")
-    return scheme.lower() == "bearer" and hmac.compare_digest(
-        given.strip().encode("utf-8", "surrogateescape"), token.encode("utf-8")
-    )
+    shown = given.strip().encode("utf-8", "surrogateescape")
+    found: RoleName | None = None
+    for role, token in tokens.items():
+        if hmac.compare_digest(shown, token.encode("utf-8")):
+            found = role
+    return found if scheme.lower() == "bearer" else None
 
 
 async def read_run_request(request: web.Request, deadline_s: float) -> RunRequest:

@@ -14,9 +14,12 @@ from contracts.execution_plan import ExecutionPlan
 from contracts.metrics_record import MetricsRecord, Statement
 from contracts.responses import RunList, RunSummary, RunView
 from contracts.run_request import RunRequest
+from contracts.types import RoleName
 from supervisor.cpu_pool import CpuPool
 from supervisor.domain.errors import Refusal
+from supervisor.domain.isolation import require_registered
 from supervisor.domain.planning import plan_execution
+from supervisor.domain.policy import GvisorTier
 from supervisor.domain.ports import (
     InstallationPort,
     LedgerPort,
@@ -72,6 +75,7 @@ class RunBook:
         models: ModelStorePort,
         ledger: LedgerPort,
         cpus: CpuPool,
+        gvisor: GvisorTier,
     ) -> None:
         self._service = service
         self._installation = installation
@@ -79,6 +83,7 @@ class RunBook:
         self._models = models
         self._ledger = ledger
         self._cpus = cpus
+        self._gvisor = gvisor
         self._active: dict[str, Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._acceptances: set[asyncio.Task[Run | RunView]] = set()
@@ -100,15 +105,15 @@ class RunBook:
             _log.warning("recorded as aborted", extra={"execution_id": stored.execution_id})
         return len(left_behind)
 
-    def plan(self, request: RunRequest) -> ExecutionPlan:
+    def plan(self, request: RunRequest, role: RoleName) -> ExecutionPlan:
         """Return the plan that a request would get.
 
         Raises:
             Refusal: it would get none.
         """
-        return plan_execution(request, self._installation.read())
+        return plan_execution(request, self._installation.read(), role=role)
 
-    async def accept(self, request: RunRequest, idempotency_key: str | None) -> Run | RunView:
+    async def accept(self, request: RunRequest, idempotency_key: str | None, role: RoleName) -> Run | RunView:
         """Accept a request and begin its execution, unless its key has already brought one.
 
         Returns:
@@ -119,7 +124,7 @@ class RunBook:
             StorageError: it could not be made durable, so it was not accepted.
         """
         # Once begun it is carried through, so that a caller who vanishes cannot leave it half accepted.
-        task = asyncio.create_task(self._accept(request, idempotency_key))
+        task = asyncio.create_task(self._accept(request, idempotency_key, role))
         self._acceptances.add(task)
         task.add_done_callback(self._acceptances.discard)
         try:
@@ -128,15 +133,17 @@ class RunBook:
             task.add_done_callback(_stop_unwatched)
             raise
 
-    async def _accept(self, request: RunRequest, key: str | None) -> Run | RunView:
+    async def _accept(self, request: RunRequest, key: str | None, role: RoleName) -> Run | RunView:
         digest = request.canonical_digest()
         known = await self._known(key, digest)
         if known is not None:
             return known
-        plan = self.plan(request)
+        plan = self.plan(request, role)
         self._models.locate(plan.model)
         # Outside the lock: an engine that hangs must not make callers wait for each other's deadlines.
         await self._sandboxes.require_image(plan.runtime_image)
+        if plan.isolation == "gvisor":
+            require_registered(self._gvisor, await self._sandboxes.runtimes())
         async with self._beginning:
             # An equal request may have begun meanwhile, and `close` may have been called.
             known = await self._known(key, digest)

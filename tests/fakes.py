@@ -15,6 +15,7 @@ from contracts.runner_protocol import DoneEvent, PromptEvent, ReadyEvent, TokenE
 from supervisor.adapters.policies import load_policies
 from supervisor.domain.errors import ExecutionFault, Refusal, StorageError
 from supervisor.domain.installation import Backend, HostFacts, Installation, InstalledModel
+from supervisor.domain.isolation import RegisteredRuntime
 from supervisor.domain.locks import ThreadStatus
 from supervisor.domain.ports import ExitStatus, FinalEntry, LocatedModel, Sandbox, StartedEntry, StoredRun
 from supervisor.domain.receipt import FileFacts, ImageFacts, MountPoint, SandboxFacts
@@ -280,6 +281,7 @@ class FakeSandboxes:
         self.before_is_up: Callable[[], Awaitable[object]] | None = None
         self.before_require_image: Callable[[], Awaitable[object]] | None = None
         self.image_id = IMAGE
+        self.registered = {"runc": RegisteredRuntime("runc", (), is_installed=True)}
         self.opened: list[FakeSandbox] = []
         self.configs: list[dict[str, Any]] = []
         self.destroyed: list[str] = []
@@ -293,6 +295,12 @@ class FakeSandboxes:
             raise Refusal("engine_unavailable", "the container engine does not answer")
         if not self.image_there:
             raise Refusal("image_missing", f"image {image_id} is not there")
+
+    async def runtimes(self) -> Mapping[str, RegisteredRuntime]:
+        """See ``ports.SandboxPort``."""
+        if not self.up:
+            raise Refusal("engine_unavailable", "the container engine does not answer")
+        return self.registered
 
     async def is_up(self) -> bool:
         """See ``ports.SandboxPort``."""

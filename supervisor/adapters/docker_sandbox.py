@@ -6,6 +6,7 @@ Blocking calls of the SDK run in a small thread pool; the stream of one executio
 import asyncio
 import logging
 import os
+import shutil
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ from supervisor.adapters.frames import FrameReader
 from supervisor.adapters.mapped_files import MappedFileReader
 from supervisor.adapters.proc_status import read_thread_statuses
 from supervisor.domain.errors import EngineError, ExecutionFault, Refusal
+from supervisor.domain.isolation import RegisteredRuntime
 from supervisor.domain.locks import ThreadStatus
 from supervisor.domain.ports import ExitStatus, Sandbox
 from supervisor.domain.receipt import SandboxFacts
@@ -168,6 +170,22 @@ class DockerSandboxes:
             raise Refusal("image_missing", detail) from error
         except _ENGINE_FAULTS as error:
             raise Refusal("engine_unavailable", _DOWN) from error
+
+    async def runtimes(self) -> Mapping[str, RegisteredRuntime]:
+        """See ``ports.SandboxPort``."""
+        try:
+            known = (await self._call(self._client.info)).get("Runtimes") or {}
+        except _ENGINE_FAULTS as error:
+            raise Refusal("engine_unavailable", _DOWN) from error
+        # runc stands there without a path where it is the engine's own.
+        return {
+            name: RegisteredRuntime(
+                program=str(entry.get("path") or name),
+                arguments=tuple(entry.get("runtimeArgs") or ()),
+                is_installed=shutil.which(entry.get("path") or name) is not None,
+            )
+            for name, entry in known.items()
+        }
 
     async def is_up(self) -> bool:
         """See ``ports.SandboxPort``."""

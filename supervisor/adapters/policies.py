@@ -3,19 +3,35 @@
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
 from contracts.base import Contract, ContractError, canonical_bytes, decode_json, sha256_digest
+from contracts.types import RoleName
 from supervisor.domain.errors import EngineError
 from supervisor.domain.lockdown import LockdownPolicy
-from supervisor.domain.policy import AdmissionPolicy, Policies, PowerPolicy, SandboxPolicy, SchedulerPolicy
+from supervisor.domain.policy import (
+    AdmissionPolicy,
+    Policies,
+    PowerPolicy,
+    RolePolicy,
+    SandboxPolicy,
+    SchedulerPolicy,
+)
 from supervisor.domain.seccomp_profile import SeccompProfile
 
 __all__ = ["POLICY_FILES", "load_policies"]
 
-POLICY_FILES = ("admission.toml", "lockdown.json", "power.toml", "sandbox.toml", "scheduling.toml", "seccomp.json")
+POLICY_FILES = (
+    "admission.toml",
+    "lockdown.json",
+    "power.toml",
+    "roles.toml",
+    "sandbox.toml",
+    "scheduling.toml",
+    "seccomp.json",
+)
 MAX_POLICY_BYTES = 262_144
 _T = TypeVar("_T", bound=Contract)
 
@@ -70,6 +86,13 @@ def _parse_power(value: dict[str, Any]) -> PowerPolicy:
     return power
 
 
+def _parse_roles(value: dict[str, Any]) -> dict[RoleName, RolePolicy]:
+    names: tuple[RoleName, ...] = get_args(RoleName)
+    if set(value) != set(names):
+        raise _refuse("roles.toml", f"must have exactly the tables {', '.join(names)}")
+    return {name: _parse(RolePolicy, "roles.toml", value[name]) for name in names}
+
+
 def _require_none_forbidden(name: str, allowed: frozenset[str], forbidden: tuple[str, ...]) -> None:
     for call in sorted(allowed.intersection(forbidden)):
         raise _refuse(name, f"allows the system call '{call}', which sandbox.toml forbids")
@@ -103,5 +126,6 @@ def load_policies(directory: Path) -> Policies:
         sandbox=sandbox,
         seccomp=seccomp,
         lockdown=lockdown,
+        roles=_parse_roles(read["roles.toml"][0]),
         digests={name: digest for name, (_, digest) in read.items()},
     )

@@ -3,12 +3,13 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 from rich.console import Console
 from rich.table import Table
 
+from contracts.types import IsolationTier
 from supervisor.client import EngineClient
 from supervisor.domain.errors import EngineError
 from supervisor.home import Home, default_home
@@ -75,6 +76,7 @@ def _read_request(file: Path) -> bytes:
 @click.option("--scheduler-policy", default="default", show_default=True)
 @click.option("--max-tokens", type=int, default=256, show_default=True)
 @click.option("--max-watts", type=float, help="Limit of the average power in watts.")
+@click.option("--isolation", type=click.Choice(get_args(IsolationTier)), help="Isolation tier; else the policy's.")
 @click.option("--record", "record_file", type=click.Path(path_type=Path), help="Write the signed record here.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole result as JSON on stdout.")
 def command(  # noqa: PLR0913 - one parameter per option
@@ -87,6 +89,7 @@ def command(  # noqa: PLR0913 - one parameter per option
     scheduler_policy: str,
     max_tokens: int,
     max_watts: float | None,
+    isolation: IsolationTier | None,
     record_file: Path | None,
     as_json: bool,
 ) -> None:
@@ -112,6 +115,7 @@ def command(  # noqa: PLR0913 - one parameter per option
                 "quantization": quantization,
                 "scheduler_policy": scheduler_policy,
                 "limits": limits,
+                "isolation": isolation,
             },
         }
     client = EngineClient(Home(default_home()))

@@ -29,6 +29,7 @@ def build_container_config(
 ) -> dict[str, Any]:
     """Return the create body (Engine API 1.41). Every value comes from the plan, the lease or the policy."""
     ulimits = policy.ulimits.model_dump()
+    tier = policy.isolation.tier(plan.isolation)
     return {
         "Image": plan.runtime_image,
         "User": policy.user,
@@ -47,18 +48,19 @@ def build_container_config(
         "Tty": False,
         "NetworkDisabled": True,
         "HostConfig": {
+            "Runtime": tier.runtime,
             "NetworkMode": policy.network,
             "Dns": list(policy.dns),
             "ReadonlyRootfs": policy.read_only,
             "CapDrop": list(policy.cap_drop),
-            "SecurityOpt": [*policy.security_options, seccomp.encode_option()],
+            "SecurityOpt": [*policy.security_options, seccomp.encode_option(plan.isolation)],
             "IpcMode": policy.ipc,
             "CgroupnsMode": policy.cgroup_namespace,
             "CgroupParent": _cgroup_parent(policy, cgroup_driver),
             "LogConfig": {"Type": policy.log_driver, "Config": {}},
             "Memory": plan.limits.memory_bytes,
             "MemorySwap": plan.limits.memory_bytes,
-            "PidsLimit": policy.pids_max,
+            "PidsLimit": tier.pids_max,
             "NanoCpus": plan.scheduling.cores * NANO_CPUS_PER_CPU,
             "CpusetCpus": ",".join(map(str, cpus)),
             "OomScoreAdj": policy.oom_score_adj,

@@ -13,9 +13,11 @@ from contracts.execution_plan import (
     PlannedScheduling,
 )
 from contracts.run_request import LimitsRequest, RunRequest
+from contracts.types import RoleName
 from supervisor.domain.energy import select_power_model, threads_within
 from supervisor.domain.errors import Refusal
 from supervisor.domain.installation import Backend, Installation, InstalledModel
+from supervisor.domain.isolation import choose_tier
 from supervisor.domain.policy import AdmissionPolicy, SchedulerPolicy
 from supervisor.domain.scheduling import wanted_cores
 
@@ -170,8 +172,13 @@ def _resolve_limits(
     return context_tokens, planned
 
 
-def plan_execution(request: RunRequest, installation: Installation) -> ExecutionPlan:
+def plan_execution(request: RunRequest, installation: Installation, *, role: RoleName = "operator") -> ExecutionPlan:
     """Resolve a request into a plan.
+
+    Args:
+        request: what is asked for.
+        installation: what there is.
+        role: who asks.
 
     Raises:
         Refusal: the request names what is not there or asks for more than is allowed or can be kept; the first fault
@@ -182,6 +189,13 @@ def plan_execution(request: RunRequest, installation: Installation) -> Execution
     backend, image_id = _find_backend(request, installation)
     scheduler = _find_scheduler(request, installation)
     context_tokens, limits = _resolve_limits(request, model, scheduler, installation)
+    isolation = choose_tier(
+        request.execution.isolation,
+        backend=backend.name,
+        role=role,
+        policy=installation.policies.sandbox.isolation,
+        roles=installation.policies.roles,
+    )
     prompt = request.prompt.encode("utf-8")
     return ExecutionPlan(
         schema_version="weos.execution-plan/1",
@@ -203,7 +217,8 @@ def plan_execution(request: RunRequest, installation: Installation) -> Execution
         sampling=request.execution.sampling,
         stop=request.execution.stop,
         limits=limits,
-        isolation=request.execution.isolation,
+        isolation=isolation,
         power_source="model",
+        role=role,
         nonce=request.nonce,
     )

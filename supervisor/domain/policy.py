@@ -10,14 +10,19 @@ from pydantic import Field, StringConstraints
 from contracts.base import Contract
 from contracts.metrics import PowerModel
 from contracts.runner_protocol import MAX_CONTEXT_TOKENS, MAX_THREADS
+from contracts.types import BackendName, IsolationTier, RoleName
 from supervisor.domain.lockdown import LockdownPolicy
 from supervisor.domain.seccomp_profile import CallName, SeccompProfile
 
 __all__ = [
     "AdmissionPolicy",
+    "GvisorTier",
+    "HardenedTier",
+    "IsolationPolicy",
     "Policies",
     "PowerFamily",
     "PowerPolicy",
+    "RolePolicy",
     "SandboxPolicy",
     "SchedulerPolicy",
 ]
@@ -128,6 +133,39 @@ class SandboxSystemCalls(Contract):
     forbidden_after_lockdown: Annotated[tuple[CallName, ...], Field(min_length=1)]
 
 
+class HardenedTier(Contract):
+    """The tier `hardened`."""
+
+    runtime: Literal["runc"]
+    pids_max: PositiveInt
+
+
+class GvisorTier(Contract):
+    """The tier `gvisor`."""
+
+    runtime: Literal["weos-gvisor"]
+    pids_max: PositiveInt
+    program: Literal["runsc"]
+    arguments: tuple[
+        Literal["--network=none"],
+        Literal["--platform=ptrace", "--platform=systrap", "--platform=kvm"],
+        Literal["--oci-seccomp=true"],
+    ]
+
+
+class IsolationPolicy(Contract):
+    """How sandboxes can be kept apart, and which backend must have which tier at least."""
+
+    default: IsolationTier
+    backends: dict[BackendName, IsolationTier]
+    hardened: HardenedTier
+    gvisor: GvisorTier
+
+    def tier(self, name: IsolationTier) -> HardenedTier | GvisorTier:
+        """Return what a tier consists of."""
+        return self.gvisor if name == "gvisor" else self.hardened
+
+
 class SandboxPolicy(Contract):
     """`sandbox.toml`. Rules of one literal value are mandatory: a file that loosens them does not load."""
 
@@ -143,7 +181,6 @@ class SandboxPolicy(Contract):
     log_driver: Literal["none"]
     hostname: str
     oom_score_adj: Annotated[int, Field(ge=0, le=1000)]
-    pids_max: PositiveInt
     model_directory: str
     model_file: str
     model_mount_options: tuple[Literal["ro"], Literal["nosuid"], Literal["nodev"], Literal["noexec"]]
@@ -151,6 +188,13 @@ class SandboxPolicy(Contract):
     environment: dict[str, str]
     paths: SandboxPaths
     system_calls: SandboxSystemCalls
+    isolation: IsolationPolicy
+
+
+class RolePolicy(Contract):
+    """One table of `roles.toml`."""
+
+    isolation: IsolationTier
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,4 +207,5 @@ class Policies:
     sandbox: SandboxPolicy
     seccomp: SeccompProfile
     lockdown: LockdownPolicy
+    roles: Mapping[RoleName, RolePolicy]
     digests: Mapping[str, str]

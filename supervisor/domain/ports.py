@@ -1,5 +1,6 @@
 """The outside world as the engine needs it: one interface per kind, implemented in `supervisor.adapters`."""
 
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -7,6 +8,7 @@ from typing import Any, Protocol
 
 from contracts.execution_plan import ExecutionPlan, PlannedModel
 from supervisor.domain.installation import Installation
+from supervisor.domain.isolation import RegisteredRuntime
 from supervisor.domain.locks import ThreadStatus
 from supervisor.domain.receipt import FileFacts, ImageFacts, SandboxFacts
 
@@ -92,6 +94,14 @@ class SandboxPort(Protocol):
 
         Raises:
             Refusal: ``image_missing``, or ``engine_unavailable``.
+        """
+        ...
+
+    async def runtimes(self) -> Mapping[str, RegisteredRuntime]:
+        """Return the runtimes that are registered, by name.
+
+        Raises:
+            Refusal: ``engine_unavailable``.
         """
         ...
 

@@ -5,12 +5,11 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from contracts.base import MAX_SAFE_INTEGER, Contract, canonical_bytes
+from contracts.types import IsolationTier
 
 __all__ = ["CallName", "SeccompArgument", "SeccompProfile", "SeccompRule"]
 
 CallName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
-# errno.h: the numbers that a system call may answer with.
-Errno = Annotated[int, Field(ge=1, le=133)]
 ArgumentValue = Annotated[int, Field(ge=0, le=MAX_SAFE_INTEGER)]
 
 
@@ -43,8 +42,9 @@ class SeccompRule(Contract):
     """The calls."""
     action: Literal["SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO"]
     """Whether they are let through."""
-    errnoRet: Errno | None = None  # noqa: N815 - the engine's name
-    """What a refused call answers, where that is not EPERM."""
+    errnoRet: Literal[38] | None = None  # noqa: N815 - the engine's name
+    """What a refused call answers, where that is not EPERM: ENOSYS (errno.h), as if the kernel did not have the call.
+    No other, because runsc 0.0~20221219 answers EPERM whatever stands here."""
     args: tuple[SeccompArgument, ...] = ()
     """Under which conditions."""
 
@@ -75,7 +75,15 @@ class SeccompProfile(Contract):
         """Calls that are let through, under conditions or without."""
         return frozenset(name for rule in self.syscalls if rule.action == "SCMP_ACT_ALLOW" for name in rule.names)
 
-    def encode_option(self) -> str:
-        """Return the profile as a security option of the container engine, without the comments."""
+    def encode_option(self, tier: IsolationTier) -> str:
+        """Return the profile as a security option of the container engine, without the comments.
+
+        For gVisor ENOSYS is spelled SCMP_ACT_TRACE: without a tracer that is what a call answers (seccomp(2)), in
+        gVisor as in Linux, and runsc understands it.
+        """
         document = self.model_dump(mode="json", exclude_none=True, exclude={"syscalls": {"__all__": {"comment"}}})
+        if tier == "gvisor":
+            for rule in document["syscalls"]:
+                if rule.pop("errnoRet", None) is not None:
+                    rule["action"] = "SCMP_ACT_TRACE"
         return "seccomp=" + canonical_bytes(document).decode("ascii")

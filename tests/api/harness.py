@@ -42,9 +42,10 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 TOKEN = "token-" + "t" * 32
+OBSERVER_TOKEN = "token-" + "o" * 32
 # No bound here is part of what a test shows; each only keeps a broken one from hanging.
 PATIENCE_S = 20.0
-SECRETS = (TOKEN, str(spec_request()["prompt"]))
+SECRETS = (TOKEN, OBSERVER_TOKEN, str(spec_request()["prompt"]))
 _WITHOUT_OPERATION = {"not_found", "method_not_allowed", "unauthorized", "host_not_allowed", "bad_header"}
 _PATHS = build_openapi()["paths"]
 
@@ -147,6 +148,7 @@ class Engine:
             models=self.models,
             ledger=self.ledger,
             cpus=self.cpus,
+            gvisor=fixed.policies.sandbox.isolation.gvisor,
         )
         self.version = VersionView(
             engine_version=fixed.engine_version,
@@ -176,7 +178,7 @@ class Engine:
     @asynccontextmanager
     async def serving(self) -> AsyncIterator["Engine"]:
         context = ApiContext(
-            token=TOKEN,
+            tokens={"operator": TOKEN, "observer": OBSERVER_TOKEN},
             version=self.version,
             book=self.book,
             service=self.service,

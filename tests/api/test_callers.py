@@ -215,7 +215,7 @@ async def test_an_unknown_execution_is_not_found(engine: Engine, path: str) -> N
 
 async def test_an_execution_that_is_stopped_before_it_begins_never_opens_a_sandbox() -> None:
     engine = Engine(answering(["ok"]))
-    plan = engine.book.plan(RunRequest.parse(SPEC))
+    plan = engine.book.plan(RunRequest.parse(SPEC), "operator")
     now = datetime.now(UTC)
     execution_id = make_execution_id(0)
     await engine.ledger.append_started(StartedEntry(execution_id, plan, "prompt", now, None, "sha256:" + "0" * 64))

@@ -93,12 +93,13 @@ async def test_a_running_container_is_what_the_policy_says(api: Api, engine_clie
     host = details["HostConfig"]
     assert details["Config"]["User"] == "65532:65532"
     assert details["Image"] == (await api.get("/v1/backends"))["backends"][0]["image"]
+    assert host["Runtime"] == "runc"
     assert host["NetworkMode"] == "none"
     assert host["ReadonlyRootfs"] is True
     assert host["CapDrop"] == ["ALL"]
     assert host["SecurityOpt"] == [
         "no-new-privileges:true",
-        load_policies(SOURCE_ROOT / "policies").seccomp.encode_option(),
+        load_policies(SOURCE_ROOT / "policies").seccomp.encode_option("hardened"),
     ]
     assert host["LogConfig"]["Type"] == "none"
     assert host["IpcMode"] == "none"

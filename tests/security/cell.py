@@ -3,13 +3,14 @@
 import json
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import docker
 from docker.utils.socket import STDERR, STDOUT, frames_iter
 
 from contracts.execution_plan import ExecutionPlan
+from contracts.types import IsolationTier
 from supervisor.domain.hardening import build_container_config, model_path
 from supervisor.domain.policy import Policies
 
@@ -61,6 +62,10 @@ class Cell:
     plan: ExecutionPlan
     policies: Policies
     model_source: str
+
+    def under(self, tier: IsolationTier) -> "Cell":
+        """Return one that makes the same containers in another tier."""
+        return replace(self, plan=self.plan.model_copy(update={"isolation": tier}))
 
     def run(self, script: str | None = None, *, stdin: bytes = b"", **host: Any) -> Ended:
         """Run the image's own command, or a script in its interpreter; keyword arguments replace host settings."""

@@ -1,6 +1,7 @@
 import json
 from typing import Any
 
+from contracts.execution_plan import ExecutionPlan
 from supervisor.domain.hardening import build_container_config, model_path
 from tests.factories import make_plan
 from tests.fakes import IMAGE, fixed_installation
@@ -15,9 +16,9 @@ MASKED = [
 ]
 
 
-def config(driver: str = "cgroupfs") -> dict[str, Any]:
+def config(driver: str = "cgroupfs", plan: ExecutionPlan | None = None) -> dict[str, Any]:
     return build_container_config(
-        make_plan(),
+        plan or make_plan(),
         POLICY,
         POLICIES.seccomp,
         model_source="/store/abc",
@@ -50,11 +51,12 @@ def test_the_container_is_exactly_what_the_design_says() -> None:
         "Tty": False,
         "NetworkDisabled": True,
         "HostConfig": {
+            "Runtime": "runc",
             "NetworkMode": "none",
             "Dns": ["127.0.0.1"],
             "ReadonlyRootfs": True,
             "CapDrop": ["ALL"],
-            "SecurityOpt": ["no-new-privileges:true", POLICIES.seccomp.encode_option()],
+            "SecurityOpt": ["no-new-privileges:true", POLICIES.seccomp.encode_option("hardened")],
             "IpcMode": "none",
             "CgroupnsMode": "private",
             "CgroupParent": "/weos",
@@ -99,7 +101,7 @@ def test_the_runner_finds_the_model_where_it_is_mounted() -> None:
 
 
 def test_the_filter_goes_in_whole_and_without_words() -> None:
-    option = POLICIES.seccomp.encode_option()
+    option = POLICIES.seccomp.encode_option("hardened")
     profile = json.loads(option.removeprefix("seccomp="))
     assert profile["defaultAction"] == "SCMP_ACT_ERRNO"
     assert profile["architectures"] == ["SCMP_ARCH_X86_64"]
@@ -110,3 +112,22 @@ def test_the_filter_goes_in_whole_and_without_words() -> None:
 
 def test_systemd_gets_a_slice() -> None:
     assert config("systemd")["HostConfig"]["CgroupParent"] == "weos.slice"
+
+
+def test_gvisor_gets_the_same_container_under_its_own_runtime() -> None:
+    hardened, gvisor = config(), config(plan=make_plan().model_copy(update={"isolation": "gvisor"}))
+    host = gvisor["HostConfig"]
+    assert (host["Runtime"], host["PidsLimit"]) == ("weos-gvisor", 256)
+    same = {"Runtime": "runc", "PidsLimit": 64, "SecurityOpt": hardened["HostConfig"]["SecurityOpt"]}
+    assert {**gvisor, "HostConfig": host | same} == hardened
+
+
+def test_gvisor_gets_the_same_filter_in_words_that_it_knows() -> None:
+    # runsc reads no errnoRet: with it the C library would hear EPERM of clone3 and give up.
+    hardened, gvisor = (
+        json.loads(POLICIES.seccomp.encode_option(tier).removeprefix("seccomp=")) for tier in ("hardened", "gvisor")
+    )
+    assert "errnoRet" not in json.dumps(gvisor)
+    assert {"names": ["clone3"], "action": "SCMP_ACT_TRACE", "args": []} in gvisor["syscalls"]
+    kept = [rule for rule in hardened["syscalls"] if rule["names"] != ["clone3"]]
+    assert [rule for rule in gvisor["syscalls"] if rule["names"] != ["clone3"]] == kept

@@ -66,6 +66,27 @@ def test_an_empty_token_never_disables_authentication(empty_home: Home) -> None:
         empty_home.token()
 
 
+def test_the_operator_alone_has_a_token_until_another_is_made(empty_home: Home) -> None:
+    assert set(empty_home.tokens()) == {"operator"}
+    observer = empty_home.token("observer")
+    assert empty_home.tokens() == {"operator": empty_home.token(), "observer": observer}
+    assert observer != empty_home.token()
+    assert empty_home.token_file_of("observer").stat().st_mode & 0o777 == 0o600
+
+
+def test_two_roles_never_share_a_token(empty_home: Home) -> None:
+    write_private(empty_home.token_file_of("optimizer"), empty_home.token().encode())
+    with pytest.raises(EngineError, match="two roles"):
+        empty_home.tokens()
+
+
+def test_a_roles_token_that_others_may_read_stops_the_start(empty_home: Home) -> None:
+    empty_home.token("observer")
+    empty_home.token_file_of("observer").chmod(0o640)
+    with pytest.raises(EngineError, match="chmod 600"):
+        empty_home.tokens()
+
+
 def test_an_installation_knows_its_containers_by_one_id(empty_home: Home) -> None:
     assert empty_home.instance_id() == empty_home.instance_id()
     assert len(empty_home.instance_id()) == 32

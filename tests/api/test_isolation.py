@@ -1,0 +1,92 @@
+"""Isolation tiers as a caller meets them: asked for, demanded, or not there."""
+
+from dataclasses import replace
+
+import pytest
+
+from contracts.run_request import ExecutionRequest
+from contracts.types import IsolationTier, RoleName
+from supervisor.domain.isolation import RegisteredRuntime
+from supervisor.domain.policy import RolePolicy
+from tests.api.harness import OBSERVER_TOKEN, Engine, FakeInstallation, problem_of
+from tests.fakes import fixed_installation, spec_request
+
+OBSERVER = {"Authorization": f"Bearer {OBSERVER_TOKEN}"}
+
+
+def request_in(tier: IsolationTier | None) -> dict[str, object]:
+    request = spec_request()
+    return request | {"execution": request["execution"] | {"isolation": tier}}
+
+
+def register(engine: Engine) -> None:
+    tier = engine.installation.value.policies.sandbox.isolation.gvisor
+    engine.sandboxes.registered[tier.runtime] = RegisteredRuntime(tier.program, tier.arguments, is_installed=True)
+
+
+def demand_of(engine: Engine, role: RoleName, tier: IsolationTier) -> None:
+    fixed = fixed_installation()
+    roles = dict(fixed.policies.roles) | {role: RolePolicy(isolation=tier)}
+    engine.installation.value = replace(fixed, policies=replace(fixed.policies, roles=roles))
+
+
+async def test_a_tier_that_is_not_there_is_refused_and_nothing_is_started(engine: Engine) -> None:
+    answer = await engine.post(request_in("gvisor"))
+    problem = await problem_of(answer)
+    assert (answer.status, problem.code, problem.errors[0].field) == (
+        503,
+        "isolation_unavailable",
+        "/execution/isolation",
+    )
+    assert "make gvisor" in problem.detail
+    assert engine.sandboxes.opened == []
+    assert engine.ledger.started == {}
+    await engine.is_well()
+
+
+async def test_an_engine_that_is_down_is_told_as_such(engine: Engine) -> None:
+    engine.sandboxes.up = False
+    assert (await problem_of(await engine.post(request_in("gvisor")))).code == "engine_unavailable"
+
+
+@pytest.mark.parametrize(("tier", "runtime"), [("hardened", "runc"), ("gvisor", "weos-gvisor"), (None, "runc")])
+async def test_the_container_gets_the_runtime_of_its_tier(
+    engine: Engine, tier: IsolationTier | None, runtime: str
+) -> None:
+    register(engine)
+    execution_id = await engine.start(request_in(tier))
+    record = await engine.record(execution_id)
+    assert record.plan.isolation == (tier or "hardened")
+    assert engine.sandboxes.configs[-1]["HostConfig"]["Runtime"] == runtime
+
+
+async def test_a_plan_names_who_asked_and_the_tier(engine: Engine) -> None:
+    plans = {}
+    for name, headers in (("operator", None), ("observer", OBSERVER)):
+        answer = await engine.client.post("/v1/plans", json=request_in("gvisor"), headers=headers)
+        plans[name] = (await answer.json())["plan"]
+    assert {name: (plan["role"], plan["isolation"]) for name, plan in plans.items()} == {
+        "operator": ("operator", "gvisor"),
+        "observer": ("observer", "gvisor"),
+    }
+
+
+async def test_what_a_policy_demands_of_a_role_is_refused_or_given(engine: Engine) -> None:
+    register(engine)
+    demand_of(engine, "observer", "gvisor")
+    answer = await engine.post(request_in("hardened"), OBSERVER)
+    assert (answer.status, (await problem_of(answer)).code) == (403, "isolation_required")
+    assert engine.sandboxes.opened == []
+    record = await engine.record(await engine.start(request_in(None), OBSERVER))
+    assert (record.plan.role, record.plan.isolation) == ("observer", "gvisor")
+    operators = await engine.record(await engine.start(request_in(None)))
+    assert (operators.plan.role, operators.plan.isolation) == ("operator", "hardened")
+
+
+def test_the_request_leaves_the_tier_to_the_policy_unless_it_names_one() -> None:
+    assert ExecutionRequest(backend="cpu_avx2", quantization="q4_1").isolation is None
+
+
+def test_the_harness_demands_nothing_by_itself() -> None:
+    roles = FakeInstallation().value.policies.roles
+    assert {policy.isolation for policy in roles.values()} == {"hardened"}
