@@ -5,7 +5,7 @@ export WEOS_HOME ?= $(DATA_HOME)/weos
 BIN := $(WEOS_HOME)/venv/bin
 FAST_TESTS := tests/unit tests/contract tests/api
 
-.PHONY: help run serve setup test check format schemas lock bootstrap
+.PHONY: help run serve setup gvisor test check format schemas lock bootstrap
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -23,7 +23,10 @@ serve: setup ## leave the API running in the foreground
 setup: bootstrap ## prepare everything and execute nothing
 	@$(BIN)/weos-engine setup
 
-test: setup ## the whole test suite, containers included
+gvisor: setup ## install gVisor's runsc and register it (YES=1: also with an engine that was here before)
+	@$(BIN)/weos-engine gvisor $(if $(filter 1,$(YES)),--yes)
+
+test: setup gvisor ## the whole test suite, containers included
 	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 check: bootstrap ## the gates of style: lint, types, imports, generated files, tests without containers

@@ -15,6 +15,7 @@ __all__ = ["main"]
 COMMANDS = {
     "demo": "Prepare everything, execute the specification's request and verify its record.",
     "doctor": "Show what this host can and cannot do, and what follows.",
+    "gvisor": "Install gVisor's runsc and register it with the container engine.",
     "images": "Build and list runtime images.",
     "models": "Add, list, verify and remove models.",
     "run": "Execute a request through the API of the running supervisor.",

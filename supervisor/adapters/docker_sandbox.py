@@ -25,7 +25,7 @@ from supervisor.adapters.frames import FrameReader
 from supervisor.adapters.mapped_files import MappedFileReader
 from supervisor.adapters.proc_status import read_thread_statuses
 from supervisor.domain.errors import EngineError, ExecutionFault, Refusal
-from supervisor.domain.isolation import RegisteredRuntime
+from supervisor.domain.isolation import RegisteredRuntime, fault_of_start, read_runtimes
 from supervisor.domain.locks import ThreadStatus
 from supervisor.domain.ports import ExitStatus, Sandbox
 from supervisor.domain.receipt import SandboxFacts
@@ -174,18 +174,9 @@ class DockerSandboxes:
     async def runtimes(self) -> Mapping[str, RegisteredRuntime]:
         """See ``ports.SandboxPort``."""
         try:
-            known = (await self._call(self._client.info)).get("Runtimes") or {}
+            return read_runtimes(await self._call(self._client.info), shutil.which)
         except _ENGINE_FAULTS as error:
             raise Refusal("engine_unavailable", _DOWN) from error
-        # runc stands there without a path where it is the engine's own.
-        return {
-            name: RegisteredRuntime(
-                program=str(entry.get("path") or name),
-                arguments=tuple(entry.get("runtimeArgs") or ()),
-                is_installed=shutil.which(entry.get("path") or name) is not None,
-            )
-            for name, entry in known.items()
-        }
 
     async def is_up(self) -> bool:
         """See ``ports.SandboxPort``."""
@@ -226,7 +217,7 @@ class DockerSandboxes:
                 detail = f"the container engine could not start the sandbox: {error.explanation or error}"
                 raise ExecutionFault("sandbox_failed", detail[:512]) from error
             except _ENGINE_FAULTS as error:
-                raise ExecutionFault("engine_unavailable", f"{_DOWN} ({type(error).__name__})") from error
+                raise _fault_of_start(config, error) from error
             frames = FrameReader(reader, output_bytes)
             yield DockerSandbox(self, container_id, started, frames, writer)
         finally:
@@ -318,6 +309,16 @@ class DockerSandboxes:
             _log.warning("a container could not be removed (%s): %s", type(error).__name__, name)
             return False
         return True
+
+
+def _fault_of_start(config: dict[str, Any], error: Exception) -> ExecutionFault:
+    if isinstance(error, APIError):
+        explanation = str(error.explanation)
+        _log.error("a container could not be started: %s", explanation)
+        fault = fault_of_start(config["HostConfig"]["Runtime"], explanation)
+        if fault is not None:
+            return fault
+    return ExecutionFault("engine_unavailable", f"{_DOWN} ({type(error).__name__})")
 
 
 async def _carry_through(work: "asyncio.Future[None] | Any") -> None:  # noqa: ANN401 - any awaitable

@@ -1,14 +1,14 @@
 """Which isolation tier an execution gets, and whether it is there: decided from policy and registration. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
 from contracts.types import IsolationTier, RoleName
-from supervisor.domain.errors import Refusal
+from supervisor.domain.errors import ExecutionFault, Refusal
 from supervisor.domain.policy import GvisorTier, IsolationPolicy, RolePolicy
 
-__all__ = ["RegisteredRuntime", "choose_tier", "require_registered"]
+__all__ = ["RegisteredRuntime", "choose_tier", "fault_of_start", "read_runtimes", "require_registered"]
 
 # The weaker one first.
 STRENGTH: tuple[IsolationTier, ...] = get_args(IsolationTier)
@@ -49,6 +49,24 @@ def choose_tier(
     return asked
 
 
+def read_runtimes(info: Mapping[str, Any], find_program: Callable[[str], str | None]) -> dict[str, RegisteredRuntime]:
+    """Return the runtimes of the container engine's answer to `GET /info`, by name.
+
+    Args:
+        info: the answer.
+        find_program: says where a program lies, None where it is not installed.
+    """
+    # The engine's own stand there without arguments, and may without a path.
+    return {
+        name: RegisteredRuntime(
+            program=str(entry.get("path") or name),
+            arguments=tuple(entry.get("runtimeArgs") or ()),
+            is_installed=find_program(entry.get("path") or name) is not None,
+        )
+        for name, entry in (info.get("Runtimes") or {}).items()
+    }
+
+
 def require_registered(tier: GvisorTier, runtimes: Mapping[str, RegisteredRuntime]) -> None:
     """Make sure that the container engine would run the policy's program with the policy's arguments.
 
@@ -64,6 +82,24 @@ def require_registered(tier: GvisorTier, runtimes: Mapping[str, RegisteredRuntim
         )
     if not found.is_installed:
         raise _unavailable(f"the program of runtime '{tier.runtime}' is not at {found.program}")
+
+
+def fault_of_start(runtime: str, explanation: str) -> ExecutionFault | None:
+    """Return why the container engine could not start a container, None where its runtime is not to blame.
+
+    Args:
+        runtime: the runtime that was asked for.
+        explanation: the engine's words; they hold paths of the host and are not passed on.
+    """
+    if "cgroup" in explanation:
+        detail = f"the runtime '{runtime}' cannot set up the sandbox's control group, so its limits would not hold"
+        return ExecutionFault("limit_unenforceable", detail)
+    if "OCI runtime" in explanation or "Unknown runtime" in explanation:
+        detail = (
+            f"the runtime '{runtime}' does not start the sandbox; see what the host can do with: weos-engine doctor"
+        )
+        return ExecutionFault("isolation_unavailable", detail)
+    return None
 
 
 def _unavailable(what: str) -> Refusal:

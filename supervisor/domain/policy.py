@@ -148,7 +148,7 @@ class GvisorTier(Contract):
     program: Literal["runsc"]
     arguments: tuple[
         Literal["--network=none"],
-        Literal["--platform=ptrace", "--platform=systrap", "--platform=kvm"],
+        Literal["--platform=ptrace"],
         Literal["--oci-seccomp=true"],
     ]
 

@@ -3,42 +3,31 @@
 import os
 import subprocess
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 import docker
 import requests
 
-from supervisor.setup.commands import find_program, run_command, system_path
+from supervisor.setup.commands import system_path
 from supervisor.setup.engine_address import is_listening
+from supervisor.setup.engine_config import add_runtime, gvisor_runtime, write_own_config
 from supervisor.setup.errors import SetupError
+from supervisor.setup.machine import Host, install_obstacle, install_packages
 from supervisor.setup.progress import Progress, Step
-from supervisor.setup.storage import build_lock, usable_home
+from supervisor.setup.storage import build_lock, replacing, usable_home
 
-__all__ = ["Host", "ensure_engine", "find_engine", "is_answering", "remove_stale_pid_files"]
+__all__ = ["ensure_engine", "find_engine", "is_answering", "remove_stale_pid_files", "this_host"]
 
 DOCKER_SOCKET = Path("/var/run/docker.sock")
 PING_TIMEOUT_S = 5
 START_DEADLINE_S = 60.0
 START_POLL_S = 0.25
-INSTALL_TIMEOUT_S = 1200
 SERVICE_TIMEOUT_S = 120
 LOG_LINES_SHOWN = 12
 
-INSTALL_UPDATE = ("apt-get", "update", "-q")
-# Without the recommended packages; containerd and iptables, which a bridge network needs, are named in case
-# a derived distribution only recommends them.
-INSTALL_ENGINE = (
-    "apt-get",
-    "install",
-    "-qy",
-    "--no-install-recommends",
-    "docker.io",
-    "containerd",
-    "iptables",
-)
-MANUAL_INSTALL = "apt-get update && apt-get install --no-install-recommends docker.io containerd iptables"
+# containerd and iptables, which a bridge network needs, are named in case a derived distribution only recommends them.
+PACKAGES = ("docker.io", "containerd", "iptables")
 ENGINE_PID_FILES = {"docker.pid": "dockerd", "docker/containerd/containerd.pid": "containerd"}
 WHY = "every execution runs in a container of its own"
 
@@ -55,21 +44,6 @@ def is_answering(docker_host: str) -> bool:
             client.close()
     except (docker.errors.DockerException, requests.RequestException, OSError, ValueError):
         return False
-
-
-def _is_debian_family() -> bool:
-    try:
-        lines = Path("/etc/os-release").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return False
-    values = dict(line.split("=", 1) for line in lines if "=" in line)
-    family = f"{values.get('ID', '')} {values.get('ID_LIKE', '')}".replace('"', "").split()
-    return bool({"debian", "ubuntu"} & set(family))
-
-
-def _is_systemd_running() -> bool:
-    # sd_booted(3): this directory exists exactly where systemd is the service manager.
-    return Path("/run/systemd/system").is_dir()
 
 
 def remove_stale_pid_files(run: Path = Path("/var/run"), processes: Path = Path("/proc")) -> None:
@@ -103,32 +77,9 @@ def _start_detached(command: list[str], log: Path) -> "subprocess.Popen[bytes]":
         )
 
 
-@dataclass(frozen=True)
-class Host:
-    """The machine as this module needs it; tests give another one."""
-
-    environment: Mapping[str, str]
-    user_id: int
-    is_debian_family: bool
-    is_systemd_running: bool
-    is_answering: Callable[[str], bool]
-    find_program: Callable[[str], str | None]
-    run: Callable[..., None]
-    start_detached: Callable[[list[str], Path], "subprocess.Popen[bytes]"]
-
-    @classmethod
-    def this(cls) -> "Host":
-        """Return the machine this runs on."""
-        return cls(
-            environment=os.environ,
-            user_id=os.geteuid(),
-            is_debian_family=_is_debian_family(),
-            is_systemd_running=_is_systemd_running(),
-            is_answering=is_answering,
-            find_program=find_program,
-            run=run_command,
-            start_detached=_start_detached,
-        )
+def this_host() -> Host:
+    """Return the machine this runs on."""
+    return Host.this(is_answering, _start_detached)
 
 
 def ensure_engine(home: Path, progress: Progress, host: Host | None = None) -> str:
@@ -137,7 +88,7 @@ def ensure_engine(home: Path, progress: Progress, host: Host | None = None) -> s
     Raises:
         SetupError: engine_unreachable, engine_missing or engine_start_failed.
     """
-    host = host or Host.this()
+    host = host or this_host()
     named = host.environment.get("DOCKER_HOST")
     if named:
         if host.is_answering(named):
@@ -157,7 +108,7 @@ def ensure_engine(home: Path, progress: Progress, host: Host | None = None) -> s
 
 def find_engine() -> str | None:
     """Return the address of an engine that answers now, None where none does; changes nothing."""
-    host = Host.this()
+    host = this_host()
     named = host.environment.get("DOCKER_HOST")
     if named:
         return named if host.is_answering(named) else None
@@ -185,47 +136,19 @@ def _usual_sockets(environment: Mapping[str, str]) -> list[Path]:
 
 
 def _install(host: Host, progress: Progress) -> None:
-    obstacle = _install_obstacle(host)
-    if obstacle:
-        message = f"no container engine answers, and {obstacle}; {WHY}. Install one: {MANUAL_INSTALL}"
-        raise SetupError("engine_missing", message)
-    with progress.step("Installing Debian's docker.io", f"no container engine is here, and {WHY}") as step:
-        watch = _AptLines(step)
-        for command in (INSTALL_UPDATE, INSTALL_ENGINE):
-            host.run(
-                command,
-                timeout_s=INSTALL_TIMEOUT_S,
-                code="engine_missing",
-                purpose="install the container engine",
-                on_line=watch.take,
-            )
-
-
-def _install_obstacle(host: Host) -> str | None:
-    if host.environment.get("WEOS_NO_INSTALL") == "1":
-        return "WEOS_NO_INSTALL=1 forbids installing one"
-    if not host.is_debian_family:
-        return "this is neither Debian nor Ubuntu, so set-up does not know how to install one"
-    if host.user_id != 0:
-        return "installing one needs root"
-    return None
-
-
-class _AptLines:
-    """How far apt is, by the lines it prints: three for each package."""
-
-    def __init__(self, step: Step) -> None:
-        self._step = step
-        self._packages = 0
-        self._lines = 0
-
-    def take(self, line: str) -> None:
-        words = line.split()
-        if "newly" in words and "installed," in words:
-            self._packages = int(words[words.index("newly") - 1])
-        if line.startswith(("Get:", "Unpacking ", "Setting up ")):
-            self._lines += 1
-            self._step.update(self._lines, max(3 * self._packages, self._lines), line)
+    if host.is_systemd_running and install_obstacle(host) is None and not host.engine_config.exists():
+        # The service starts as it is installed, so what it is to know must be there before.
+        with replacing(host.engine_config) as fresh:
+            fresh.write_text(add_runtime(None, gvisor_runtime(), host.engine_config), encoding="utf-8")
+    install_packages(
+        host,
+        PACKAGES,
+        progress,
+        code="engine_missing",
+        what="Debian's docker.io",
+        reason=WHY,
+        missing="no container engine answers",
+    )
 
 
 def _start(host: Host, home: Path, progress: Progress) -> None:
@@ -247,7 +170,9 @@ def _start(host: Host, home: Path, progress: Progress) -> None:
             return
         log = home / "log" / "dockerd.log"
         step.note(f"no systemd here: dockerd runs in a session of its own, its log is {log}")
-        _wait_until_answering(host, step, host.start_detached(["dockerd"], log), log)
+        config = write_own_config(home, host.engine_config)
+        command = ["dockerd", "--config-file", str(config)]
+        _wait_until_answering(host, step, host.start_detached(command, log), log)
 
 
 def _wait_until_answering(host: Host, step: Step, process: "subprocess.Popen[bytes] | None", log: Path | None) -> None:

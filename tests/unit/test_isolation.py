@@ -4,7 +4,13 @@ import pytest
 
 from contracts.types import IsolationTier, RoleName
 from supervisor.domain.errors import Refusal
-from supervisor.domain.isolation import RegisteredRuntime, choose_tier, require_registered
+from supervisor.domain.isolation import (
+    RegisteredRuntime,
+    choose_tier,
+    fault_of_start,
+    read_runtimes,
+    require_registered,
+)
 from supervisor.domain.policy import RolePolicy
 from tests.fakes import fixed_installation
 
@@ -78,3 +84,48 @@ def test_a_tier_that_is_not_there_is_refused_with_the_mend(
     with pytest.raises(Refusal, match=rf"{match}.*make gvisor") as caught:
         require_registered(POLICY.gvisor, registered)
     assert caught.value.code == "isolation_unavailable"
+
+
+def test_runtimes_are_read_as_the_engine_tells_them() -> None:
+    info = {
+        "Runtimes": {
+            "runc": {"path": "runc"},
+            "plain": {},
+            "weos-gvisor": {"path": "/usr/bin/runsc", "runtimeArgs": ["--a"]},
+        }
+    }
+    assert read_runtimes(info, {"runc": "/usr/sbin/runc"}.get) == {
+        "runc": RegisteredRuntime("runc", (), is_installed=True),
+        "plain": RegisteredRuntime("plain", (), is_installed=False),
+        "weos-gvisor": RegisteredRuntime("/usr/bin/runsc", ("--a",), is_installed=False),
+    }
+    assert read_runtimes({}, str) == read_runtimes({"Runtimes": None}, str) == {}
+
+
+@pytest.mark.parametrize(
+    ("explanation", "code"),
+    [
+        # As dockerd 20.10 said them.
+        (
+            "failed to create shim task: OCI runtime create failed: creating container: cannot set up cgroup for root: "
+            "configuring cgroup: write /sys/fs/cgroup/cpuset/weos/0123/cpuset.cpus: permission denied: unknown",
+            "limit_unenforceable",
+        ),
+        (
+            "failed to create shim task: OCI runtime create failed: unable to retrieve OCI runtime error (open "
+            "/run/log.json: no such file or directory): fork/exec /usr/bin/runsc: no such file or directory: unknown",
+            "isolation_unavailable",
+        ),
+        ("Unknown runtime specified weos-gvisor", "isolation_unavailable"),
+    ],
+)
+def test_a_runtime_that_does_not_start_a_sandbox_is_named(explanation: str, code: str) -> None:
+    fault = fault_of_start("weos-gvisor", explanation)
+    assert fault is not None
+    assert fault.code == code
+    assert "'weos-gvisor'" in fault.detail
+    assert "/" not in fault.detail
+
+
+def test_another_refusal_of_the_engine_is_not_the_runtimes() -> None:
+    assert fault_of_start("runc", "removal of container is already in progress") is None

@@ -1,3 +1,5 @@
+import contextlib
+import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -8,8 +10,9 @@ from typing import Any
 import pytest
 
 from supervisor.setup import docker_engine
-from supervisor.setup.docker_engine import Host, ensure_engine, is_answering
+from supervisor.setup.docker_engine import ensure_engine, is_answering, this_host
 from supervisor.setup.errors import SetupError
+from supervisor.setup.machine import Host
 from supervisor.setup.progress import SilentProgress
 
 DOCKER = "unix:///var/run/docker.sock"
@@ -29,6 +32,7 @@ class Machine:
     daemon: Sequence[str] = (sys.executable, "-c", "import time; time.sleep(600)")
     done: list[str] = field(default_factory=list)
     processes: list["subprocess.Popen[bytes]"] = field(default_factory=list)
+    engine_config: Path = Path("/nonexistent/daemon.json")
 
     def run(self, command: Sequence[str], **options: Any) -> None:
         self.done.append(" ".join(command))
@@ -62,6 +66,7 @@ class Machine:
             find_program=lambda name: name if name in self.programs else None,
             run=self.run,
             start_detached=self.start_detached,
+            engine_config=self.engine_config,
         )
 
     def ensure(self, home: Path) -> str:
@@ -108,7 +113,51 @@ def test_a_bare_debian_gets_the_engine_installed_and_started(tmp_path: Path) -> 
 def test_an_installed_engine_is_only_started(tmp_path: Path) -> None:
     machine = Machine(programs={"dockerd"})
     assert machine.ensure(tmp_path) == DOCKER
-    assert machine.done == ["dockerd"]
+    assert machine.done == [f"dockerd --config-file {tmp_path}/engine/daemon.json"]
+
+
+def test_an_engine_that_set_up_starts_knows_gvisor_and_what_the_machine_configures(tmp_path: Path) -> None:
+    theirs = tmp_path / "daemon.json"
+    theirs.write_text('{"data-root": "/elsewhere", "runtimes": {"kata": {"path": "kata"}}}')
+    Machine(programs={"dockerd"}, engine_config=theirs).ensure(tmp_path / "home")
+    config = json.loads((tmp_path / "home" / "engine" / "daemon.json").read_text())
+    assert config["data-root"] == "/elsewhere"
+    assert config["runtimes"]["kata"] == {"path": "kata"}
+    assert config["runtimes"]["weos-gvisor"] == {
+        "path": "/usr/bin/runsc",
+        "runtimeArgs": ["--network=none", "--platform=ptrace", "--oci-seccomp=true"],
+    }
+    assert json.loads(theirs.read_text())["runtimes"] == {"kata": {"path": "kata"}}
+
+
+def test_a_service_that_set_up_installs_knows_gvisor_from_its_first_start(tmp_path: Path) -> None:
+    config = tmp_path / "docker" / "daemon.json"
+    Machine(has_systemd=True, engine_config=config).ensure(tmp_path)
+    assert set(json.loads(config.read_text())["runtimes"]) == {"weos-gvisor"}
+
+
+@pytest.mark.parametrize(
+    "machine",
+    [
+        Machine(has_systemd=True, programs={"dockerd"}),
+        Machine({"WEOS_NO_INSTALL": "1"}, has_systemd=True),
+        Machine(is_debian=False, has_systemd=True),
+    ],
+    ids=["installed before", "nothing may be installed", "not Debian"],
+)
+def test_a_machines_own_configuration_is_left_alone_otherwise(machine: Machine, tmp_path: Path) -> None:
+    machine.engine_config = tmp_path / "docker" / "daemon.json"
+    with contextlib.suppress(SetupError):
+        machine.ensure(tmp_path)
+    assert not machine.engine_config.exists()
+
+
+def test_a_configuration_that_cannot_be_read_stops_set_up(tmp_path: Path) -> None:
+    broken = tmp_path / "daemon.json"
+    broken.write_text("{")
+    error = refusal(Machine(programs={"dockerd"}, engine_config=broken), tmp_path)
+    assert error.code == "engine_config_unsound"
+    assert str(broken) in error.message
 
 
 def test_systemd_starts_the_engine_where_it_runs(tmp_path: Path) -> None:
@@ -166,6 +215,6 @@ def test_no_engine_answers_at_a_socket_that_is_not_there(tmp_path: Path) -> None
 
 
 def test_this_machine_can_be_described() -> None:
-    host = Host.this()
+    host = this_host()
     assert host.find_program("sh")
     assert isinstance(host.is_debian_family, bool)

@@ -1,0 +1,21 @@
+"""`weos-engine gvisor`: the isolation tier `gvisor`, installed and registered; what `make gvisor` calls."""
+
+import click
+
+from supervisor.home import Home, default_home
+from supervisor.setup.docker_engine import ensure_engine, this_host
+from supervisor.setup.gvisor import Engine, ensure_gvisor
+from supervisor.setup.progress import ConsoleProgress
+
+__all__ = ["command"]
+
+
+@click.command(name="gvisor")
+@click.option("--yes", is_flag=True, help="Change the configuration of an engine that was here before.")
+def command(yes: bool) -> None:
+    """Install gVisor's runsc and let the container engine know it."""
+    home, progress, host = Home(default_home()), ConsoleProgress(), this_host()
+    home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    docker_host = ensure_engine(home.root, progress)
+    ensure_gvisor(home.root, host, Engine.at(docker_host, host), progress, consent=yes)
+    click.echo('Ready: requests may say "isolation": "gvisor"')
