@@ -19,6 +19,7 @@ __all__ = [
     "PolicyName",
     "Positive",
     "QuantizationName",
+    "ReleaseVersion",
     "RoleName",
     "Timestamp",
 ]
@@ -31,6 +32,11 @@ PolicyName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")
 # Semantic Versioning 2.0.0; a development tree carries `+dev.` and twelve digits of its content's digest.
 EngineVersion = Annotated[
     str, StringConstraints(pattern=r"^[0-9]{1,6}\.[0-9]{1,6}\.[0-9]{1,6}(\+dev\.[0-9a-f]{12})?$", max_length=64)
+]
+# A released version: Semantic Versioning's three numbers, in their only spelling.
+ReleaseVersion = Annotated[
+    str,
+    StringConstraints(pattern=r"^(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})$", max_length=64),
 ]
 ExecutionId = Annotated[str, StringConstraints(pattern=r"^exec_[0-9a-f]{32}$")]
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]

@@ -1,0 +1,106 @@
+"""What every verification is made of: named checks with stable codes, and the first steps into an envelope."""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from contracts.base import Contract, ContractError, canonical_bytes, decode_json
+from contracts.envelope import PAYLOAD_TYPE, Envelope, decode_base64
+
+__all__ = ["PARSE_CODES", "Check", "CheckFailed", "collect_checks", "open_envelope", "read_payload", "verdict_of"]
+
+_T = TypeVar("_T")
+_Document = TypeVar("_Document", bound=Contract)
+
+PARSE_CODES = {
+    "too_large": "TOO_LARGE",
+    "malformed_json": "MALFORMED",
+    "out_of_range": "OUT_OF_RANGE",
+    "schema_violation": "SCHEMA_VIOLATION",
+    "weak_key": "WEAK_KEY",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """The result of one check: ``code`` is ``OK`` or the stable code of what is wrong."""
+
+    name: str
+    code: str
+    message: str
+
+
+class CheckFailed(Exception):
+    """A check did not hold; ``code`` says which kind of wrong it is."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def verdict_of(checks: Sequence[Check]) -> str:
+    """Return ``VALID``, or the code of the first check that failed."""
+    return next((check.code for check in checks if check.code != "OK"), "VALID")
+
+
+def collect_checks(names: Sequence[str], steps: Generator[str, None, _T]) -> tuple[tuple[Check, ...], _T | None]:
+    """Run the steps of one verification up to the first that fails.
+
+    Args:
+        names: the checks, in order.
+        steps: yields a message for each check that holds, raises ``CheckFailed`` for the one that does not, and
+            returns what was verified.
+
+    Returns:
+        The results, and what was verified; None where a check failed.
+    """
+    done: list[Check] = []
+    try:
+        while True:
+            message = next(steps)
+            done.append(Check(names[len(done)], "OK", message))
+    except StopIteration as end:
+        return tuple(done), end.value
+    except CheckFailed as failure:
+        return (*done, Check(names[len(done)], failure.code, str(failure))), None
+
+
+def _decode(text: str, what: str) -> bytes:
+    try:
+        return decode_base64(text)
+    except ContractError as error:
+        raise CheckFailed("MALFORMED", f"the {what} is not canonical base64") from error
+
+
+def open_envelope(data: bytes) -> Generator[str, None, tuple[tuple[bytes, ...], bytes]]:
+    """Make four checks, `size`, `envelope`, `payload type` and `encoding`; return the signatures and the payload."""
+    if len(data) > Envelope.MAX_BYTES:
+        raise CheckFailed("TOO_LARGE", f"{len(data)} bytes; at most {Envelope.MAX_BYTES} are read")
+    yield f"{len(data)} bytes"
+    try:
+        envelope = Envelope.parse(data)
+    except ContractError as error:
+        raise CheckFailed(PARSE_CODES[error.code], str(error)) from error
+    yield "one DSSE envelope, no field missing or unknown"
+    if envelope.payloadType != PAYLOAD_TYPE:
+        raise CheckFailed("UNSUPPORTED_TYPE", f"the payload type is not {PAYLOAD_TYPE}")
+    yield PAYLOAD_TYPE
+    signatures = tuple(_decode(each.sig, "signature") for each in envelope.signatures)
+    payload = _decode(envelope.payload, "payload")
+    yield "canonical base64"
+    return signatures, payload
+
+
+def read_payload(kind: type[_Document], payload: bytes) -> _Document:
+    """Parse a signed payload and require that it is in RFC 8785 form.
+
+    Raises:
+        CheckFailed: it is not that document, or another spelling of it.
+    """
+    try:
+        document = kind.parse(payload)
+    except ContractError as error:
+        raise CheckFailed(PARSE_CODES[error.code], str(error)) from error
+    if canonical_bytes(decode_json(payload, max_bytes=kind.MAX_BYTES)) != payload:
+        raise CheckFailed("MALFORMED", "the payload is not in RFC 8785 form")
+    return document
