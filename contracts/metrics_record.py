@@ -7,12 +7,13 @@ from pydantic import ConfigDict, Field, StringConstraints
 from contracts.base import Contract, Many
 from contracts.execution_plan import ExecutionPlan, PlannedArtifact
 from contracts.metrics import Measurements, Metrics, PowerEvidence
-from contracts.types import Count, Digest, EngineVersion, ExecutionId, Timestamp
+from contracts.types import Count, Digest, EngineVersion, ExecutionId, IsolationTier, Timestamp
 
 __all__ = [
     "PREDICATE_TYPE",
     "STATEMENT_TYPE",
     "Difference",
+    "GvisorObservation",
     "IsolationReceipt",
     "LocksObservation",
     "MappedObjects",
@@ -65,6 +66,36 @@ class LocksObservation(Contract):
     """Threads that were looked at, of all processes in the container."""
 
 
+class GvisorObservation(Contract):
+    """gVisor as the host's kernel showed it, and the runner as gVisor's kernel told of it, before the job was sent.
+
+    gVisor's kernel is a process of the host's, and the runner's calls end in it. So the host's kernel says what
+    gVisor's processes can do, and only gVisor's kernel can say what the runner can. Lock one is put on by gVisor's
+    kernel before the runner starts (`--oci-seccomp`); it shows that lock to nobody, so there is no number of it here.
+    """
+
+    arguments: Annotated[Many[Annotated[str, StringConstraints(max_length=64)]], Field(max_length=16)]
+    """How gVisor's kernel was started, without the places where it keeps its files; read from its process."""
+    processes: Annotated[int, Field(ge=1, le=65_536)]
+    """Processes of the host's that the sandbox consists of."""
+    threads: Annotated[int, Field(ge=1, le=65_536)]
+    """Their threads, each of which was looked at."""
+    host_filters: Annotated[int, Field(ge=1, le=1024)]
+    """System call filters of gVisor's own, the fewest on any thread; line `Seccomp_filters`."""
+    no_new_privs: bool
+    """Line `NoNewPrivs`, of all threads."""
+    kernel_uid: Annotated[int, Field(ge=1, le=2**32 - 1)]
+    """User of gVisor's kernel, as the host counts them; it is in a user namespace of its own."""
+    file_server_cap_eff: _CapabilitySet
+    """Capabilities of the process that opens files for gVisor's kernel; it is the host's root, in a mount namespace
+    with the image and the model alone."""
+    guest_uid: Annotated[int, Field(ge=0, le=2**32 - 1)]
+    """User of the runner, as gVisor's kernel counts them."""
+    guest_filters: Annotated[int, Field(ge=1, le=1024)]
+    """Filters that the runner put on all its threads between its set-up and `ready`, by gVisor's kernel's report of
+    each such call and its success: lock two."""
+
+
 class MappedObjects(Contract):
     """The files that the running runner had mapped, each held against the image's manifest."""
 
@@ -89,10 +120,12 @@ class Difference(Contract):
 class IsolationReceipt(Contract):
     """The sandbox as it was observed from outside, after the model was loaded and before the job was sent."""
 
-    tier: Literal["hardened"]
+    tier: IsolationTier
     """Isolation tier."""
     locks: LocksObservation | None
-    """Both locks; null: they were not found, and the record's reason says so."""
+    """Both locks, in tier `hardened`; null: they were not found, and the record's reason says so."""
+    gvisor: GvisorObservation | None
+    """What was seen of gVisor, in tier `gvisor`; null: another tier, or not what it should be (see the reason)."""
     mounts_digest: Digest | None
     """SHA-256 over the RFC 8785 form of the sorted list of mounts: `path type options`. Equal for every execution on
     one installation. null: not seen."""
@@ -106,6 +139,9 @@ class IsolationReceipt(Contract):
     """Processes and threads that its control group allowed; null: not seen."""
     mapped_objects: MappedObjects | None
     """Code that ran; null: not seen."""
+    unobserved: Annotated[Many[Annotated[str, StringConstraints(max_length=64)]], Field(max_length=64)]
+    """What was asked for and can be seen from outside nowhere in this tier: gVisor alone vouches for it. Empty in tier
+    `hardened`, where everything is seen."""
     difference: Annotated[Many[Difference], Field(max_length=64)]
     """What was not as asked for. Where it is not empty the job was not sent."""
 

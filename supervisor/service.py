@@ -14,7 +14,6 @@ from contracts.responses import RunView
 from contracts.runner_protocol import (
     ExitCommand,
     JobCommand,
-    ReadyEvent,
     RunnerEvent,
     SetupCommand,
     encode_command,
@@ -22,6 +21,7 @@ from contracts.runner_protocol import (
 )
 from supervisor.domain.energy import select_power_model
 from supervisor.domain.errors import EngineError, ExecutionFault, StorageError
+from supervisor.domain.gvisor import judge_gvisor
 from supervisor.domain.hardening import build_container_config, model_path
 from supervisor.domain.installation import HostFacts
 from supervisor.domain.locks import ThreadStatus, judge_locks, require_compiled_lock, under_filter
@@ -174,36 +174,31 @@ class ExecutionService:
     async def _prepare(self, run: Run, sandbox: Sandbox, observed: _Observed, expected: Expectation) -> None:
         if sandbox.image_id != run.plan.runtime_image:
             raise ExecutionFault("runner_failed", "the container was made from another image than the plan's")
+        policy = self._policies.sandbox
         setup = SetupCommand(
-            model_path=model_path(self._policies.sandbox),
+            model_path=model_path(policy),
             context_tokens=run.plan.context_tokens,
             threads=run.plan.scheduling.threads,
             batch_tokens=run.plan.scheduling.batch_tokens,
             repack=run.plan.scheduling.repack,
         )
         before = await _await_first_lock(sandbox)
+        if run.plan.isolation == "gvisor":
+            await sandbox.watch_guest()
         await sandbox.send(encode_command(setup))
         event, _ = await _next_event(sandbox)
         ready = observed.transcript.accept_ready(event)
         require_compiled_lock(ready, run.plan.policies["lockdown.json"])
-        await self._inspect(sandbox, observed, expected, before, ready)
-
-    async def _inspect(
-        self,
-        sandbox: Sandbox,
-        observed: _Observed,
-        expected: Expectation,
-        before: tuple[ThreadStatus, ...],
-        ready: ReadyEvent,
-    ) -> None:
-        policy = self._policies.sandbox
         facts = await sandbox.observe(model_path(policy), (*policy.paths.masked, *policy.paths.read_only))
-        locks = judge_locks(before, facts.threads, user=policy.user)
-        observed.isolation = build_receipt(
-            facts, expected, tier="hardened", locks=locks, ggml_features=ready.cpu_features
-        )
-        if observed.isolation.difference:
-            raise ExecutionFault("isolation_mismatch", describe_difference(observed.isolation))
+        if run.plan.isolation == "gvisor":
+            gvisor = judge_gvisor(facts.gvisor, policy.isolation.gvisor, user=policy.user)
+            receipt = build_receipt(facts, expected, tier="gvisor", gvisor=gvisor, ggml_features=ready.cpu_features)
+        else:
+            locks = judge_locks(before, facts.threads, user=policy.user)
+            receipt = build_receipt(facts, expected, tier="hardened", locks=locks, ggml_features=ready.cpu_features)
+        observed.isolation = receipt
+        if receipt.difference:
+            raise ExecutionFault("isolation_mismatch", describe_difference(receipt))
 
     async def _generate(self, run: Run, sandbox: Sandbox, observed: _Observed) -> None:
         job = encode_command(

@@ -14,6 +14,7 @@ from contracts.execution_plan import PlannedModel
 from contracts.runner_protocol import DoneEvent, PromptEvent, ReadyEvent, TokenEvent
 from supervisor.adapters.policies import load_policies
 from supervisor.domain.errors import ExecutionFault, Refusal, StorageError
+from supervisor.domain.gvisor import FilterCall, GuestFacts, GvisorFacts, HostProcess
 from supervisor.domain.installation import Backend, HostFacts, Installation, InstalledModel
 from supervisor.domain.isolation import RegisteredRuntime
 from supervisor.domain.locks import ThreadStatus
@@ -35,6 +36,7 @@ __all__ = [
     "event_line",
     "facts_as_asked",
     "fixed_installation",
+    "gvisor_as_asked",
     "saying",
     "spec_request",
     "thread_under",
@@ -204,12 +206,30 @@ def facts_as_asked(config: Mapping[str, Any], threads: tuple[ThreadStatus, ...])
     )
 
 
+def gvisor_as_asked(**changes: Any) -> GvisorFacts:
+    """What both kernels say of a sandbox of gVisor's that is as it should be; keyword arguments replace fields."""
+    kernel = thread_under(1, user_ids=(65534,) * 4, cap_effective="0000000000240000")
+    server = thread_under(1, user_ids=(0,) * 4, cap_effective="000000000004001f")
+    flags = ("--network=none", "--oci-seccomp=true")
+    facts = GvisorFacts(
+        processes=(
+            HostProcess(("runsc-gofer", "--root=/x", *flags, "gofer"), False, True, (server,)),
+            HostProcess(("runsc-sandbox", "--root=/x", "--log-fd=3", *flags, "boot", "id"), True, False, (kernel,) * 3),
+            HostProcess((), False, False, (kernel,)),
+        ),
+        guest=GuestFacts((65532,) * 3, (65532,) * 3, ("PATH=/usr/bin",), (64, 64), frozenset()),
+        filter_calls=(FilterCall(1, 1, 0, 0),),
+    )
+    return replace(facts, **changes)
+
+
 class FakeSandbox:
     """One container; see ``ports.Sandbox``."""
 
     def __init__(self, container_id: str, image_id: str, script: Script, config: Mapping[str, Any]) -> None:
         self.config = config
         self.changed_facts: dict[str, Any] = {}
+        self.guest_fault: ExecutionFault | None = None
         self.container_id = container_id
         self.image_id = image_id
         self.exit_status: ExitStatus | None = None
@@ -256,6 +276,12 @@ class FakeSandbox:
         """See ``ports.Sandbox``."""
         del model_path, watched
         return replace(facts_as_asked(self.config, self.thread_statuses()), **self.changed_facts)
+
+    async def watch_guest(self) -> None:
+        """See ``ports.Sandbox``."""
+        if self.guest_fault is not None:
+            raise self.guest_fault
+        self.changed_facts = {"gvisor": gvisor_as_asked()} | self.changed_facts
 
     def cpu_time_ns(self) -> int | None:
         """See ``ports.Sandbox``."""

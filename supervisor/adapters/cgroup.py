@@ -1,10 +1,11 @@
 """The control group of a container (versions 1 and 2): its CPU time and its limits, from the kernel's own files."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["GroupLimits", "find_cpu_counter", "read_cpu_time_ns", "read_limits"]
+__all__ = ["GroupLimits", "find_cpu_counter", "prepare_parent", "read_cpu_time_ns", "read_limits"]
 
 NS_PER_US = 1000
 NANO_CPUS_PER_CPU = 1_000_000_000
@@ -20,6 +21,29 @@ class GroupLimits:
     memory_and_swap_bytes: int | None
     pids_max: int | None
     cpu_quota_nano: int | None
+
+
+def prepare_parent(parent: str, *, root: Path = Path("/")) -> None:
+    """Give a parent group the CPUs and memory nodes of the group above it, where it has none (version 1 only).
+
+    A new group of version 1 has none, and then no group below it can have any: runc fills them in, runsc does not and
+    fails. Where this may not be done here (no root, a read-only file system) it is left to whoever did it before.
+
+    Args:
+        parent: path of the group, as the container engine gets it.
+        root: where the host's /sys lies.
+    """
+    above = root / "sys" / "fs" / "cgroup" / "cpuset"
+    if not (above / "cpuset.cpus").is_file():
+        return
+    for name in filter(None, parent.split("/")):
+        group = above / name
+        with suppress(OSError):
+            group.mkdir(exist_ok=True)
+            for file in ("cpuset.cpus", "cpuset.mems"):
+                if not (group / file).read_text().strip():
+                    (group / file).write_text((above / file).read_text())
+        above = group
 
 
 def find_cpu_counter(pid: int, *, root: Path = Path("/")) -> Path | None:

@@ -10,7 +10,14 @@ from supervisor.adapters.mapped_files import MappedFileReader
 from supervisor.adapters.proc_status import read_thread_statuses
 from supervisor.domain.receipt import FileFacts, MountPoint, SandboxFacts
 
-__all__ = ["facts_of", "read_facts"]
+__all__ = [
+    "facts_of",
+    "read_facts",
+    "read_file",
+    "read_interfaces",
+    "read_mounts",
+    "read_oom_score_adj",
+]
 
 OCTAL_ESCAPES = {r"\040": " ", r"\011": "\t", r"\012": "\n", r"\134": "\\"}
 NETWORK_HEADER_LINES = 2
@@ -42,28 +49,51 @@ def read_facts(
     """
     process = root / "proc" / str(pid)
     limits = read_limits(pid, root=root)
-    mountinfo = _read(process / "mountinfo")
-    interfaces = _read(process / "net" / "dev")
     environment = _read(process / "environ")
     ulimits = _read(process / "limits")
-    score = _read(process / "oom_score_adj")
     return SandboxFacts(
         threads=read_thread_statuses(pid, root=root),
         engine=engine,
         control_group=limits.path,
-        mounts=None if mountinfo is None else tuple(map(_parse_mount, mountinfo.splitlines())),
+        mounts=read_mounts(process),
         present=dict(_present(watched, root)),
-        interfaces=None if interfaces is None else _parse_interfaces(interfaces),
+        interfaces=read_interfaces(process),
         environment=None if environment is None else tuple(filter(None, environment.split("\0"))),
         limits=None if ulimits is None else dict(map(_parse_limit, ulimits.splitlines()[1:])),
-        oom_score_adj=None if score is None else int(score),
+        oom_score_adj=read_oom_score_adj(process),
         memory_bytes=limits.memory_bytes,
         memory_and_swap_bytes=limits.memory_and_swap_bytes,
         pids_max=limits.pids_max,
         cpu_quota_nano=limits.cpu_quota_nano,
         mapped_files=mapped.read(process, image_id, without=model_path),
-        model=_model(process, model_path),
+        model=read_file(process, model_path),
     )
+
+
+def read_mounts(process: Path) -> tuple[MountPoint, ...] | None:
+    """Return the file systems of a process (its directory in /proc); None: they cannot be seen."""
+    text = _read(process / "mountinfo")
+    return None if text is None else tuple(map(_parse_mount, text.splitlines()))
+
+
+def read_interfaces(process: Path) -> tuple[str, ...] | None:
+    """Return the network's interfaces of a process; None: they cannot be seen."""
+    text = _read(process / "net" / "dev")
+    return None if text is None else _parse_interfaces(text)
+
+
+def read_oom_score_adj(process: Path) -> int | None:
+    """Return how soon the kernel ends a process for want of memory; None: that cannot be seen."""
+    text = _read(process / "oom_score_adj")
+    return None if text is None else int(text)
+
+
+def read_file(process: Path, path: str) -> FileFacts | None:
+    """Return what a process sees at a path; None: nothing, or it cannot be seen."""
+    try:
+        return facts_of((process / "root" / path.lstrip("/")).lstat())
+    except OSError:
+        return None
 
 
 def facts_of(status: os.stat_result) -> FileFacts:
@@ -74,13 +104,6 @@ def facts_of(status: os.stat_result) -> FileFacts:
 def _read(path: Path) -> str | None:
     try:
         return path.read_bytes().decode("utf-8", "replace")
-    except OSError:
-        return None
-
-
-def _model(process: Path, model_path: str) -> FileFacts | None:
-    try:
-        return facts_of((process / "root" / model_path.lstrip("/")).lstat())
     except OSError:
         return None
 

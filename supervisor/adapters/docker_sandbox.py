@@ -19,9 +19,10 @@ import docker
 import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
-from supervisor.adapters.cgroup import find_cpu_counter, read_cpu_time_ns
+from supervisor.adapters.cgroup import find_cpu_counter, prepare_parent, read_cpu_time_ns
 from supervisor.adapters.container_facts import read_facts
 from supervisor.adapters.frames import FrameReader
+from supervisor.adapters.gvisor_facts import GvisorGuest
 from supervisor.adapters.mapped_files import MappedFileReader
 from supervisor.adapters.proc_status import read_thread_statuses
 from supervisor.domain.errors import EngineError, ExecutionFault, Refusal
@@ -78,6 +79,8 @@ class DockerSandbox:
         # Found while the first process lives.
         self._cpu_counter = find_cpu_counter(started.pid)
         self._lines_sent = 0
+        self._guest: GvisorGuest | None = None
+        self._is_over = False
 
     async def send(self, line: bytes) -> None:
         """See ``ports.Sandbox``."""
@@ -114,14 +117,35 @@ class DockerSandbox:
         except ValueError as error:
             raise ExecutionFault("lock_missing", f"the job was not sent: {error}") from error
 
+    async def watch_guest(self) -> None:
+        """See ``ports.Sandbox``."""
+        opening = asyncio.ensure_future(asyncio.to_thread(GvisorGuest, self._started.pid, self.container_id))
+        # A cancellation must not leave behind what the thread is about to open.
+        opening.add_done_callback(self._take_guest)
+        try:
+            await asyncio.shield(opening)
+        except (OSError, ValueError) as error:
+            raise _unseen(error) from error
+
+    def _take_guest(self, opened: "asyncio.Future[GvisorGuest]") -> None:
+        if opened.exception() is None:
+            self._guest = opened.result()
+            if self._is_over:
+                self._guest.close()
+
+    def let_go(self) -> None:
+        """Give back what watching took."""
+        self._is_over = True
+        if self._guest is not None:
+            self._guest.close()
+
     async def observe(self, model_path: str, watched: tuple[str, ...]) -> SandboxFacts:
         """See ``ports.Sandbox``."""
+        read = partial(read_facts, self._started.pid, watched=watched) if self._guest is None else self._guest.facts
         look = partial(
-            read_facts,
-            self._started.pid,
+            read,
             image_id=self.image_id,
             model_path=model_path,
-            watched=watched,
             engine=self._started.host_config,
             mapped=self._engine.mapped_files,
         )
@@ -129,6 +153,8 @@ class DockerSandbox:
             return await asyncio.to_thread(look)
         except ValueError as error:
             raise ExecutionFault("isolation_mismatch", f"the kernel's words are not understood: {error}") from error
+        except OSError as error:
+            raise _unseen(error) from error
 
     def cpu_time_ns(self) -> int | None:
         """See ``ports.Sandbox``."""
@@ -219,7 +245,11 @@ class DockerSandboxes:
             except _ENGINE_FAULTS as error:
                 raise _fault_of_start(config, error) from error
             frames = FrameReader(reader, output_bytes)
-            yield DockerSandbox(self, container_id, started, frames, writer)
+            sandbox = DockerSandbox(self, container_id, started, frames, writer)
+            try:
+                yield sandbox
+            finally:
+                sandbox.let_go()
         finally:
             await _carry_through(self._destroy(name, creating, writer))
 
@@ -247,6 +277,8 @@ class DockerSandboxes:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function)
 
     def _create(self, config: dict[str, Any], name: str) -> tuple[str, socket.socket]:
+        if self.cgroup_driver == "cgroupfs":
+            prepare_parent(config["HostConfig"].get("CgroupParent", ""))
         created = self._client.create_container_from_config(config, name)  # type: ignore[no-untyped-call] # stubs lack it
         container_id = str(created["Id"])
         if created.get("Warnings"):
@@ -309,6 +341,12 @@ class DockerSandboxes:
             _log.warning("a container could not be removed (%s): %s", type(error).__name__, name)
             return False
         return True
+
+
+def _unseen(error: Exception) -> ExecutionFault:
+    _log.error("a sandbox of gVisor's cannot be looked into: %s", error)
+    detail = "the job was not sent: gVisor's kernel cannot be asked; the supervisor must be root on the host itself"
+    return ExecutionFault("lock_missing", detail)
 
 
 def _fault_of_start(config: dict[str, Any], error: Exception) -> ExecutionFault:

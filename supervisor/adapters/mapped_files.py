@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 __all__ = ["MappedFileReader"]
@@ -29,15 +30,16 @@ class MappedFileReader:
         except OSError:
             return None
         paths = {fields[PATH_FIELD] for line in lines if len(fields := line.split(None, PATH_FIELD)) > PATH_FIELD}
-        return {
-            path: self._digest(process, path, image_id)
-            for path in sorted(paths)
-            if path != without and not (path.startswith("[") and path.endswith("]"))
-        }
+        named = {path for path in paths if path != without and not (path.startswith("[") and path.endswith("]"))}
+        return self.digests(process / "root", named, image_id)
 
-    def _digest(self, process: Path, path: str, image_id: str) -> str | None:
+    def digests(self, directory: Path, paths: Iterable[str], image_id: str) -> dict[str, str | None]:
+        """Return the SHA-256 of files by their path in a directory; None: there is no such file."""
+        return {path: self._digest(directory, path, image_id) for path in sorted(paths)}
+
+    def _digest(self, directory: Path, path: str, image_id: str) -> str | None:
         try:
-            descriptor = os.open(process / "root" / path.lstrip("/"), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            descriptor = os.open(directory / path.lstrip("/"), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError:
             return None
         with os.fdopen(descriptor, "rb") as file:

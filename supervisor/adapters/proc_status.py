@@ -5,7 +5,7 @@ from pathlib import Path
 
 from supervisor.domain.locks import ThreadStatus
 
-__all__ = ["read_thread_statuses"]
+__all__ = ["read_group", "read_thread_statuses", "read_threads"]
 
 _CAPABILITY_SETS = ("CapInh", "CapPrm", "CapAmb")
 
@@ -19,17 +19,25 @@ def read_thread_statuses(pid: int, *, root: Path = Path("/")) -> tuple[ThreadSta
     Raises:
         ValueError: a status lacks a line (Seccomp_filters came with Linux 5.9) or says something else than numbers.
     """
+    return tuple(status for number in read_group(pid, root=root) for status in read_threads(number, root=root))
+
+
+def read_group(pid: int, *, root: Path = Path("/")) -> tuple[int, ...]:
+    """Return every process in the control groups of a process; empty where that one has gone or cannot be seen."""
     processes = root / "proc"
-    try:
-        groups = (processes / str(pid) / "cgroup").read_bytes()
-    except OSError:
+    groups = _read(processes / str(pid) / "cgroup")
+    if not groups:
         return ()
     return tuple(
-        status
+        int(process.name)
         for process in processes.iterdir()
         if process.name.isdigit() and _read(process / "cgroup") == groups
-        for status in _threads(process)
     )
+
+
+def read_threads(pid: int, *, root: Path = Path("/")) -> tuple[ThreadStatus, ...]:
+    """Return every thread of a process; raises as `read_thread_statuses` says."""
+    return tuple(_threads(root / "proc" / str(pid)))
 
 
 def _threads(process: Path) -> Iterator[ThreadStatus]:

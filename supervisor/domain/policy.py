@@ -151,6 +151,7 @@ class GvisorTier(Contract):
         Literal["--platform=ptrace"],
         Literal["--oci-seccomp=true"],
     ]
+    file_server_capabilities: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
 
 
 class IsolationPolicy(Contract):

@@ -58,6 +58,14 @@ class Sandbox(Protocol):
         """
         ...
 
+    async def watch_guest(self) -> None:
+        """Have gVisor's kernel report from now on what `observe` then tells of; only in tier `gvisor`.
+
+        Raises:
+            ExecutionFault: ``lock_missing``, it cannot be asked.
+        """
+        ...
+
     async def observe(self, model_path: str, watched: tuple[str, ...]) -> SandboxFacts:
         """Return what can be seen of the container from outside.
 
@@ -66,7 +74,8 @@ class Sandbox(Protocol):
             watched: paths that should be hidden or read-only in it.
 
         Raises:
-            ExecutionFault: ``isolation_mismatch``, the kernel's words are not understood.
+            ExecutionFault: ``isolation_mismatch``, the kernel's words are not understood, or ``lock_missing``, gVisor's
+                kernel cannot be asked.
         """
         ...
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from contracts.base import MAX_SAFE_INTEGER, canonical_bytes, sha256_digest
-from contracts.metrics_record import Difference, IsolationReceipt, LocksObservation, MappedObjects
+from contracts.metrics_record import Difference, GvisorObservation, IsolationReceipt, LocksObservation, MappedObjects
+from contracts.types import IsolationTier
+from supervisor.domain.gvisor import GvisorFacts
 from supervisor.domain.locks import ThreadStatus
 from supervisor.domain.policy import SandboxPolicy
 
@@ -35,6 +37,17 @@ LIMIT_LINES = {
     "memlock": "Max locked memory",
     "nofile": "Max open files",
 }
+# In gVisor's own /proc and /dev the host's are not to be found, and what of its own it hides it tells nobody; of a
+# process's limits it tells the one on open files; and its file server leaves it to its own code that the engine's files
+# (ENGINE_FILES) are only read.
+UNOBSERVED: dict[IsolationTier, tuple[str, ...]] = {
+    "hardened": (),
+    "gvisor": (
+        *("MaskedPaths", "ReadonlyPaths", "no shared memory", "lock one"),
+        *("ulimit core", "ulimit fsize", "ulimit memlock"),
+    ),
+}
+ENGINE_FILES = frozenset({"/etc/hostname", "/etc/hosts", "/etc/resolv.conf"})
 # The engine's scalars that the kernel does not show, or shows under another name.
 ENGINE_FIELDS = ("AutoRemove", "CgroupParent", "CgroupnsMode", "IpcMode", "NetworkMode", "Runtime")
 
@@ -80,6 +93,7 @@ class SandboxFacts:
         cpu_quota_nano: Limit on CPU time, in billionths of a CPU.
         mapped_files: SHA-256, in hexadecimal, of every file that is mapped, but the model; None: not readable.
         model: The model's file as the sandbox sees it.
+        gvisor: What both kernels say of a sandbox of gVisor's; None: it is none, or was not asked.
     """
 
     threads: tuple[ThreadStatus, ...]
@@ -97,6 +111,7 @@ class SandboxFacts:
     cpu_quota_nano: int | None
     mapped_files: Mapping[str, str | None] | None
     model: FileFacts | None
+    gvisor: GvisorFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,18 +136,22 @@ def build_receipt(
     facts: SandboxFacts,
     expected: Expectation,
     *,
-    tier: Literal["hardened"],
-    locks: LocksObservation | None,
+    tier: IsolationTier,
+    locks: LocksObservation | None = None,
+    gvisor: GvisorObservation | None = None,
     ggml_features: Iterable[str],
 ) -> IsolationReceipt:
     """Return what was observed and every difference from what was asked for; the caller refuses where there is one."""
+    unobserved = UNOBSERVED[tier]
     reported = ("ggml features", tuple(sorted(expected.image.ggml_features)), tuple(sorted(ggml_features)))
-    rows = (*_settings(facts, expected), *_file_systems(facts, expected), *_code(facts, expected), reported)
+    spared = ENGINE_FILES if tier == "gvisor" else frozenset[str]()
+    rows = (*_settings(facts, expected), *_file_systems(facts, expected, spared), *_code(facts, expected), reported)
     mounts = None if facts.mounts is None else sorted(map(_mount_text, facts.mounts))
     mapped = facts.mapped_files
     return IsolationReceipt(
         tier=tier,
         locks=locks,
+        gvisor=gvisor,
         mounts_digest=None if mounts is None else sha256_digest(canonical_bytes(mounts)),
         network_interfaces=facts.interfaces,
         cpus_allowed=tuple(sorted({cpu for thread in facts.threads for cpu in thread.cpus_allowed})),
@@ -141,10 +160,11 @@ def build_receipt(
         mapped_objects=None
         if mapped is None
         else MappedObjects(files=len(mapped), digest=sha256_digest(canonical_bytes(dict(mapped)))),
+        unobserved=unobserved,
         difference=tuple(
             Difference(field=field, requested=_text(requested), effective=NOT_SEEN if seen is None else _text(seen))
             for field, requested, seen in rows
-            if seen is None or seen != requested
+            if field not in unobserved and (seen is None or seen != requested)
         ),
     )
 
@@ -190,13 +210,14 @@ def _own_variables(environment: tuple[str, ...] | None) -> tuple[str, ...] | Non
     return tuple(sorted(line for line in environment if line.split("=", 1)[0] not in ENGINE_VARIABLES))
 
 
-def _file_systems(facts: SandboxFacts, expected: Expectation) -> Iterator[_Row]:
+def _file_systems(facts: SandboxFacts, expected: Expectation, spared: frozenset[str]) -> Iterator[_Row]:
     if facts.mounts is None:
         yield "mounts", "seen", None
         return
     policy = expected.policy
     by_path = {mount.path: mount for mount in facts.mounts}
-    yield "writable mounts", (), tuple(sorted(mount.path for mount in facts.mounts if _is_writable(mount)))
+    writable = {mount.path for mount in facts.mounts if _is_writable(mount)}
+    yield "writable mounts", (), tuple(sorted(writable - spared))
     model = by_path.get(policy.model_directory)
     wanted = frozenset(policy.model_mount_options)
     yield "model mount", tuple(sorted(wanted)), None if model is None else tuple(sorted(wanted & model.options))

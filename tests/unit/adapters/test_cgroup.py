@@ -2,7 +2,14 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.adapters.cgroup import UNLIMITED, GroupLimits, find_cpu_counter, read_cpu_time_ns, read_limits
+from supervisor.adapters.cgroup import (
+    UNLIMITED,
+    GroupLimits,
+    find_cpu_counter,
+    prepare_parent,
+    read_cpu_time_ns,
+    read_limits,
+)
 
 
 def lay(root: Path, membership: str, counter: str | None, content: str = "") -> Path:
@@ -107,3 +114,31 @@ def test_limits_that_are_not_there_are_none(tmp_path: Path) -> None:
     (tmp_path / "sys/fs/cgroup/memory/weos/1").mkdir(parents=True)
     (tmp_path / "sys/fs/cgroup/memory/weos/1/memory.limit_in_bytes").write_text("much\n")
     assert read_limits(7, root=tmp_path).memory_bytes is None
+
+
+def test_a_parent_group_gets_the_cpus_above_it_where_it_has_none(tmp_path: Path) -> None:
+    above = tmp_path / "sys" / "fs" / "cgroup" / "cpuset"
+    parent, inner = above / "weos", above / "weos" / "inner"
+    inner.mkdir(parents=True)
+    for group, cpus, nodes in ((above, "0-3\n", "0\n"), (parent, "\n", "\n"), (inner, "1\n", "\n")):
+        (group / "cpuset.cpus").write_text(cpus)
+        (group / "cpuset.mems").write_text(nodes)
+    prepare_parent("/weos/inner", root=tmp_path)
+    assert (parent / "cpuset.cpus").read_text() == "0-3\n"
+    assert (inner / "cpuset.cpus").read_text() == "1\n"
+    assert (parent / "cpuset.mems").read_text() == (inner / "cpuset.mems").read_text() == "0\n"
+
+
+def test_a_parent_group_that_is_not_there_is_made(tmp_path: Path) -> None:
+    above = tmp_path / "sys" / "fs" / "cgroup" / "cpuset"
+    above.mkdir(parents=True)
+    (above / "cpuset.cpus").write_text("0\n")
+    # A kernel fills a new group with its files; here nothing does, and that is left to the engine.
+    prepare_parent("/weos", root=tmp_path)
+    assert (above / "weos").is_dir()
+
+
+def test_version_2_needs_no_preparation(tmp_path: Path) -> None:
+    (tmp_path / "sys" / "fs" / "cgroup").mkdir(parents=True)
+    prepare_parent("/weos", root=tmp_path)
+    assert list((tmp_path / "sys" / "fs" / "cgroup").iterdir()) == []
