@@ -240,10 +240,9 @@ class DockerSandboxes:
                 raise ExecutionFault("image_missing", detail) from error
             except APIError as error:
                 # It answers, and says no: a mount that has gone, a runtime that is not there, a limit it cannot set.
-                detail = f"the container engine could not start the sandbox: {error.explanation or error}"
-                raise ExecutionFault("sandbox_failed", detail[:512]) from error
+                raise fault_of_start(config["HostConfig"]["Runtime"], str(error.explanation or error)) from error
             except _ENGINE_FAULTS as error:
-                raise _fault_of_start(config, error) from error
+                raise ExecutionFault("engine_unavailable", f"{_DOWN} ({type(error).__name__})") from error
             frames = FrameReader(reader, output_bytes)
             sandbox = DockerSandbox(self, container_id, started, frames, writer)
             try:
@@ -347,16 +346,6 @@ def _unseen(error: Exception) -> ExecutionFault:
     _log.error("a sandbox of gVisor's cannot be looked into: %s", error)
     detail = "the job was not sent: gVisor's kernel cannot be asked; the supervisor must be root on the host itself"
     return ExecutionFault("lock_missing", detail)
-
-
-def _fault_of_start(config: dict[str, Any], error: Exception) -> ExecutionFault:
-    if isinstance(error, APIError):
-        explanation = str(error.explanation)
-        _log.error("a container could not be started: %s", explanation)
-        fault = fault_of_start(config["HostConfig"]["Runtime"], explanation)
-        if fault is not None:
-            return fault
-    return ExecutionFault("engine_unavailable", f"{_DOWN} ({type(error).__name__})")
 
 
 async def _carry_through(work: "asyncio.Future[None] | Any") -> None:  # noqa: ANN401 - any awaitable

@@ -112,8 +112,8 @@ def parse_guest(answer: bytes) -> GuestFacts:
             open_files=(int(limit["cur"]), int(limit["max"])),
             mapped_paths=frozenset(_paths(process["maps"])),
         )
-    except (KeyError, TypeError) as error:
-        message = f"gVisor's description of the runner lacks {error}"
+    except (AttributeError, KeyError, TypeError) as error:
+        message = f"gVisor's description of the runner is another than expected ({error})"
         raise ValueError(message) from error
 
 

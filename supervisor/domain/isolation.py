@@ -14,6 +14,9 @@ __all__ = ["RegisteredRuntime", "choose_tier", "fault_of_start", "read_runtimes"
 STRENGTH: tuple[IsolationTier, ...] = get_args(IsolationTier)
 FIELD = "/execution/isolation"
 MEND = "install and register it with: make gvisor"
+DETAIL_MAX = 512
+# dockerd 20.10: no runtime of this name; its program could not be run, or ended without a word.
+RUNTIME_MISSING = ("Unknown runtime", "unable to retrieve OCI runtime error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,22 +87,21 @@ def require_registered(tier: GvisorTier, runtimes: Mapping[str, RegisteredRuntim
         raise _unavailable(f"the program of runtime '{tier.runtime}' is not at {found.program}")
 
 
-def fault_of_start(runtime: str, explanation: str) -> ExecutionFault | None:
-    """Return why the container engine could not start a container, None where its runtime is not to blame.
+def fault_of_start(runtime: str, explanation: str) -> ExecutionFault:
+    """Return why the container engine could not start a container.
 
     Args:
         runtime: the runtime that was asked for.
-        explanation: the engine's words; they hold paths of the host and are not passed on.
+        explanation: the engine's words.
     """
     if "cgroup" in explanation:
         detail = f"the runtime '{runtime}' cannot set up the sandbox's control group, so its limits would not hold"
         return ExecutionFault("limit_unenforceable", detail)
-    if "OCI runtime" in explanation or "Unknown runtime" in explanation:
-        detail = (
-            f"the runtime '{runtime}' does not start the sandbox; see what the host can do with: weos-engine doctor"
-        )
+    if any(words in explanation for words in RUNTIME_MISSING):
+        detail = f"the runtime '{runtime}' does not run; see what the host can do with: weos-engine doctor"
         return ExecutionFault("isolation_unavailable", detail)
-    return None
+    detail = f"the container engine could not start the sandbox: {explanation}"
+    return ExecutionFault("sandbox_failed", detail[:DETAIL_MAX])
 
 
 def _unavailable(what: str) -> Refusal:

@@ -183,8 +183,7 @@ _Row = tuple[str, Any, Any]
 def _settings(facts: SandboxFacts, expected: Expectation) -> Iterator[_Row]:
     host = expected.config["HostConfig"]
     for field in ENGINE_FIELDS:
-        if field in host:
-            yield field, host[field], facts.engine.get(field)
+        yield field, host[field], facts.engine.get(field)
     cpus = sorted({cpu for thread in facts.threads for cpu in thread.cpus_allowed})
     yield "CpusetCpus", host["CpusetCpus"], ",".join(map(str, cpus)) or None
     yield "Memory", host["Memory"], facts.memory_bytes

@@ -1,15 +1,17 @@
 """Isolation tiers as a caller meets them: asked for, demanded, or not there."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from contracts.run_request import ExecutionRequest
 from contracts.types import IsolationTier, RoleName
+from supervisor.domain.errors import ExecutionFault
 from supervisor.domain.isolation import RegisteredRuntime
 from supervisor.domain.policy import RolePolicy
 from tests.api.harness import OBSERVER_TOKEN, Engine, FakeInstallation, problem_of
-from tests.fakes import fixed_installation, spec_request
+from tests.fakes import FakeSandbox, fixed_installation, gvisor_as_asked, spec_request
 
 OBSERVER = {"Authorization": f"Bearer {OBSERVER_TOKEN}"}
 
@@ -81,6 +83,36 @@ async def test_what_a_policy_demands_of_a_role_is_refused_or_given(engine: Engin
     assert (record.plan.role, record.plan.isolation) == ("observer", "gvisor")
     operators = await engine.record(await engine.start(request_in(None)))
     assert (operators.plan.role, operators.plan.isolation) == ("operator", "hardened")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda sandbox: sandbox.changed_facts.update(gvisor=gvisor_as_asked(filter_calls=())), "second lock"),
+        (lambda sandbox: sandbox.changed_facts.update(gvisor=None), "not asked"),
+        (lambda sandbox: setattr(sandbox, "guest_fault", ExecutionFault("lock_missing", "not root")), "not root"),
+    ],
+    ids=["no second lock", "nothing seen", "nobody to ask"],
+)
+async def test_without_a_look_into_gvisor_no_job_is_sent(
+    engine: Engine, change: Callable[[FakeSandbox], None], words: str
+) -> None:
+    register(engine)
+    engine.sandboxes.on_open = change
+    problem = await problem_of(await engine.post(request_in("gvisor")))
+    assert (problem.status, problem.code) == (500, "lock_missing")
+    assert words in problem.detail
+    assert not any(b'"job"' in line for line in engine.sandboxes.opened[-1].sent)
+
+
+async def test_what_was_seen_of_gvisor_is_in_the_record(engine: Engine) -> None:
+    register(engine)
+    record = await engine.record(await engine.start(request_in("gvisor")))
+    assert record.sandbox is not None
+    receipt = record.sandbox.isolation
+    assert receipt is not None
+    assert receipt.gvisor is not None
+    assert (receipt.tier, receipt.locks, receipt.gvisor.guest_filters) == ("gvisor", None, 1)
 
 
 def test_the_request_leaves_the_tier_to_the_policy_unless_it_names_one() -> None:

@@ -121,11 +121,13 @@ def test_runtimes_are_read_as_the_engine_tells_them() -> None:
 )
 def test_a_runtime_that_does_not_start_a_sandbox_is_named(explanation: str, code: str) -> None:
     fault = fault_of_start("weos-gvisor", explanation)
-    assert fault is not None
     assert fault.code == code
     assert "'weos-gvisor'" in fault.detail
     assert "/" not in fault.detail
 
 
-def test_another_refusal_of_the_engine_is_not_the_runtimes() -> None:
-    assert fault_of_start("runc", "removal of container is already in progress") is None
+def test_whatever_else_the_engine_says_no_to_is_told_in_its_words_and_in_bounds() -> None:
+    fault = fault_of_start("runc", "error while mounting volume: " + "x" * 1000)
+    assert fault.code == "sandbox_failed"
+    assert "mounting volume" in fault.detail
+    assert len(fault.detail) == 512

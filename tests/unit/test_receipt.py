@@ -20,6 +20,7 @@ CONFIG = build_container_config(
     cgroup_driver="cgroupfs",
 )
 EXPECTED = Expectation(CONFIG, POLICIES.sandbox, IMAGE_FACTS, MODEL_FILE)
+READ_WRITE = frozenset({"rw"})
 AS_ASKED = facts_as_asked(CONFIG, (thread_under(2), thread_under(2)))
 
 
@@ -46,6 +47,62 @@ def test_a_sandbox_that_is_as_asked_has_no_difference() -> None:
     assert receipt.mapped_objects.files == 1
 
 
+GVISOR = Expectation(
+    build_container_config(
+        make_plan().model_copy(update={"isolation": "gvisor"}),
+        POLICIES.sandbox,
+        POLICIES.seccomp,
+        model_source="/store",
+        cpus=(0, 1),
+        labels={},
+        cgroup_driver="cgroupfs",
+    ),
+    POLICIES.sandbox,
+    IMAGE_FACTS,
+    MODEL_FILE,
+)
+
+
+def in_gvisor(**changes: Any) -> IsolationReceipt:
+    """The receipt of a sandbox of which only that can be seen what gVisor and its file server show."""
+    seen: dict[str, Any] = {
+        "mounts": (
+            MountPoint("/", "/", "overlay", frozenset({"ro"})),
+            MountPoint("/model", "/store", "ext4", frozenset({"ro", "nosuid", "nodev", "noexec"})),
+            MountPoint("/etc/hostname", "/x/hostname", "ext4", frozenset({"rw"})),
+        ),
+        "present": {},
+        "limits": {"Max open files": (64, 64)},
+    }
+    facts = replace(facts_as_asked(GVISOR.config, (thread_under(1),)), **seen | changes)
+    return build_receipt(facts, GVISOR, tier="gvisor", ggml_features=("FMA", "AVX2"))
+
+
+def test_what_gvisor_shows_nobody_is_named_and_not_taken_for_seen() -> None:
+    receipt = in_gvisor()
+    assert receipt.difference == ()
+    assert {"MaskedPaths", "ReadonlyPaths", "lock one", "ulimit core"} <= set(receipt.unobserved)
+    assert "ulimit nofile" not in receipt.unobserved
+    assert receipt_for(AS_ASKED).unobserved == ()
+
+
+@pytest.mark.parametrize(
+    ("field", "changes"),
+    [
+        ("Runtime", {"engine": GVISOR.config["HostConfig"] | {"Runtime": "runc"}}),
+        ("Memory", {"memory_bytes": 2**63 - 1}),
+        ("PidsLimit", {"pids_max": 64}),
+        ("CpusetCpus", {"threads": (thread_under(1, cpus_allowed=(0, 1, 2)),)}),
+        ("ulimit nofile", {"limits": {"Max open files": (65, 65)}}),
+        ("writable mounts", {"mounts": (MountPoint("/", "/", "overlay", READ_WRITE),)}),
+        ("model mount", {"mounts": (MountPoint("/", "/", "overlay", frozenset({"ro"})),)}),
+        ("mapped files", {"mapped_files": {"/usr/lib/unknown.so": "e" * 64}}),
+    ],
+)
+def test_what_gvisor_does_show_is_held_against_what_was_asked(field: str, changes: dict[str, Any]) -> None:
+    assert field in {each.field for each in in_gvisor(**changes).difference}
+
+
 def test_digests_do_not_depend_on_the_order_of_what_was_seen() -> None:
     assert AS_ASKED.mounts is not None
     turned = replace(AS_ASKED, mounts=tuple(reversed(AS_ASKED.mounts)))
@@ -55,7 +112,6 @@ def test_digests_do_not_depend_on_the_order_of_what_was_seen() -> None:
 
 
 LIMITS = AS_ASKED.limits or {}
-READ_WRITE = frozenset({"rw"})
 
 
 @pytest.mark.parametrize(
