@@ -23,6 +23,7 @@ class FrameReader:
     def __init__(self, stream: asyncio.StreamReader, output_bytes: int) -> None:
         self._stream = stream
         self._budget = output_bytes
+        self._channel, self._left = STDOUT, 0
         self._partial = bytearray()
         self._lines: deque[tuple[bytes, int]] = deque()
         self._fault: ExecutionFault | None = None
@@ -39,29 +40,35 @@ class FrameReader:
             if self._fault is not None:
                 raise self._fault
             try:
-                header = await self._stream.readexactly(HEADER_BYTES)
-                await self._read_frame(header[0], int.from_bytes(header[4:], "big"))
+                await self._read_some()
             except (asyncio.IncompleteReadError, ConnectionError):
                 return None
             except ExecutionFault as fault:
                 self._fault = fault
         return self._lines.popleft()
 
-    async def _read_frame(self, channel: int, size: int) -> None:
+    async def _read_some(self) -> None:
+        """Read a frame's header, or a part of its content: lines are handed on before the frame has come whole."""
+        if not self._left:
+            header = await self._stream.readexactly(HEADER_BYTES)
+            self._begin_frame(header[0], int.from_bytes(header[4:], "big"))
+            return
+        chunk = await self._stream.read(min(self._left, READ_BYTES))
+        if not chunk:
+            raise asyncio.IncompleteReadError(b"", self._left)
+        self._left -= len(chunk)
+        if self._channel == STDOUT:
+            self._split(chunk, time.monotonic_ns())
+        else:
+            self.stderr_tail = (self.stderr_tail + chunk)[-STDERR_KEPT_BYTES:]
+
+    def _begin_frame(self, channel: int, size: int) -> None:
         if channel not in {STDOUT, STDERR}:
             raise ExecutionFault("runner_failed", "the container engine sent a frame of an unknown stream")
         self._budget -= size
         if self._budget < 0:
             raise ExecutionFault("output_limit_exceeded", "the runner wrote more bytes than the plan allows")
-        while size:
-            chunk = await self._stream.read(min(size, READ_BYTES))
-            if not chunk:
-                raise asyncio.IncompleteReadError(b"", size)
-            size -= len(chunk)
-            if channel == STDOUT:
-                self._split(chunk, time.monotonic_ns())
-            else:
-                self.stderr_tail = (self.stderr_tail + chunk)[-STDERR_KEPT_BYTES:]
+        self._channel, self._left = channel, size
 
     def _split(self, chunk: bytes, at_ns: int) -> None:
         *complete, rest = chunk.split(b"\n")

@@ -1,4 +1,5 @@
 import asyncio
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -84,6 +85,23 @@ async def test_a_line_without_an_end_is_refused() -> None:
 async def test_an_unknown_stream_is_refused() -> None:
     with pytest.raises(ExecutionFault):
         await lines_of(reader(frame(b"a\n", 3)))
+
+
+async def test_a_line_is_handed_on_before_its_frame_has_ended() -> None:
+    line = await reader(frame(b"first\n" + b"x" * 90_000)[:20]).next_line()
+    assert line is not None
+    assert line[0] == b"first"
+
+
+async def test_a_frame_of_nothing_but_line_ends_is_not_kept_as_lines() -> None:
+    source = reader(frame(b"\n" * 1_000_000))
+    tracemalloc.start()
+    try:
+        assert await source.next_line() is not None
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 16_000_000
 
 
 @pytest.mark.parametrize("cut", [b"\x01\x00", frame(b"abc\n")[:-2]])
