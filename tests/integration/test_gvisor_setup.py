@@ -60,6 +60,8 @@ def daemon() -> Iterator[Daemon]:
     (root / "daemon.json").write_text('{"labels": ["of=theirs"]}')
     directories = {"data-root": "d", "exec-root": "e", "pidfile": "p"}
     command = [
+        # In a network namespace of its own: with `--bridge none` it would delete the machine's own docker0.
+        *("unshare", "--net", "--"),
         *("dockerd", "--config-file", str(root / "daemon.json"), "--host", f"unix://{root}/s"),
         *(part for name, place in directories.items() for part in (f"--{name}", str(root / place))),
         *("--bridge", "none", "--iptables=false"),
