@@ -1,12 +1,13 @@
 """The API as data: every operation once, from which the routes and the OpenAPI document are both made."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
 from contracts.base import Contract
 from contracts.envelope import Envelope
+from contracts.ledger_api import LEDGER_OPERATIONS
+from contracts.operation import EXECUTION_ID, Operation, Parameter
 from contracts.problem import PROBLEM_CODES, Problem
 from contracts.responses import (
     BackendList,
@@ -21,7 +22,7 @@ from contracts.responses import (
 )
 from contracts.run_request import RunRequest
 
-__all__ = ["OPERATIONS", "Operation", "Parameter", "build_openapi"]
+__all__ = ["IDEMPOTENCY_KEY", "OPERATIONS", "RECORD_TYPE", "build_openapi"]
 
 API_VERSION = "1.0.0"
 JSON = "application/json"
@@ -31,40 +32,6 @@ PROBLEM_TYPE = "application/problem+json"
 REFERENCE = "#/components/schemas/{model}"
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """One parameter outside the body."""
-
-    name: str
-    where: str
-    description: str
-    schema: dict[str, Any]
-    required: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One method of one path."""
-
-    operation_id: str
-    method: str
-    path: str
-    summary: str
-    description: str
-    responses: dict[int, tuple[str, type[Contract] | None]]
-    problems: tuple[str, ...]
-    request: type[Contract] | None = None
-    parameters: tuple[Parameter, ...] = ()
-    streams: bool = False
-
-
-EXECUTION_ID = Parameter(
-    "execution_id",
-    "path",
-    "The execution.",
-    {"type": "string", "pattern": "^exec_[0-9a-f]{32}$"},
-    required=True,
-)
 PREFER = Parameter(
     "Prefer",
     "header",
@@ -136,7 +103,7 @@ _EXECUTION = (
 # `bad_header` stands for whatever is no HTTP/1.1 request too.
 _ALWAYS = ("bad_header", "unauthorized", "host_not_allowed", "internal_error")
 
-OPERATIONS = (
+_RUN_OPERATIONS = (
     Operation(
         "createRun",
         "POST",
@@ -247,10 +214,13 @@ OPERATIONS = (
     ),
 )
 
+OPERATIONS = (*_RUN_OPERATIONS, *LEDGER_OPERATIONS)
+
 
 def _content(operation: Operation, model: type[Contract] | None, status: int) -> dict[str, Any]:
     if model is None:
-        return {JSON: {"schema": {"type": "object"}}}
+        kind = "object" if operation.media_type == JSON else "string"
+        return {operation.media_type: {"schema": {"type": kind}}}
     media_type = RECORD_TYPE if model is Envelope else JSON
     content: dict[str, Any] = {media_type: {"schema": {"$ref": REFERENCE.format(model=model.__name__)}}}
     if operation.streams and status == 200:  # noqa: PLR2004 - HTTP OK

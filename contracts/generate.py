@@ -10,8 +10,10 @@ from typing import Any
 
 from contracts.api import build_openapi
 from contracts.base import Contract
+from contracts.bundle import Bundle
 from contracts.envelope import Envelope
 from contracts.execution_plan import ExecutionPlan
+from contracts.ledger_proof import Leaf
 from contracts.metrics_record import MetricsRecord, Statement
 from contracts.problem import Problem
 from contracts.responses import RunView
@@ -25,6 +27,7 @@ from contracts.runner_protocol import (
     SetupCommand,
     TokenEvent,
 )
+from contracts.started_record import StartedStatement
 from contracts.trust import Trust
 
 __all__ = ["build_documents", "main"]
@@ -32,6 +35,7 @@ __all__ = ["build_documents", "main"]
 DIRECTORY = Path(__file__).resolve().parent
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 PUBLISHED: dict[str, type[Contract]] = {
+    "bundle": Bundle,
     "envelope": Envelope,
     "execution-plan": ExecutionPlan,
     "metrics-record": MetricsRecord,
@@ -45,6 +49,8 @@ PUBLISHED: dict[str, type[Contract]] = {
     "runner-ready": ReadyEvent,
     "runner-setup": SetupCommand,
     "runner-token": TokenEvent,
+    "ledger-leaf": Leaf,
+    "started-statement": StartedStatement,
     "statement": Statement,
     "trust": Trust,
 }

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints
 
-from contracts.base import Contract, Many
+from contracts.base import MAX_SAFE_INTEGER, Contract, Many
 from contracts.execution_plan import ExecutionPlan, PlannedArtifact
 from contracts.metrics import Measurements, Metrics, PowerEvidence
 from contracts.types import Count, Digest, EngineVersion, ExecutionId, IsolationTier, Timestamp
@@ -176,9 +176,13 @@ class MetricsRecord(Contract):
     """Kind and version of this document."""
     execution_id: ExecutionId
     """The execution."""
+    seq: Annotated[int, Field(ge=1, le=MAX_SAFE_INTEGER)]
+    """Its number in this ledger: from 1, without gaps, in the order of acceptance."""
     engine_version: EngineVersion
     """The engine that makes this statement; the signature is by this version's key. It is the plan's, except that an
     execution which an earlier version left behind is recorded as `aborted` by the next one."""
+    manifest: Digest | None
+    """Digest of that version's engine manifest; null: a development tree, which has none."""
     plan: ExecutionPlan
     """What was to be executed, whole."""
     plan_digest: Digest

@@ -21,6 +21,8 @@ PROBLEM_CODES: dict[str, tuple[int, str]] = {
     "execution_not_found": (404, "There is no such execution"),
     "record_not_ready": (404, "The execution has not ended, so it has no record yet"),
     "method_not_allowed": (405, "This resource does not have that method"),
+    "ledger_entry_not_found": (404, "The ledger has no such entry"),
+    "ledger_range_unknown": (422, "The ledger is not so long"),
     "already_finished": (409, "The execution has already ended"),
     "cancelled": (409, "The execution was cancelled"),
     "aborted": (409, "The execution was ended by the supervisor's own end"),

@@ -7,13 +7,13 @@ from typing import Annotated, ClassVar, Literal
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from contracts.base import Contract, ContractError, FieldError, Many
 from contracts.envelope import decode_base64
 from contracts.types import EngineVersion
 
-__all__ = ["Trust", "TrustedKey", "encode_public_key", "key_fingerprint", "load_public_key"]
+__all__ = ["Trust", "TrustedKey", "encode_public_key", "key_fingerprint", "load_public_key", "require_strong"]
 
 # The eight points of small order of edwards25519 in every encoding that OpenSSL accepts: with one of them as key a
 # signature can verify two different messages. The sign bit (last byte's top bit) is cleared before comparing.
@@ -39,6 +39,10 @@ class TrustedKey(Contract):
     """Ed25519 SubjectPublicKeyInfo (DER) in base64."""
 
 
+# C2SP signed-note, "Verifier keys": name, key id, and kind and key in base64.
+VerifierKey = Annotated[str, StringConstraints(pattern=r"^[!-*,-~]{1,128}\+[0-9a-f]{8}\+[A-Za-z0-9+/=]{44,48}$")]
+
+
 class Trust(Contract):
     """Whom the verifier trusts."""
 
@@ -48,6 +52,12 @@ class Trust(Contract):
     """Kind and version of this document."""
     keys: Many[TrustedKey]
     """Trusted keys; one version may have only one."""
+    logs: Annotated[Many[VerifierKey], Field(max_length=64)] = ()
+    """Ledgers, by their C2SP verifier keys: name, key id and Ed25519 key. Empty: proofs cannot be judged."""
+    witnesses: Annotated[Many[VerifierKey], Field(max_length=64)] = ()
+    """Witnesses whose cosignatures count, by their verifier keys."""
+    checkpoint: Annotated[str, Field(max_length=65_536)] | None = None
+    """The last checkpoint seen of the ledger, as a signed note; a ledger that does not extend it is refused."""
 
 
 def _weak(message: str) -> ContractError:
@@ -68,6 +78,15 @@ def load_public_key(text: str) -> Ed25519PublicKey:
         raise ContractError("malformed_json", (fault,)) from error
     if not isinstance(key, Ed25519PublicKey):
         raise _weak("not an Ed25519 key")
+    return require_strong(key)
+
+
+def require_strong(key: Ed25519PublicKey) -> Ed25519PublicKey:
+    """Return a key that is neither of small order nor encoded in another way than the one.
+
+    Raises:
+        ContractError: ``weak_key``.
+    """
     raw = key.public_bytes(Encoding.Raw, PublicFormat.Raw)
     y_bytes = raw[:-1] + bytes([raw[-1] & 0x7F])
     if y_bytes in _SMALL_ORDER or int.from_bytes(y_bytes, "little") >= _FIELD_PRIME:

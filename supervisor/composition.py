@@ -13,14 +13,15 @@ from pathlib import Path
 from aiohttp import web
 
 from contracts.base import canonical_bytes
+from contracts.note import verifier_of
 from contracts.responses import VersionView
 from supervisor.adapters.docker_sandbox import DockerSandboxes
 from supervisor.adapters.engine_version import development_version
 from supervisor.adapters.files import write_private
 from supervisor.adapters.host import read_host_facts
 from supervisor.adapters.installation import InstallationReader
-from supervisor.adapters.keys import load_signer, publish_key
-from supervisor.adapters.ledger import SqliteLedger
+from supervisor.adapters.keys import load_signer, publish_key, publish_log
+from supervisor.adapters.ledger import LogIdentity, SqliteLedger
 from supervisor.adapters.model_store import ModelStore
 from supervisor.adapters.policies import load_policies
 from supervisor.cpu_pool import CpuPool
@@ -28,6 +29,7 @@ from supervisor.domain.errors import EngineError
 from supervisor.home import Home
 from supervisor.http_api import ApiContext, build_app
 from supervisor.http_server import ApiRunner
+from supervisor.recorder import Recorder
 from supervisor.run_book import RunBook
 from supervisor.service import ExecutionService
 from supervisor.unix_socket import listen_unix
@@ -61,7 +63,11 @@ async def _assemble(home: Home, docker_host: str) -> AsyncIterator[tuple[ApiCont
     publish_key(home.trust_file, version, signer.public_key)
     host = read_host_facts()
     models = ModelStore(home.models)
-    ledger = SqliteLedger(home.ledger)
+    log_signer = load_signer(home.keys, "log")
+    log = verifier_of(f"weos-engine/ledger/{log_signer.key_id[:16]}", log_signer.key)
+    publish_log(home.trust_file, log.encode())
+    recorder = Recorder(version, None, signer)
+    ledger = SqliteLedger(home.ledger, LogIdentity(log, log_signer, recorder.manifest), home.checkpoint_copy)
     sandboxes = await DockerSandboxes.connect(docker_host, home.instance_id())
     try:
         await ledger.open()
@@ -73,13 +79,13 @@ async def _assemble(home: Home, docker_host: str) -> AsyncIterator[tuple[ApiCont
             models=models,
             installation=installation,
             ledger=ledger,
-            signer=signer,
-            engine_version=version,
+            recorder=recorder,
             policies=policies,
             host=host,
         )
         book = RunBook(
             service=service,
+            recorder=recorder,
             installation=installation,
             sandboxes=sandboxes,
             models=models,
@@ -92,6 +98,7 @@ async def _assemble(home: Home, docker_host: str) -> AsyncIterator[tuple[ApiCont
             tokens=home.tokens(),
             version=view,
             book=book,
+            ledger=ledger,
             service=service,
             sandboxes=sandboxes,
             installation=installation,

@@ -44,6 +44,11 @@ class Home:
         return self.root / "ledger" / "ledger.sqlite3"
 
     @property
+    def checkpoint_copy(self) -> Path:
+        """The newest checkpoint of the ledger, outside its directory."""
+        return self.root / "checkpoint.note"
+
+    @property
     def trust_file(self) -> Path:
         """Public keys of the engine versions that ran here."""
         return self.root / "trust.json"

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from contracts.api import EXECUTION_ID, OPERATIONS, RECORD_TYPE, build_openapi
+from contracts.api import OPERATIONS, RECORD_TYPE, build_openapi
 from contracts.base import Contract, ContractError
+from contracts.operation import EXECUTION_ID
 from contracts.problem import Problem
 from contracts.responses import (
     BackendList,
@@ -26,7 +27,8 @@ from contracts.responses import (
 from contracts.run_request import RunRequest
 from contracts.types import RoleName
 from supervisor.domain.errors import EngineError, Refusal, StorageError
-from supervisor.domain.ports import InstallationPort, SandboxPort
+from supervisor.domain.ports import InstallationPort, LedgerPort, SandboxPort
+from supervisor.http_ledger import LEDGER, LEDGER_HANDLERS
 from supervisor.http_problems import answer_problem, problem_of, problem_of_parsing, problem_of_run
 from supervisor.http_request import (
     find_role,
@@ -63,6 +65,7 @@ class ApiContext:
     tokens: Mapping[RoleName, str]
     version: VersionView
     book: RunBook
+    ledger: LedgerPort
     service: ExecutionService
     sandboxes: SandboxPort
     installation: InstallationPort
@@ -268,6 +271,7 @@ HANDLERS: dict[str, Callable[[web.Request], Awaitable[web.StreamResponse]]] = {
     "getVersion": get_version,
     "getHealth": get_health,
     "getOpenApi": get_open_api,
+    **LEDGER_HANDLERS,
 }
 
 
@@ -275,6 +279,7 @@ def build_app(context: ApiContext) -> web.Application:
     """Return the application; every operation of `contracts.api` has exactly one handler."""
     app = web.Application(middlewares=[_guard], client_max_size=RunRequest.MAX_BYTES)
     app[CONTEXT] = context
+    app[LEDGER] = context.ledger
     for operation in OPERATIONS:
         app.router.add_route(operation.method, operation.path, HANDLERS[operation.operation_id])
     return app

@@ -42,6 +42,8 @@ class Run:
         self, execution_id: str, plan: ExecutionPlan, prompt: str, accepted_at: datetime, ticket: Ticket
     ) -> None:
         self.execution_id = execution_id
+        # The ledger gives it when it is accepted.
+        self.seq = 0
         self.plan = plan
         self.plan_digest = plan.canonical_digest()
         self.prompt = prompt

@@ -29,6 +29,7 @@ from supervisor.domain.ports import (
     StoredRun,
 )
 from supervisor.domain.recording import abort_conclusion, format_time
+from supervisor.recorder import Recorder
 from supervisor.run import Run, view_of_record
 from supervisor.service import ExecutionService
 
@@ -70,6 +71,7 @@ class RunBook:
         self,
         *,
         service: ExecutionService,
+        recorder: Recorder,
         installation: InstallationPort,
         sandboxes: SandboxPort,
         models: ModelStorePort,
@@ -78,6 +80,7 @@ class RunBook:
         gvisor: GvisorTier,
     ) -> None:
         self._service = service
+        self._recorder = recorder
         self._installation = installation
         self._sandboxes = sandboxes
         self._models = models
@@ -99,6 +102,7 @@ class RunBook:
                 stored.execution_id,
                 stored.plan,
                 abort_conclusion(),
+                seq=stored.seq,
                 accepted_at=stored.accepted_at,
                 finished_at=datetime.now(UTC),
             )
@@ -175,8 +179,16 @@ class RunBook:
             run = Run(execution_id, plan, request.prompt, accepted_at, ticket)
             # A caller with a key means to ask again after a broken connection, so its execution waits for it.
             run.keep = key is not None
-            entry = StartedEntry(execution_id, plan, request.prompt, accepted_at, key, request.canonical_digest())
-            await self._ledger.append_started(entry)
+            entry = StartedEntry(
+                execution_id,
+                plan,
+                request.prompt,
+                accepted_at,
+                key,
+                request.canonical_digest(),
+                lambda seq: self._recorder.seal_started(execution_id, plan, seq=seq, accepted_at=accepted_at),
+            )
+            run.seq = await self._ledger.append_started(entry)
         except BaseException:
             ticket.give_back()
             raise

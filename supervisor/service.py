@@ -7,7 +7,6 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from contracts.base import ContractError
-from contracts.envelope import Signer, seal
 from contracts.execution_plan import ExecutionPlan
 from contracts.metrics_record import IsolationReceipt, Outcome, Reason, SandboxObservation
 from contracts.responses import RunView
@@ -28,8 +27,9 @@ from supervisor.domain.locks import ThreadStatus, judge_locks, require_compiled_
 from supervisor.domain.policy import Policies
 from supervisor.domain.ports import FinalEntry, InstallationPort, LedgerPort, ModelStorePort, Sandbox, SandboxPort
 from supervisor.domain.receipt import Expectation, build_receipt, describe_difference
-from supervisor.domain.recording import Conclusion, build_power_evidence, build_record, encode_statement
+from supervisor.domain.recording import Conclusion, build_power_evidence
 from supervisor.domain.transcript import Transcript
+from supervisor.recorder import Recorder
 from supervisor.run import Run, view_of_record
 
 __all__ = ["ExecutionService"]
@@ -69,15 +69,14 @@ _UNKNOWN = Conclusion(
 class ExecutionService:
     """Executes plans."""
 
-    def __init__(  # noqa: PLR0913 - one keyword for each thing that the composition wires
+    def __init__(
         self,
         *,
         sandboxes: SandboxPort,
         models: ModelStorePort,
         installation: InstallationPort,
         ledger: LedgerPort,
-        signer: Signer,
-        engine_version: str,
+        recorder: Recorder,
         policies: Policies,
         host: HostFacts,
         store_retry_s: float = STORE_RETRY_S,
@@ -86,8 +85,7 @@ class ExecutionService:
         self._models = models
         self._installation = installation
         self._ledger = ledger
-        self._signer = signer
-        self._engine_version = engine_version
+        self._recorder = recorder
         self._policies = policies
         self._power_model = select_power_model(host.processor, policies.power)
         self._store_retry_s = store_retry_s
@@ -118,6 +116,7 @@ class ExecutionService:
         plan: ExecutionPlan,
         conclusion: Conclusion,
         *,
+        seq: int,
         accepted_at: datetime,
         finished_at: datetime,
     ) -> RunView:
@@ -126,15 +125,9 @@ class ExecutionService:
         Raises:
             StorageError: it could not be stored; nothing half-done remains.
         """
-        record = build_record(
-            execution_id,
-            plan,
-            conclusion,
-            engine_version=self._engine_version,
-            accepted_at=accepted_at,
-            finished_at=finished_at,
+        record, envelope = self._recorder.record(
+            execution_id, plan, conclusion, seq=seq, accepted_at=accepted_at, finished_at=finished_at
         )
-        envelope = seal(encode_statement(record), self._signer)
         await self._ledger.append_final(FinalEntry(execution_id, conclusion.outcome, envelope, conclusion.output))
         return view_of_record(record, conclusion.output)
 
@@ -275,6 +268,7 @@ class ExecutionService:
                     run.execution_id,
                     run.plan,
                     conclusion,
+                    seq=run.seq,
                     accepted_at=run.accepted_at,
                     finished_at=finished_at,
                 )

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from contracts.envelope import seal
+from contracts.envelope import Signer, seal
 from contracts.execution_plan import ExecutionPlan
 from contracts.metrics import Measurements, PowerModel
 from contracts.metrics_record import SandboxObservation
@@ -15,6 +15,7 @@ from contracts.trust import Trust, TrustedKey
 from supervisor.adapters.keys import FileSigner
 from supervisor.domain.planning import plan_execution
 from supervisor.domain.recording import Conclusion, build_power_evidence, build_record, encode_statement
+from supervisor.recorder import Recorder
 from tests.fakes import IMAGE, fixed_installation, spec_request
 
 __all__ = ["EXECUTION_ID", "WHEN", "make_conclusion", "make_envelope", "make_plan", "make_signer", "make_trust"]
@@ -76,8 +77,17 @@ def make_envelope(signer: FileSigner, conclusion: Conclusion | None = None, engi
         EXECUTION_ID,
         plan,
         conclusion or make_conclusion(),
+        seq=1,
+        manifest=None,
         engine_version=engine_version or plan.engine_version,
         accepted_at=WHEN,
         finished_at=WHEN,
     )
     return seal(encode_statement(record), signer)
+
+
+def make_started(signer: Signer, execution_id: str = EXECUTION_ID, *, seq: int = 1) -> bytes:
+    """A genuine statement that an execution was accepted."""
+    return Recorder(make_plan().engine_version, None, signer).seal_started(
+        execution_id, make_plan(), seq=seq, accepted_at=WHEN
+    )

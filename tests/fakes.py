@@ -10,15 +10,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from contracts.execution_plan import PlannedModel
+from contracts.ledger_proof import Checkpoint, InclusionProof, Leaf, LeafKind, build_leaf
+from contracts.merkle import hash_leaf, new_nodes, prove_consistency, prove_inclusion, root_of
+from contracts.note import sign_note, verifier_of
 from contracts.runner_protocol import DoneEvent, PromptEvent, ReadyEvent, TokenEvent
+from supervisor.adapters.keys import FileSigner
+from supervisor.adapters.ledger import LogIdentity
 from supervisor.adapters.policies import load_policies
 from supervisor.domain.errors import ExecutionFault, Refusal, StorageError
 from supervisor.domain.gvisor import FilterCall, GuestFacts, GvisorFacts, HostProcess
 from supervisor.domain.installation import Backend, HostFacts, Installation, InstalledModel
 from supervisor.domain.isolation import RegisteredRuntime
 from supervisor.domain.locks import ThreadStatus
-from supervisor.domain.ports import ExitStatus, FinalEntry, LocatedModel, Sandbox, StartedEntry, StoredRun
+from supervisor.domain.ports import ExitStatus, FinalEntry, LedgerEntry, LocatedModel, Sandbox, StartedEntry, StoredRun
 from supervisor.domain.receipt import FileFacts, ImageFacts, MountPoint, SandboxFacts
 
 __all__ = [
@@ -37,6 +44,7 @@ __all__ = [
     "facts_as_asked",
     "fixed_installation",
     "gvisor_as_asked",
+    "make_log",
     "saying",
     "spec_request",
     "thread_under",
@@ -376,6 +384,12 @@ class FakeModels:
         return LocatedModel(f"/models/{model.sha256}", MODEL_FILE)
 
 
+def make_log(name: str = "weos-engine/ledger/test") -> LogIdentity:
+    """A ledger's name and key, made for the test."""
+    signer = FileSigner(Ed25519PrivateKey.generate())
+    return LogIdentity(verifier_of(name, signer.key), signer, None)
+
+
 class FakeLedger:
     """A store in memory that can be full; see ``ports.LedgerPort``."""
 
@@ -391,6 +405,10 @@ class FakeLedger:
         self.before_append_final: Callable[[], Awaitable[object]] | None = None
         self.after_find_by_key: Callable[[], Awaitable[object]] | None = None
         self.misuse: list[str] = []
+        self.log = make_log()
+        self.entries_written: list[LedgerEntry] = []
+        self._nodes: dict[tuple[int, int], bytes] = {}
+        self._started_envelopes: dict[str, bytes] = {}
 
     def _require_room(self, full: bool, broken: bool = False) -> None:
         if full:
@@ -399,12 +417,15 @@ class FakeLedger:
             message = "a fault that the port does not know"
             raise RuntimeError(message)
 
-    async def append_started(self, entry: StartedEntry) -> None:
+    async def append_started(self, entry: StartedEntry) -> int:
         """See ``ports.LedgerPort``."""
         if self.before_append_started is not None:
             await self.before_append_started()
         self._require_room(self.full_for_started, self.broken_for_started)
         self.started[entry.execution_id] = entry
+        seq = len(self.started)
+        self._append_leaf("started", seq, entry.execution_id, entry.seal(seq))
+        return seq
 
     async def append_final(self, entry: FinalEntry) -> None:
         """See ``ports.LedgerPort``."""
@@ -416,14 +437,65 @@ class FakeLedger:
             message = "a second final record, or one of an execution that was never accepted"
             raise AssertionError(message)
         self.final[entry.execution_id] = entry
+        self._append_leaf("final", self._seq(entry.execution_id), entry.execution_id, entry.envelope)
+
+    def _seq(self, execution_id: str) -> int:
+        return list(self.started).index(execution_id) + 1
+
+    def _append_leaf(self, kind: LeafKind, seq: int, execution_id: str, envelope: bytes) -> None:
+        leaf = build_leaf(kind, seq, execution_id, envelope, None).canonical()
+        position = len(self.entries_written)
+        self.entries_written.append(LedgerEntry(position, leaf, envelope))
+        if kind == "started":
+            self._started_envelopes[execution_id] = envelope
+        for level, index, node_hash in new_nodes(position, hash_leaf(leaf), self._read):
+            self._nodes[level, index] = node_hash
+
+    def _read(self, level: int, index: int) -> bytes:
+        return self._nodes[level, index]
+
+    async def checkpoint(self) -> str:
+        """See ``ports.LedgerPort``."""
+        self._require_room(self.unreadable)
+        size = len(self.entries_written)
+        text = Checkpoint(self.log.verifier.name, size, root_of(size, self._read)).text
+        return sign_note(text, self.log.verifier, self.log.signer)
+
+    async def prove(self, execution_id: str, kind: LeafKind) -> InclusionProof:
+        """See ``ports.LedgerPort``."""
+        self._require_room(self.unreadable)
+        for entry in self.entries_written:
+            leaf = Leaf.parse(entry.leaf)
+            if (leaf.execution_id, leaf.kind) == (execution_id, kind):
+                hashes = prove_inclusion(entry.position, len(self.entries_written), self._read)
+                return InclusionProof(entry.position, tuple(hashes), await self.checkpoint())
+        raise Refusal("ledger_entry_not_found", "the ledger has no such entry")
+
+    async def prove_both(self, execution_id: str) -> tuple[InclusionProof, InclusionProof]:
+        """See ``ports.LedgerPort``."""
+        return await self.prove(execution_id, "started"), await self.prove(execution_id, "final")
+
+    async def prove_consistency(self, first: int, second: int) -> tuple[bytes, ...]:
+        """See ``ports.LedgerPort``."""
+        self._require_room(self.unreadable)
+        if not 0 < first <= second <= len(self.entries_written):
+            raise Refusal("ledger_range_unknown", "the ledger is not so long")
+        return tuple(prove_consistency(first, second, self._read))
+
+    async def entries(self, *, start: int, limit: int) -> tuple[LedgerEntry, ...]:
+        """See ``ports.LedgerPort``."""
+        self._require_room(self.unreadable)
+        return tuple(self.entries_written[start : start + limit])
 
     def _stored(self, entry: StartedEntry) -> StoredRun:
         final = self.final.get(entry.execution_id)
         return StoredRun(
+            seq=self._seq(entry.execution_id),
             execution_id=entry.execution_id,
             plan=entry.plan,
             accepted_at=entry.accepted_at,
             request_digest=entry.request_digest,
+            started_envelope=self._started_envelopes.get(entry.execution_id, b""),
             outcome=final.outcome if final else None,
             envelope=final.envelope if final else None,
             output=final.output if final else None,

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -12,11 +12,11 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from contracts.base import ContractError
-from contracts.trust import Trust, TrustedKey, encode_public_key
+from contracts.trust import Trust, TrustedKey, encode_public_key, key_fingerprint
 from supervisor.adapters.files import write_private
 from supervisor.domain.errors import EngineError
 
-__all__ = ["FileSigner", "load_signer", "publish_key"]
+__all__ = ["FileSigner", "load_signer", "publish_key", "publish_log"]
 
 OWNER_ONLY = 0o077
 
@@ -31,6 +31,16 @@ class FileSigner:
     def public_key(self) -> str:
         """SubjectPublicKeyInfo in base64."""
         return encode_public_key(self._key.public_key())
+
+    @property
+    def key(self) -> Ed25519PublicKey:
+        """The public key."""
+        return self._key.public_key()
+
+    @property
+    def key_id(self) -> str:
+        """Hexadecimal SHA-256 of the SubjectPublicKeyInfo."""
+        return key_fingerprint(self.key)
 
     def sign(self, data: bytes) -> bytes:
         """Return the Ed25519 signature (64 bytes) of ``data``."""
@@ -64,18 +74,36 @@ def publish_key(trust_file: Path, engine_version: str, public_key: str) -> None:
     Raises:
         EngineError: ``trust_unsound``, the file names another key for this version or cannot be read.
     """
-    known: tuple[TrustedKey, ...] = ()
-    if trust_file.exists():
-        try:
-            known = Trust.parse(trust_file.read_bytes()).keys
-        except ContractError as error:
-            raise EngineError("trust_unsound", f"{trust_file} is not a trust file: {error}") from error
+    trust = _read_trust(trust_file)
     entry = TrustedKey(engine_version=engine_version, public_key=public_key)
-    if entry in known:
+    if entry in trust.keys:
         return
-    if any(other.engine_version == engine_version for other in known):
+    if any(other.engine_version == engine_version for other in trust.keys):
         detail = f"{trust_file} names another key for {engine_version}; one version has one key"
         raise EngineError("trust_unsound", detail)
-    trust = Trust(schema_version="weos.trust/1", keys=(*known, entry))
-    write_private(trust_file, trust.model_dump_json(indent=2).encode("utf-8") + b"\n")
+    _write_trust(trust_file, trust.model_copy(update={"keys": (*trust.keys, entry)}))
+
+
+def publish_log(trust_file: Path, verifier_key: str) -> None:
+    """Add this home's ledger to its trust file.
+
+    Raises:
+        EngineError: ``trust_unsound``, the file cannot be read.
+    """
+    trust = _read_trust(trust_file)
+    if verifier_key not in trust.logs:
+        _write_trust(trust_file, trust.model_copy(update={"logs": (*trust.logs, verifier_key)}))
+
+
+def _read_trust(trust_file: Path) -> Trust:
+    if not trust_file.exists():
+        return Trust(schema_version="weos.trust/1", keys=())
+    try:
+        return Trust.parse(trust_file.read_bytes())
+    except ContractError as error:
+        raise EngineError("trust_unsound", f"{trust_file} is not a trust file: {error}") from error
+
+
+def _write_trust(trust_file: Path, trust: Trust) -> None:
+    write_private(trust_file, trust.model_dump_json(indent=2, exclude_none=True).encode("utf-8") + b"\n")
     trust_file.chmod(0o644)

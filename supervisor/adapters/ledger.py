@@ -1,79 +1,77 @@
-"""The append-only store in SQLite: accepted executions, their signed records, and the texts beside them.
+"""The append-only store in SQLite: accepted executions, their signed records, and the Merkle log over both.
 
-One thread owns the connection, so there is one writer and no lock to wait for. Rows of executions and records can
-neither be changed nor deleted (triggers); texts are kept apart, because a text may have to be forgotten one day.
+One thread owns the connection, so there is one writer and no lock to wait for. What is appended while a transaction is
+under way goes into the next one together (group commit). Row, leaf, tree nodes and checkpoint become durable in one
+transaction; a copy of the last checkpoint lies outside the database, so that a restored backup is noticed. Texts are
+kept apart, because a text may have to be forgotten one day.
 """
 
 import asyncio
 import json
+import logging
+import secrets
 import sqlite3
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from contracts.base import ContractError
+from contracts.envelope import Signer
 from contracts.execution_plan import ExecutionPlan
-from supervisor.domain.errors import StorageError
-from supervisor.domain.ports import FinalEntry, StartedEntry, StoredRun
+from contracts.ledger_proof import Checkpoint, InclusionProof, LeafKind, build_leaf
+from contracts.merkle import prove_consistency, prove_inclusion, root_of
+from contracts.note import Verifier, parse_note, sign_note
+from supervisor.adapters.checkpoint_file import CheckpointFile
+from supervisor.adapters.ledger_schema import SCHEMA, SCHEMA_VERSION
+from supervisor.adapters.ledger_tree import LedgerTree, recompute_root
+from supervisor.domain.errors import Refusal, StorageError
+from supervisor.domain.ports import FinalEntry, LedgerEntry, StartedEntry, StoredRun
 
-__all__ = ["SqliteLedger"]
+__all__ = ["LogIdentity", "SqliteLedger"]
 
+_log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
-SCHEMA_VERSION = 1
-SCHEMA = """
-CREATE TABLE executions (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    execution_id TEXT NOT NULL UNIQUE,
-    plan TEXT NOT NULL,
-    request_digest TEXT NOT NULL,
-    idempotency_key TEXT UNIQUE,
-    accepted_at TEXT NOT NULL
-) STRICT;
-CREATE TABLE records (
-    execution_id TEXT PRIMARY KEY REFERENCES executions (execution_id),
-    outcome TEXT NOT NULL,
-    envelope BLOB NOT NULL
-) STRICT;
-CREATE TABLE texts (
-    execution_id TEXT PRIMARY KEY REFERENCES executions (execution_id),
-    prompt TEXT NOT NULL,
-    output TEXT
-) STRICT;
-CREATE TRIGGER executions_no_update BEFORE UPDATE ON executions BEGIN SELECT RAISE(ABORT, 'append-only'); END;
-CREATE TRIGGER executions_no_delete BEFORE DELETE ON executions BEGIN SELECT RAISE(ABORT, 'append-only'); END;
-CREATE TRIGGER records_no_update BEFORE UPDATE ON records BEGIN SELECT RAISE(ABORT, 'append-only'); END;
-CREATE TRIGGER records_no_delete BEFORE DELETE ON records BEGIN SELECT RAISE(ABORT, 'append-only'); END;
--- INSERT OR REPLACE deletes without asking the triggers above, unless a connection turns recursive triggers on.
-CREATE TRIGGER executions_no_replace BEFORE INSERT ON executions
-WHEN EXISTS (
-    SELECT 1 FROM executions
-    WHERE seq = NEW.seq OR execution_id = NEW.execution_id OR idempotency_key = NEW.idempotency_key
-)
-BEGIN SELECT RAISE(ABORT, 'append-only'); END;
-CREATE TRIGGER records_no_replace BEFORE INSERT ON records
-WHEN EXISTS (SELECT 1 FROM records WHERE execution_id = NEW.execution_id)
-BEGIN SELECT RAISE(ABORT, 'append-only'); END;
-"""
+# Entries of one transaction; more wait for the next.
+GROUP_MAX = 256
+SCHEMA_WITHOUT_LOG = 1
 _SELECT = """
-SELECT e.execution_id, e.plan, e.accepted_at, e.request_digest, r.outcome, r.envelope, t.output
+SELECT e.seq, e.execution_id, e.plan, e.accepted_at, e.request_digest, e.envelope, r.outcome, r.envelope, t.output
 FROM executions e LEFT JOIN records r USING (execution_id) LEFT JOIN texts t USING (execution_id)
 """
 _SELECT_SUMMARY = """
-SELECT e.execution_id, e.plan, e.accepted_at, e.request_digest, r.outcome, NULL, NULL
+SELECT e.seq, e.execution_id, e.plan, e.accepted_at, e.request_digest, e.envelope, r.outcome, NULL, NULL
 FROM executions e LEFT JOIN records r USING (execution_id)
+"""
+_SELECT_ENTRIES = """
+SELECT l.position, l.leaf, CASE l.kind WHEN 'started' THEN e.envelope ELSE r.envelope END
+FROM leaves l JOIN executions e USING (execution_id) LEFT JOIN records r USING (execution_id)
 """
 
 
-def _stored(row: tuple[str, str, str, str, str | None, bytes | None, str | None]) -> StoredRun:
-    execution_id, plan, accepted_at, request_digest, outcome, envelope, output = row
+@dataclass(frozen=True, slots=True)
+class LogIdentity:
+    """Who the log is: its name and key, and the manifest of the engine version that writes (None: development)."""
+
+    verifier: Verifier
+    signer: Signer
+    manifest: str | None
+
+
+def _stored(row: tuple[int, str, str, str, str, bytes, str | None, bytes | None, str | None]) -> StoredRun:
+    seq, execution_id, plan, accepted_at, request_digest, started_envelope, outcome, envelope, output = row
     return StoredRun(
+        seq=seq,
         execution_id=execution_id,
         plan=ExecutionPlan.parse(plan.encode("utf-8")),
         accepted_at=datetime.fromisoformat(accepted_at),
         request_digest=request_digest,
+        started_envelope=started_envelope,
         outcome=outcome,
         envelope=envelope,
         output=None if output is None else json.loads(output),
@@ -83,26 +81,31 @@ def _stored(row: tuple[str, str, str, str, str | None, bytes | None, str | None]
 class SqliteLedger:
     """See ``ports.LedgerPort``."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, identity: LogIdentity, checkpoint_copy: Path) -> None:
         self._path = path
+        self._identity = identity
+        self._copy = CheckpointFile(checkpoint_copy, identity.verifier)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
         self._connection: sqlite3.Connection | None = None
+        self._tree: LedgerTree
+        self._pending: deque[tuple[StartedEntry | FinalEntry, asyncio.Future[int]]] = deque()
+        self._writing: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Open the database, and make it where there is none.
+        """Open the database, make it where there is none, and check the whole log against its last checkpoint.
 
         Raises:
-            StorageError: it cannot be opened, is damaged, or is of another schema.
+            StorageError: it cannot be opened, is of another schema, or is not the log that was checkpointed.
         """
         await self._call(self._open)
 
-    async def append_started(self, entry: StartedEntry) -> None:
+    async def append_started(self, entry: StartedEntry) -> int:
         """See ``ports.LedgerPort``."""
-        await self._call(partial(self._append_started, entry))
+        return await self._append(entry)
 
     async def append_final(self, entry: FinalEntry) -> None:
         """See ``ports.LedgerPort``."""
-        await self._call(partial(self._append_final, entry))
+        await self._append(entry)
 
     async def find(self, execution_id: str) -> StoredRun | None:
         """See ``ports.LedgerPort``."""
@@ -123,23 +126,76 @@ class SqliteLedger:
         """See ``ports.LedgerPort``."""
         return await self._select(_SELECT + "WHERE r.execution_id IS NULL ORDER BY e.seq")
 
+    async def checkpoint(self) -> str:
+        """See ``ports.LedgerPort``."""
+        return await self._call(self._checkpoint)
+
+    async def prove(self, execution_id: str, kind: LeafKind) -> InclusionProof:
+        """See ``ports.LedgerPort``."""
+        return await self._call(partial(self._prove, execution_id, kind))
+
+    async def prove_both(self, execution_id: str) -> tuple[InclusionProof, InclusionProof]:
+        """See ``ports.LedgerPort``."""
+        return await self._call(lambda: (self._prove(execution_id, "started"), self._prove(execution_id, "final")))
+
+    async def prove_consistency(self, first: int, second: int) -> tuple[bytes, ...]:
+        """See ``ports.LedgerPort``."""
+        return await self._call(partial(self._prove_consistency, first, second))
+
+    async def entries(self, *, start: int, limit: int) -> tuple[LedgerEntry, ...]:
+        """See ``ports.LedgerPort``."""
+
+        def select() -> tuple[LedgerEntry, ...]:
+            where = "WHERE l.position >= ? ORDER BY l.position LIMIT ?"
+            return tuple(LedgerEntry(*row) for row in self._database().execute(_SELECT_ENTRIES + where, (start, limit)))
+
+        return await self._call(select)
+
     async def close(self) -> None:
-        """Close the database."""
+        """Write what is still waiting and close the database."""
+        if self._writing is not None:
+            await asyncio.gather(self._writing, return_exceptions=True)
         await self._call(self._close)
         self._thread.shutdown()
+
+    async def _append(self, entry: StartedEntry | FinalEntry) -> int:
+        written: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._pending.append((entry, written))
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write_pending(), name="ledger-writer")
+        return await written
+
+    async def _write_pending(self) -> None:
+        while self._pending:
+            group = [self._pending.popleft() for _ in range(min(GROUP_MAX, len(self._pending)))]
+            try:
+                results: Sequence[int | Exception] = await self._call(
+                    partial(self._write, [entry for entry, _ in group])
+                )
+            except Exception as fault:  # noqa: BLE001 - the task's boundary: whoever waits is told
+                results = [fault] * len(group)
+            for (_, written), result in zip(group, results, strict=True):
+                if written.done():
+                    continue
+                if isinstance(result, Exception):
+                    written.set_exception(result)
+                else:
+                    written.set_result(result)
 
     async def _call(self, function: Callable[[], _T]) -> _T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, function)
-        except (sqlite3.OperationalError, OSError) as error:
-            detail = f"the ledger cannot be written: {error}; see that its disk has room"
-            raise StorageError("storage_full", detail) from error
-        except sqlite3.Error as error:
-            detail = (
-                f"the ledger {self._path} cannot be used: {error}; start the engine that wrote it, or move it away "
-                "(its records go with it)"
-            )
-            raise StorageError("ledger_unsound", detail) from error
+        except (sqlite3.Error, OSError) as error:
+            raise self._fault(error) from error
+
+    def _fault(self, error: Exception) -> StorageError:
+        if isinstance(error, sqlite3.OperationalError | OSError):
+            return StorageError("storage_full", f"the ledger cannot be written: {error}; see that its disk has room")
+        detail = (
+            f"the ledger {self._path} cannot be used: {error}; start the engine that wrote it, or move it away "
+            "(its records go with it)"
+        )
+        return StorageError("ledger_unsound", detail)
 
     async def _select(self, query: str, *values: str | int | None) -> tuple[StoredRun, ...]:
         def select() -> tuple[StoredRun, ...]:
@@ -156,6 +212,7 @@ class SqliteLedger:
     def _open(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._path.touch(mode=0o600)
+        self._set_aside_old_schema()
         connection = sqlite3.connect(self._path, isolation_level=None)
         # FULL, because with NORMAL a commit in WAL mode is not yet on the disk when it returns.
         for pragma in (
@@ -171,50 +228,147 @@ class SqliteLedger:
         elif version != SCHEMA_VERSION:
             message = f"it has schema {version}, this engine knows {SCHEMA_VERSION}"
             raise sqlite3.DatabaseError(message)
+        self._tree = LedgerTree(connection)
         self._connection = connection
+        self._check()
 
-    def _transact(self, statements: list[tuple[str, tuple[str | bytes | None, ...]]]) -> None:
+    def _set_aside_old_schema(self) -> None:
+        """Move a database from before there was a log: nothing proves that none of its records is missing."""
+        connection = sqlite3.connect(self._path, isolation_level=None)
+        try:
+            if connection.execute("PRAGMA user_version").fetchone()[0] != SCHEMA_WITHOUT_LOG:
+                return
+            connection.execute("PRAGMA journal_mode = DELETE")
+        finally:
+            connection.close()
+        aside = self._path.with_name(f"without-log-{secrets.token_hex(4)}.sqlite3")
+        self._path.rename(aside)
+        self._path.touch(mode=0o600)
+        _log.warning("the ledger was made before there was a Merkle log; it is kept as %s, a new one begins", aside)
+
+    def _check(self) -> None:
+        """Hold the leaves against the last checkpoint, and that against its copy outside."""
+        size, root = recompute_root(self._database())
+        note = self._stored_checkpoint()
+        if note is None and size == 0:
+            self._copy.require_not_ahead(0, lambda _: root)
+            return
+        if note is None or self._read_checkpoint(note) != Checkpoint(self._identity.verifier.name, size, root):
+            message = "its leaves do not lead to its last checkpoint"
+            raise sqlite3.DatabaseError(message)
+        self._copy.require_not_ahead(size, lambda first: root_of(first, self._tree.read))
+        self._copy.write(note)
+
+    def _read_checkpoint(self, note: str) -> Checkpoint:
+        try:
+            parsed = parse_note(note.encode("utf-8"))
+            if self._identity.verifier.holds(parsed) is not True:
+                message = "its last checkpoint is not signed by this log's key"
+                raise sqlite3.DatabaseError(message)
+            return Checkpoint.of_note(parsed)
+        except ContractError as error:
+            message = f"its last checkpoint is none ({error})"
+            raise sqlite3.DatabaseError(message) from error
+
+    def _stored_checkpoint(self) -> str | None:
+        row = self._database().execute("SELECT note FROM checkpoint").fetchone()
+        return None if row is None else str(row[0])
+
+    def _write(self, group: list[StartedEntry | FinalEntry]) -> list[int | Exception]:
         database = self._database()
         database.execute("BEGIN IMMEDIATE")
         try:
-            for statement, values in statements:
-                database.execute(statement, values)
+            results = [self._write_one(entry) for entry in group]
+            note = self._sign_checkpoint()
+            database.execute("INSERT OR REPLACE INTO checkpoint VALUES (1, ?)", (note,))
             database.execute("COMMIT")
         except BaseException:
+            self._tree.forget()
             if database.in_transaction:
                 database.execute("ROLLBACK")
             raise
+        self._tree.adopt()
+        self._copy.write_soon(note)
+        return results
 
-    def _append_started(self, entry: StartedEntry) -> None:
-        execution = (
+    def _write_one(self, entry: StartedEntry | FinalEntry) -> int | Exception:
+        # One that cannot be written does not take the others of its group with it.
+        database, mark = self._database(), self._tree.mark()
+        database.execute("SAVEPOINT entry")
+        try:
+            seq = self._write_started(entry) if isinstance(entry, StartedEntry) else self._write_final(entry)
+        except (sqlite3.OperationalError, OSError):
+            raise
+        except Exception as error:  # noqa: BLE001 - a fault of this entry alone
+            database.execute("ROLLBACK TO entry")
+            database.execute("RELEASE entry")
+            self._tree.restore(mark)
+            return self._fault(error) if isinstance(error, sqlite3.Error) else error
+        database.execute("RELEASE entry")
+        return seq
+
+    def _write_started(self, entry: StartedEntry) -> int:
+        database = self._database()
+        seq = int(database.execute("SELECT COALESCE(MAX(seq), 0) + 1 FROM executions").fetchone()[0])
+        envelope = entry.seal(seq)
+        values = (
+            seq,
             entry.execution_id,
             entry.plan.canonical().decode("utf-8"),
             entry.request_digest,
             entry.idempotency_key,
             entry.accepted_at.isoformat(),
+            envelope,
         )
-        self._transact(
-            [
-                (
-                    "INSERT INTO executions (execution_id, plan, request_digest, idempotency_key, accepted_at) "
-                    "VALUES (?, ?, ?, ?, ?)",
-                    execution,
-                ),
-                # As JSON: a text may hold U+0000, at which SQLite's own functions would end it.
-                ("INSERT INTO texts VALUES (?, ?, NULL)", (entry.execution_id, json.dumps(entry.prompt))),
-            ]
-        )
+        database.execute("INSERT INTO executions VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+        # As JSON: a text may hold U+0000, at which SQLite's own functions would end it.
+        database.execute("INSERT INTO texts VALUES (?, ?, NULL)", (entry.execution_id, json.dumps(entry.prompt)))
+        self._append_leaf("started", seq, entry.execution_id, envelope)
+        return seq
 
-    def _append_final(self, entry: FinalEntry) -> None:
+    def _write_final(self, entry: FinalEntry) -> int:
+        database = self._database()
+        row = database.execute("SELECT seq FROM executions WHERE execution_id = ?", (entry.execution_id,)).fetchone()
+        if row is None:
+            message = "an execution that was never accepted has no record"
+            raise sqlite3.IntegrityError(message)
         output = None if entry.output is None else json.dumps(entry.output)
-        self._transact(
-            [
-                ("INSERT INTO records VALUES (?, ?, ?)", (entry.execution_id, entry.outcome, entry.envelope)),
-                ("UPDATE texts SET output = ? WHERE execution_id = ?", (output, entry.execution_id)),
-            ]
-        )
+        database.execute("INSERT INTO records VALUES (?, ?, ?)", (entry.execution_id, entry.outcome, entry.envelope))
+        database.execute("UPDATE texts SET output = ? WHERE execution_id = ?", (output, entry.execution_id))
+        self._append_leaf("final", int(row[0]), entry.execution_id, entry.envelope)
+        return int(row[0])
+
+    def _append_leaf(self, kind: LeafKind, seq: int, execution_id: str, envelope: bytes) -> None:
+        leaf = build_leaf(kind, seq, execution_id, envelope, self._identity.manifest)
+        self._tree.append(execution_id, kind, leaf.canonical())
+
+    def _sign_checkpoint(self) -> str:
+        checkpoint = Checkpoint(self._identity.verifier.name, self._tree.pending_size, self._tree.pending_root())
+        return sign_note(checkpoint.text, self._identity.verifier, self._identity.signer)
+
+    def _checkpoint(self) -> str:
+        return self._stored_checkpoint() or self._sign_checkpoint()
+
+    def _prove(self, execution_id: str, kind: LeafKind) -> InclusionProof:
+        query = "SELECT position FROM leaves WHERE execution_id = ? AND kind = ?"
+        row = self._database().execute(query, (execution_id, kind)).fetchone()
+        if row is None:
+            detail = "the ledger has no such entry; a `final` one is made when the execution ends"
+            raise Refusal("ledger_entry_not_found", detail)
+        position, tree = int(row[0]), self._tree
+        return InclusionProof(position, tuple(prove_inclusion(position, tree.size, tree.read)), self._checkpoint())
+
+    def _prove_consistency(self, first: int, second: int) -> tuple[bytes, ...]:
+        if not 0 < first <= second <= self._tree.size:
+            detail = f"the ledger has {self._tree.size} entries; 0 < from <= to <= {self._tree.size}"
+            raise Refusal("ledger_range_unknown", detail)
+        return tuple(prove_consistency(first, second, self._tree.read))
 
     def _close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        if self._connection is None:
+            return
+        note = self._stored_checkpoint()
+        if note is not None:
+            self._copy.write(note)
+        self._connection.close()
+        self._connection = None

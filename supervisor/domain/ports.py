@@ -1,12 +1,13 @@
 """The outside world as the engine needs it: one interface per kind, implemented in `supervisor.adapters`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
 from contracts.execution_plan import ExecutionPlan, PlannedModel
+from contracts.ledger_proof import InclusionProof, LeafKind
 from supervisor.domain.installation import Installation
 from supervisor.domain.isolation import RegisteredRuntime
 from supervisor.domain.locks import ThreadStatus
@@ -16,6 +17,7 @@ __all__ = [
     "ExitStatus",
     "FinalEntry",
     "InstallationPort",
+    "LedgerEntry",
     "LedgerPort",
     "LocatedModel",
     "ModelStorePort",
@@ -179,6 +181,8 @@ class StartedEntry:
     accepted_at: datetime
     idempotency_key: str | None
     request_digest: str
+    seal: Callable[[int], bytes] = field(repr=False)
+    """Makes the signed statement that it was accepted, from the number that the ledger gives it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,20 +199,31 @@ class FinalEntry:
 class StoredRun:
     """One execution as it is stored; ``envelope`` and ``outcome`` are None until it has ended."""
 
+    seq: int
     execution_id: str
     plan: ExecutionPlan
     accepted_at: datetime
     request_digest: str
+    started_envelope: bytes
     outcome: str | None
     envelope: bytes | None
     output: str | None = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """One leaf of the log in RFC 8785 form, and the signed envelope that it commits to."""
+
+    position: int
+    leaf: bytes
+    envelope: bytes
+
+
 class LedgerPort(Protocol):
     """The append-only store of executions and their records. Every method raises ``StorageError`` on failure."""
 
-    async def append_started(self, entry: StartedEntry) -> None:
-        """Make an accepted execution durable."""
+    async def append_started(self, entry: StartedEntry) -> int:
+        """Make an accepted execution durable and return its number: from 1, without gaps."""
         ...
 
     async def append_final(self, entry: FinalEntry) -> None:
@@ -229,4 +244,36 @@ class LedgerPort(Protocol):
 
     async def unfinished(self) -> tuple[StoredRun, ...]:
         """Return every execution that has no final record."""
+        ...
+
+    async def checkpoint(self) -> str:
+        """Return the newest signed checkpoint, as C2SP tlog-checkpoint."""
+        ...
+
+    async def prove(self, execution_id: str, kind: LeafKind) -> InclusionProof:
+        """Return the proof that an entry is in the log.
+
+        Raises:
+            Refusal: ``ledger_entry_not_found``.
+        """
+        ...
+
+    async def prove_both(self, execution_id: str) -> tuple[InclusionProof, InclusionProof]:
+        """Return the proofs of both entries of an ended execution, `started` first, under one checkpoint.
+
+        Raises:
+            Refusal: ``ledger_entry_not_found``.
+        """
+        ...
+
+    async def prove_consistency(self, first: int, second: int) -> tuple[bytes, ...]:
+        """Return the hashes that lead from the log of ``first`` entries to that of ``second``.
+
+        Raises:
+            Refusal: ``ledger_range_unknown``.
+        """
+        ...
+
+    async def entries(self, *, start: int, limit: int) -> tuple[LedgerEntry, ...]:
+        """Return entries from a position on, in order."""
         ...

@@ -16,12 +16,14 @@ from contracts.metrics_record import (
     Statement,
     Subject,
 )
+from contracts.started_record import STARTED_PREDICATE_TYPE, StartedRecord, StartedStatement
 
 __all__ = [
     "Conclusion",
     "abort_conclusion",
     "build_power_evidence",
     "build_record",
+    "encode_started",
     "encode_statement",
     "format_time",
 ]
@@ -79,7 +81,9 @@ def build_record(
     plan: ExecutionPlan,
     conclusion: Conclusion,
     *,
+    seq: int,
     engine_version: str,
+    manifest: str | None,
     accepted_at: datetime,
     finished_at: datetime,
 ) -> MetricsRecord:
@@ -89,7 +93,9 @@ def build_record(
         execution_id: the execution.
         plan: what was to be executed.
         conclusion: how it ended.
+        seq: its number in the ledger.
         engine_version: the engine that makes the statement; where an earlier one was killed it is not the plan's.
+        manifest: digest of that version's engine manifest, if it has one.
         accepted_at: when the execution became durable.
         finished_at: when its outcome was known.
     """
@@ -100,7 +106,9 @@ def build_record(
     return MetricsRecord(
         schema_version="weos.metrics-record/1",
         execution_id=execution_id,
+        seq=seq,
         engine_version=engine_version,
+        manifest=manifest,
         plan=plan,
         plan_digest=plan.canonical_digest(),
         outcome=conclusion.outcome,
@@ -121,4 +129,33 @@ def encode_statement(record: MetricsRecord) -> bytes:
     if record.output is not None:
         subjects.append(Subject(name="output", digest={"sha256": record.output.sha256.removeprefix("sha256:")}))
     statement = Statement(type_=STATEMENT_TYPE, subject=tuple(subjects), predicateType=PREDICATE_TYPE, predicate=record)
+    return canonical_bytes(statement.model_dump(mode="json", by_alias=True))
+
+
+def encode_started(
+    execution_id: str,
+    plan: ExecutionPlan,
+    *,
+    seq: int,
+    engine_version: str,
+    manifest: str | None,
+    accepted_at: datetime,
+) -> bytes:
+    """Return the in-toto Statement that an execution was accepted, in RFC 8785 form: the bytes to sign."""
+    plan_digest = plan.canonical_digest()
+    statement = StartedStatement(
+        type_=STATEMENT_TYPE,
+        subject=(Subject(name="plan", digest={"sha256": plan_digest.removeprefix("sha256:")}),),
+        predicateType=STARTED_PREDICATE_TYPE,
+        predicate=StartedRecord(
+            schema_version="weos.started-record/1",
+            execution_id=execution_id,
+            seq=seq,
+            engine_version=engine_version,
+            manifest=manifest,
+            plan_digest=plan_digest,
+            nonce=plan.nonce,
+            accepted_at=format_time(accepted_at),
+        ),
+    )
     return canonical_bytes(statement.model_dump(mode="json", by_alias=True))

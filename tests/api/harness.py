@@ -25,6 +25,7 @@ from supervisor.domain.installation import Installation
 from supervisor.domain.receipt import ImageFacts
 from supervisor.http_api import ApiContext, build_app
 from supervisor.http_server import ApiRunner
+from supervisor.recorder import Recorder
 from supervisor.run_book import RunBook
 from supervisor.service import ExecutionService
 from tests.fakes import (
@@ -129,13 +130,13 @@ class Engine:
         self.health_timeout_s = 5.0
         self.drain_s = 0.05
         self.every_execution_has_its_record = True
+        self.recorder = Recorder(fixed.engine_version, None, self.signer)
         self.service = ExecutionService(
             sandboxes=self.sandboxes,
             models=self.models,
             installation=self.installation,
             ledger=self.ledger,
-            signer=self.signer,
-            engine_version=fixed.engine_version,
+            recorder=self.recorder,
             policies=fixed.policies,
             host=fixed.host,
             store_retry_s=0.01,
@@ -143,6 +144,7 @@ class Engine:
         self.cpus = CpuPool(fixed.host.logical_cpus, fixed.policies.admission.queue)
         self.book = RunBook(
             service=self.service,
+            recorder=self.recorder,
             installation=self.installation,
             sandboxes=self.sandboxes,
             models=self.models,
@@ -181,6 +183,7 @@ class Engine:
             tokens={"operator": TOKEN, "observer": OBSERVER_TOKEN},
             version=self.version,
             book=self.book,
+            ledger=self.ledger,
             service=self.service,
             sandboxes=self.sandboxes,
             installation=self.installation,

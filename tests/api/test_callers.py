@@ -218,8 +218,13 @@ async def test_an_execution_that_is_stopped_before_it_begins_never_opens_a_sandb
     plan = engine.book.plan(RunRequest.parse(SPEC), "operator")
     now = datetime.now(UTC)
     execution_id = make_execution_id(0)
-    await engine.ledger.append_started(StartedEntry(execution_id, plan, "prompt", now, None, "sha256:" + "0" * 64))
+
+    def seal(seq: int) -> bytes:
+        return engine.recorder.seal_started(execution_id, plan, seq=seq, accepted_at=now)
+
+    entry = StartedEntry(execution_id, plan, "prompt", now, None, "sha256:" + "0" * 64, seal)
     run = Run(execution_id, plan, "prompt", now, engine.cpus.enqueue(2))
+    run.seq = await engine.ledger.append_started(entry)
     run.stop("cancelled")
     await engine.service.execute(run)
     assert run.status == "cancelled"

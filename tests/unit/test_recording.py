@@ -18,7 +18,14 @@ def test_times_are_utc_with_milliseconds() -> None:
 
 def test_the_statement_is_about_plan_and_output() -> None:
     record = build_record(
-        EXECUTION_ID, make_plan(), make_conclusion(), engine_version=VERSION, accepted_at=WHEN, finished_at=WHEN
+        EXECUTION_ID,
+        make_plan(),
+        make_conclusion(),
+        seq=1,
+        engine_version=VERSION,
+        manifest=None,
+        accepted_at=WHEN,
+        finished_at=WHEN,
     )
     statement = json.loads(encode_statement(record))
     assert statement["_type"] == "https://in-toto.io/Statement/v1"
@@ -28,7 +35,14 @@ def test_the_statement_is_about_plan_and_output() -> None:
 
 def test_an_aborted_execution_claims_nothing() -> None:
     record = build_record(
-        EXECUTION_ID, make_plan(), abort_conclusion(), engine_version=VERSION, accepted_at=WHEN, finished_at=WHEN
+        EXECUTION_ID,
+        make_plan(),
+        abort_conclusion(),
+        seq=1,
+        engine_version=VERSION,
+        manifest=None,
+        accepted_at=WHEN,
+        finished_at=WHEN,
     )
     assert record.outcome == "aborted"
     assert (record.output, record.metrics, record.measurements, record.sandbox) == (None, None, None, None)

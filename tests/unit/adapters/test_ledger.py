@@ -9,20 +9,34 @@ import pytest
 from supervisor.adapters.ledger import SqliteLedger
 from supervisor.domain.errors import StorageError
 from supervisor.domain.ports import FinalEntry, StartedEntry
-from tests.factories import WHEN, make_plan
+from tests.factories import WHEN, make_envelope, make_plan, make_signer, make_started
+from tests.fakes import make_log
+
+SIGNER = make_signer()
+ENVELOPE = make_envelope(SIGNER)
+LOG = make_log()
 
 
 def started(number: int, key: str | None = None) -> StartedEntry:
-    return StartedEntry(f"exec_{number:032x}", make_plan(), "prompt\x00é", WHEN, key, "sha256:" + "0" * 64)
+    execution_id = f"exec_{number:032x}"
+
+    def seal(seq: int) -> bytes:
+        return make_started(SIGNER, execution_id, seq=seq)
+
+    return StartedEntry(execution_id, make_plan(), "prompt\x00é", WHEN, key, "sha256:" + "0" * 64, seal)
 
 
 def final(number: int) -> FinalEntry:
-    return FinalEntry(f"exec_{number:032x}", "completed", b"envelope", "out\x00put")
+    return FinalEntry(f"exec_{number:032x}", "completed", ENVELOPE, "out\x00put")
+
+
+def ledger_at(path: Path) -> SqliteLedger:
+    return SqliteLedger(path, LOG, path.with_name("checkpoint.note"))
 
 
 @pytest.fixture
 async def ledger(tmp_path: Path) -> AsyncIterator[SqliteLedger]:
-    opened = SqliteLedger(tmp_path / "ledger" / "ledger.sqlite3")
+    opened = ledger_at(tmp_path / "ledger" / "ledger.sqlite3")
     await opened.open()
     yield opened
     await opened.close()
@@ -30,17 +44,17 @@ async def ledger(tmp_path: Path) -> AsyncIterator[SqliteLedger]:
 
 async def test_what_was_appended_is_found_after_reopening(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite3"
-    first = SqliteLedger(path)
+    first = ledger_at(path)
     await first.open()
     await first.append_started(started(1, "key"))
     await first.append_final(final(1))
     await first.close()
-    second = SqliteLedger(path)
+    second = ledger_at(path)
     await second.open()
     stored = await second.find_by_key("key")
     await second.close()
     assert stored is not None
-    assert (stored.outcome, stored.envelope, stored.output) == ("completed", b"envelope", "out\x00put")
+    assert (stored.outcome, stored.envelope, stored.output) == ("completed", ENVELOPE, "out\x00put")
     assert stored.plan == make_plan()
     assert stored.accepted_at == WHEN
 
@@ -59,7 +73,13 @@ async def test_the_file_is_readable_by_its_owner_only(ledger: SqliteLedger, tmp_
         "UPDATE records SET outcome = 'completed'",
         "DELETE FROM records",
         "INSERT OR REPLACE INTO records VALUES ('exec_00000000000000000000000000000001', 'failed', x'00')",
-        "INSERT OR REPLACE INTO executions SELECT seq, execution_id, '', '', NULL, accepted_at FROM executions",
+        "INSERT OR REPLACE INTO executions SELECT seq, execution_id, '', '', NULL, accepted_at, x'00' FROM executions",
+        "UPDATE leaves SET leaf = x'00'",
+        "DELETE FROM leaves",
+        "INSERT OR REPLACE INTO leaves SELECT position, execution_id, kind, x'00' FROM leaves",
+        "UPDATE nodes SET hash = x'00'",
+        "DELETE FROM nodes",
+        "INSERT OR REPLACE INTO nodes SELECT level, position, x'00' FROM nodes",
         "UPDATE OR REPLACE records SET envelope = x'00'",
     ],
 )
@@ -74,7 +94,7 @@ async def test_rows_can_neither_be_changed_nor_deleted(ledger: SqliteLedger, tmp
         other.close()
     stored = await ledger.find(started(1).execution_id)
     assert stored is not None
-    assert stored.envelope == b"envelope"
+    assert stored.envelope == ENVELOPE
 
 
 async def test_an_execution_has_one_final_record(ledger: SqliteLedger) -> None:
@@ -127,14 +147,14 @@ async def test_a_full_disk_is_a_storage_fault_and_leaves_nothing_half_done(ledge
     outcomes = await asyncio.gather(
         *(ledger.append_started(started(number)) for number in range(200)), return_exceptions=True
     )
-    faults = [outcome for outcome in outcomes if outcome is not None]
+    faults = [outcome for outcome in outcomes if not isinstance(outcome, int)]
     assert faults
     assert all(isinstance(fault, StorageError) and fault.code == "storage_full" for fault in faults)
     assert len(await ledger.unfinished()) == 200 - len(faults)
 
 
 async def test_a_ledger_that_is_not_open_says_so(tmp_path: Path) -> None:
-    ledger = SqliteLedger(tmp_path / "x.sqlite3")
+    ledger = ledger_at(tmp_path / "x.sqlite3")
     with pytest.raises(StorageError):
         await ledger.unfinished()
     await ledger.close()
@@ -149,7 +169,7 @@ async def test_a_foreign_file_is_refused(tmp_path: Path, content: bytes | None) 
         newer.close()
     else:
         path.write_bytes(content * 100)
-    ledger = SqliteLedger(path)
+    ledger = ledger_at(path)
     with pytest.raises(StorageError, match="start the engine that wrote it") as caught:
         await ledger.open()
     assert caught.value.code == "ledger_unsound"

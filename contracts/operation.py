@@ -1,0 +1,45 @@
+"""One operation of the API as data."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from contracts.base import Contract
+
+__all__ = ["EXECUTION_ID", "Operation", "Parameter"]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter outside the body."""
+
+    name: str
+    where: str
+    description: str
+    schema: dict[str, Any]
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method of one path; a response without a model is of `media_type`."""
+
+    operation_id: str
+    method: str
+    path: str
+    summary: str
+    description: str
+    responses: dict[int, tuple[str, type[Contract] | None]]
+    problems: tuple[str, ...]
+    request: type[Contract] | None = None
+    parameters: tuple[Parameter, ...] = ()
+    streams: bool = False
+    media_type: str = "application/json"
+
+
+EXECUTION_ID = Parameter(
+    "execution_id",
+    "path",
+    "The execution.",
+    {"type": "string", "pattern": "^exec_[0-9a-f]{32}$"},
+    required=True,
+)

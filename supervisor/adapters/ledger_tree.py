@@ -1,0 +1,105 @@
+"""The ledger's Merkle tree in its database: append, roots, proofs, and the check of everything at start."""
+
+import sqlite3
+from collections.abc import Iterator
+
+from contracts.merkle import Node, hash_children, hash_leaf, new_nodes, root_of
+
+__all__ = ["LedgerTree", "recompute_root"]
+
+ROWS_AT_ONCE = 10_000
+
+
+class LedgerTree:
+    """The tree as one transaction sees it: nodes that it adds are kept here too, until `adopt`."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._frontier: dict[tuple[int, int], bytes] = {}
+        self._added: dict[tuple[int, int], bytes] = {}
+        self.size = int(connection.execute("SELECT COALESCE(MAX(position) + 1, 0) FROM leaves").fetchone()[0])
+        self._next = self.size
+
+    def append(self, execution_id: str, kind: str, leaf: bytes) -> None:
+        """Write one leaf and the subtrees that it completes."""
+        nodes = new_nodes(self._next, hash_leaf(leaf), self.read)
+        values = (self._next, execution_id, kind, leaf)
+        self._connection.execute("INSERT INTO leaves VALUES (?, ?, ?, ?)", values)
+        self._connection.executemany("INSERT INTO nodes VALUES (?, ?, ?)", (node for node in nodes if node[0]))
+        self._added |= {(level, position): node_hash for level, position, node_hash in nodes}
+        self._next += 1
+
+    def read(self, level: int, position: int) -> bytes:
+        """Return the hash of a complete subtree; see ``contracts.merkle.NodeReader``."""
+        place = (level, position)
+        known = self._added.get(place) or self._frontier.get(place)
+        if known is not None:
+            return known
+        if level == 0:
+            row = self._connection.execute("SELECT leaf FROM leaves WHERE position = ?", (position,)).fetchone()
+            return hash_leaf(row[0])
+        row = self._connection.execute("SELECT hash FROM nodes WHERE level = ? AND position = ?", place).fetchone()
+        return bytes(row[0])
+
+    @property
+    def pending_size(self) -> int:
+        """Leaves, those of the open transaction included."""
+        return self._next
+
+    def pending_root(self) -> bytes:
+        """Return the root over them."""
+        return root_of(self._next, self.read)
+
+    def mark(self) -> tuple[int, dict[tuple[int, int], bytes]]:
+        """Return what `restore` needs to forget leaves appended from now on."""
+        return self._next, dict(self._added)
+
+    def restore(self, mark: tuple[int, dict[tuple[int, int], bytes]]) -> None:
+        """Forget them: their part of the transaction was rolled back."""
+        self._next, self._added = mark
+
+    def forget(self) -> None:
+        """Forget everything that was added: the transaction was rolled back."""
+        self._next, self._added = self.size, {}
+
+    def adopt(self) -> None:
+        """Take what was added for durable, and keep in memory only what the next leaf can need."""
+        self.size = self._next
+        known = self._frontier | self._added
+        places = (
+            (level, (self.size >> level) - 1) for level in range(self.size.bit_length()) if self.size >> level & 1
+        )
+        self._frontier = {place: known[place] for place in places if place in known}
+        self._added = {}
+
+
+def recompute_root(connection: sqlite3.Connection) -> tuple[int, bytes]:
+    """Return the number of leaves and the root over them, from the leaves alone.
+
+    Raises:
+        sqlite3.DatabaseError: positions have gaps.
+    """
+    stack: list[Node] = []
+    size = 0
+    for position, leaf in _leaves(connection):
+        if position != size:
+            message = f"leaf {size} is missing"
+            raise sqlite3.DatabaseError(message)
+        level, node_hash = 0, hash_leaf(leaf)
+        while stack and stack[-1][0] == level:
+            node_hash = hash_children(stack.pop()[2], node_hash)
+            level += 1
+        stack.append((level, 0, node_hash))
+        size += 1
+    if not stack:
+        return 0, root_of(0, lambda *_: b"")
+    root = stack.pop()[2]
+    while stack:
+        root = hash_children(stack.pop()[2], root)
+    return size, root
+
+
+def _leaves(connection: sqlite3.Connection) -> Iterator[tuple[int, bytes]]:
+    cursor = connection.execute("SELECT position, leaf FROM leaves ORDER BY position")
+    while rows := cursor.fetchmany(ROWS_AT_ONCE):
+        yield from rows
