@@ -56,9 +56,21 @@ class Stage:
         self._max_watts = max_watts
         self._record_file = record_path(api.home.root, "cpu_avx2")
         self._installed = json.loads(self._record_file.read_text())
-        self._accepting = asyncio.Lock()
         self._room = asyncio.Semaphore(AT_ONCE)
         self.played = Played()
+
+    async def play_all(self) -> None:
+        """Execute all rows: at once those that one image plays, then those that have an image of their own."""
+        own = [row for row in PLAYED if row is HONEST or row.name in self._images]
+        self._install("")
+        await asyncio.gather(*(self.play(row) for row in PLAYED if row not in own))
+        for row in own:
+            self._install(row.name)
+            await self.play(row)
+
+    def _install(self, name: str) -> None:
+        image_id = self._images.get(name, self._installed["image_id"])
+        self._record_file.write_text(json.dumps(self._installed | {"image_id": image_id}))
 
     async def play(self, row: Misbehaviour) -> None:
         """Execute a row, with more time where it had not come far enough."""
@@ -76,12 +88,7 @@ class Stage:
             "context_tokens": context_tokens,
             "limits": {"max_tokens": MAX_TOKENS, "timeout_s": timeout_s, "max_watts": self._max_watts},
         }
-        async with self._accepting:
-            # The plan is made when the request is accepted, and holds the image from then on.
-            own = self._images.get(row.name, self._images[""])
-            image = self._installed["image_id"] if row is HONEST else own
-            self._record_file.write_text(json.dumps(self._installed | {"image_id": image}))
-            status, accepted = await self._api.post_run(request, Prefer="respond-async")
+        status, accepted = await self._api.post_run(request, Prefer="respond-async")
         assert status == 202, accepted
         while True:
             view = await self._api.get(f"/v1/runs/{accepted['execution_id']}")
@@ -111,8 +118,7 @@ async def _least_power(api: Api) -> float:
 async def _play_all(home: Home, docker_host: str, images: dict[str, str], client: docker.APIClient) -> Played:
     async with asyncio.timeout(SUITE_TIMEOUT_S), serving(home, docker_host) as api:
         stage = Stage(api, images, await _least_power(api))
-        await asyncio.gather(*(stage.play(row) for row in PLAYED if row is not HONEST))
-        await stage.play(HONEST)
+        await stage.play_all()
         stage.played.health = await api.get("/healthz")
         mine = {"label": f"weos.instance={home.instance_id()}"}
         stage.played.containers_left = [each["Id"] for each in client.containers(all=True, filters=mine)]
