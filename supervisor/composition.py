@@ -5,7 +5,7 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 from aiohttp import web
 
 from contracts.base import canonical_bytes
+from contracts.envelope import Signer
 from contracts.note import verifier_of
 from contracts.responses import VersionView
 from supervisor.adapters.docker_sandbox import DockerSandboxes
@@ -26,6 +27,7 @@ from supervisor.adapters.model_store import ModelStore
 from supervisor.adapters.policies import load_policies
 from supervisor.cpu_pool import CpuPool
 from supervisor.domain.errors import EngineError
+from supervisor.domain.ports import LedgerPort, ModelStorePort, SandboxPort
 from supervisor.home import Home
 from supervisor.http_api import ApiContext, build_app
 from supervisor.http_server import ApiRunner
@@ -34,7 +36,7 @@ from supervisor.run_book import RunBook
 from supervisor.service import ExecutionService
 from supervisor.unix_socket import listen_unix
 
-__all__ = ["DEFAULT_PORT", "Listening", "serve", "serve_until_told"]
+__all__ = ["DEFAULT_PORT", "Listening", "Outside", "serve", "serve_until_told"]
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +45,8 @@ DEFAULT_PORT = 8642
 LOOPBACK = "127.0.0.1"
 # What an execution gets to end by itself when the supervisor is told to end, and then what its clean-up gets.
 DRAIN_S = 10.0
+# A container that an earlier supervisor asked for may appear after the look at start; or the engine was away then.
+REAP_EVERY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +59,21 @@ class Listening:
     recovered: int
 
 
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """The outside world as the engine is given it."""
+
+    sandboxes: SandboxPort
+    models: ModelStorePort
+    ledger: LedgerPort
+    signer: Signer
+
+
+Wrapping = Callable[[Outside], Outside]
+
+
 @asynccontextmanager
-async def _assemble(home: Home, docker_host: str) -> AsyncIterator[tuple[ApiContext, int]]:
+async def _assemble(home: Home, docker_host: str, wrap: Wrapping) -> AsyncIterator[tuple[ApiContext, int]]:
     policies = load_policies(SOURCE_ROOT / "policies")
     version = development_version(SOURCE_ROOT)
     signer = load_signer(home.keys, version)
@@ -66,19 +83,22 @@ async def _assemble(home: Home, docker_host: str) -> AsyncIterator[tuple[ApiCont
     log_signer = load_signer(home.keys, "log")
     log = verifier_of(f"weos-engine/ledger/{log_signer.key_id[:16]}", log_signer.key)
     publish_log(home.trust_file, log.encode())
-    recorder = Recorder(version, None, signer)
-    ledger = SqliteLedger(home.ledger, LogIdentity(log, log_signer, recorder.manifest), home.checkpoint_copy)
+    # A development tree has no engine manifest.
+    manifest = None
+    ledger = SqliteLedger(home.ledger, LogIdentity(log, log_signer, manifest), home.checkpoint_copy)
     sandboxes = await DockerSandboxes.connect(docker_host, home.instance_id())
     try:
         await ledger.open()
+        outside = wrap(Outside(sandboxes, models, ledger, signer))
+        recorder = Recorder(version, manifest, outside.signer)
         installation = InstallationReader(
             home.root, SOURCE_ROOT, engine_version=version, models=models, policies=policies, host=host
         )
         service = ExecutionService(
-            sandboxes=sandboxes,
-            models=models,
+            sandboxes=outside.sandboxes,
+            models=outside.models,
             installation=installation,
-            ledger=ledger,
+            ledger=outside.ledger,
             recorder=recorder,
             policies=policies,
             host=host,
@@ -87,9 +107,9 @@ async def _assemble(home: Home, docker_host: str) -> AsyncIterator[tuple[ApiCont
             service=service,
             recorder=recorder,
             installation=installation,
-            sandboxes=sandboxes,
-            models=models,
-            ledger=ledger,
+            sandboxes=outside.sandboxes,
+            models=outside.models,
+            ledger=outside.ledger,
             cpus=CpuPool(host.logical_cpus, policies.admission.queue),
             gvisor=policies.sandbox.isolation.gvisor,
         )
@@ -98,9 +118,9 @@ async def _assemble(home: Home, docker_host: str) -> AsyncIterator[tuple[ApiCont
             tokens=home.tokens(),
             version=view,
             book=book,
-            ledger=ledger,
+            ledger=outside.ledger,
             service=service,
-            sandboxes=sandboxes,
+            sandboxes=outside.sandboxes,
             installation=installation,
         )
         yield context, await book.recover()
@@ -110,19 +130,53 @@ async def _assemble(home: Home, docker_host: str) -> AsyncIterator[tuple[ApiCont
 
 
 @asynccontextmanager
-async def serve(home: Home, docker_host: str, *, port: int = DEFAULT_PORT) -> AsyncIterator[Listening]:
+async def _reaping(sandboxes: SandboxPort, every_s: float) -> AsyncIterator[None]:
+    async def reap() -> None:
+        while True:
+            await asyncio.sleep(every_s)
+            try:
+                await sandboxes.reap()
+            except Exception:  # noqa: BLE001 - the task's boundary: the next look is owed whatever befell this one
+                _log.exception("looking for left-over containers failed")
+
+    task = asyncio.create_task(reap(), name="reap")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@asynccontextmanager
+async def serve(
+    home: Home,
+    docker_host: str,
+    *,
+    port: int = DEFAULT_PORT,
+    wrap: Wrapping = lambda outside: outside,
+    reap_every_s: float = REAP_EVERY_S,
+    enough: asyncio.Event | None = None,
+) -> AsyncIterator[Listening]:
     """Take the home, serve the API on loopback and on a Unix socket, and drain at the end.
 
     Args:
         home: the installation; only one supervisor can have it.
         docker_host: URL of the container engine.
         port: TCP port on loopback; 0 takes a free one.
+        wrap: what to put between the engine and the outside world.
+        reap_every_s: seconds between two looks for containers that belong to no execution under way.
+        enough: when set, executions that still drain are ended.
 
     Raises:
         EngineError: the home is taken, the port is, a policy or key is not sound, or the ledger cannot be used.
     """
     with home.take():
-        async with _assemble(home, docker_host) as (context, recovered):
+        # A killed supervisor's: someone else may have the port by now, and would be shown the token.
+        home.address_file.unlink(missing_ok=True)
+        async with (
+            _assemble(home, docker_host, wrap) as (context, recovered),
+            _reaping(context.sandboxes, reap_every_s),
+        ):
             runner = ApiRunner(build_app(context), shutdown_timeout_s=2 * DRAIN_S)
             await runner.setup()
             try:
@@ -138,19 +192,23 @@ async def serve(home: Home, docker_host: str, *, port: int = DEFAULT_PORT) -> As
                 write_private(home.address_file, canonical_bytes(address))
                 yield Listening(url, home.socket, context.version.engine_version, recovered)
             finally:
-                await context.book.close(DRAIN_S)
+                await context.book.close(DRAIN_S, enough=enough)
                 home.address_file.unlink(missing_ok=True)
                 await runner.cleanup()
                 home.socket.unlink(missing_ok=True)
 
 
 async def serve_until_told(home: Home, docker_host: str, *, port: int, ready: "asyncio.Future[Listening]") -> None:
-    """Serve until SIGINT or SIGTERM, then let executions end."""
-    told = asyncio.Event()
+    """Serve until SIGINT or SIGTERM, then let executions end; a second signal ends them."""
+    told, enough = asyncio.Event(), asyncio.Event()
+
+    def tell() -> None:
+        (enough if told.is_set() else told).set()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, told.set)
-    async with serve(home, docker_host, port=port) as listening:
+        loop.add_signal_handler(number, tell)
+    async with serve(home, docker_host, port=port, enough=enough) as listening:
         _log.info("serving as process %d", os.getpid())
         with contextlib.suppress(asyncio.InvalidStateError):
             ready.set_result(listening)

@@ -64,6 +64,14 @@ async def _wait(tasks: "Collection[asyncio.Task[Any]]", timeout_s: float) -> Non
         await asyncio.wait(list(tasks), timeout=timeout_s)
 
 
+async def _wait_until(tasks: "Collection[asyncio.Task[Any]]", timeout_s: float, enough: asyncio.Event) -> None:
+    waits = [asyncio.create_task(wait) for wait in (_wait(tasks, timeout_s), enough.wait())]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+    await asyncio.gather(*waits, return_exceptions=True)
+
+
 class RunBook:
     """The executions of one supervisor."""
 
@@ -268,7 +276,9 @@ class RunBook:
         summaries = tuple(self._summary(row) for row in rows[:limit])
         return RunList(runs=summaries, next=summaries[-1].execution_id if len(rows) > limit else None)
 
-    async def close(self, drain_s: float, clean_up_s: float = CLEAN_UP_S) -> None:
+    async def close(
+        self, drain_s: float, clean_up_s: float = CLEAN_UP_S, *, enough: asyncio.Event | None = None
+    ) -> None:
         """Accept nothing more, let executions end for a while, then end them; each gets its record.
 
         What cannot be recorded even then (a full disk) is left to the next supervisor's `recover`.
@@ -276,11 +286,12 @@ class RunBook:
         Args:
             drain_s: what executions get to end by themselves.
             clean_up_s: what destroying sandboxes and storing records gets.
+            enough: when set, the drain is over.
         """
         self._closing = True
         # Whoever is being accepted either meets the closed door or is among the active when this is over.
         await _wait(self._acceptances, clean_up_s)
-        await _wait(self._tasks, drain_s)
+        await _wait_until(self._tasks, drain_s, enough or asyncio.Event())
         for run in list(self._active.values()):
             run.stop("aborted")
         await _wait(self._tasks, clean_up_s)

@@ -168,6 +168,7 @@ class DockerSandboxes:
         self._client = client
         self._instance_id = instance_id
         self._removals: set[asyncio.Task[None]] = set()
+        self._open: set[str] = set()
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="engine-api")
         self.cgroup_driver = cgroup_driver
         self.mapped_files = MappedFileReader()
@@ -219,15 +220,17 @@ class DockerSandboxes:
         except _ENGINE_FAULTS:
             _log.warning("left-over containers cannot be looked for: the container engine does not answer")
             return 0
-        for container in containers:
-            await self._remove(container["Id"])
-        return len(containers)
+        # The engine puts a slash before a name.
+        left = [each["Id"] for each in containers if not self._open.intersection(n.lstrip("/") for n in each["Names"])]
+        # Where that fails the next look tries again.
+        return sum([await self._try_to_remove(container_id) for container_id in left])
 
     @asynccontextmanager
     async def open(self, execution_id: str, config: dict[str, Any], *, output_bytes: int) -> AsyncIterator[Sandbox]:
         """See ``ports.SandboxPort``."""
         name = "weos-" + execution_id.replace("_", "-")
         labelled = {**config, "Labels": {**config["Labels"], INSTANCE_LABEL: self._instance_id}}
+        self._open.add(name)
         creating = asyncio.ensure_future(self._call(partial(self._create, labelled, name)))
         writer: asyncio.StreamWriter | None = None
         try:
@@ -250,7 +253,10 @@ class DockerSandboxes:
             finally:
                 sandbox.let_go()
         finally:
-            await _carry_through(self._destroy(name, creating, writer))
+            try:
+                await _carry_through(self._destroy(name, creating, writer))
+            finally:
+                self._open.discard(name)
 
     async def exit_status(self, container_id: str) -> ExitStatus | None:
         """Return how a container ended, or None where the engine does not say in time."""

@@ -21,7 +21,7 @@ def _announce(home: Home, listening: Listening) -> None:
     click.echo(f"  keys     {home.trust_file}")
     if listening.recovered:
         click.echo(f"  {listening.recovered} execution(s) of an earlier supervisor were recorded as aborted")
-    click.echo("Stop with Ctrl-C; executions under way get 10 s to end.")
+    click.echo("Stop with Ctrl-C; executions under way get 10 s to end, and a second one ends them.")
 
 
 async def _serve(home: Home, docker_host: str, port: int) -> None:

@@ -131,7 +131,7 @@ class SandboxPort(Protocol):
         ...
 
     async def reap(self) -> int:
-        """Destroy containers that an earlier supervisor of this home left behind; return how many."""
+        """Destroy this home's containers that belong to no execution under way; return how many."""
         ...
 
 

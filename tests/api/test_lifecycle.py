@@ -119,6 +119,20 @@ async def test_closing_ends_what_does_not_end_by_itself() -> None:
         assert engine.free_cpus == 2
 
 
+async def test_a_drain_that_is_enough_ends_what_runs_and_what_waits() -> None:
+    async with Engine(HeldRunner()).serving() as engine:
+        for _ in range(4):
+            await engine.start()
+        enough = asyncio.Event()
+        closing = asyncio.create_task(engine.book.close(drain_s=3600, enough=enough))
+        await eventually(lambda: len(engine.sandboxes.opened) == 1)
+        assert engine.ledger.final == {}
+        enough.set()
+        await closing
+        assert [entry.outcome for entry in engine.ledger.final.values()] == ["aborted"] * 4
+        assert len(engine.sandboxes.destroyed) == len(engine.sandboxes.opened)
+
+
 async def test_a_request_that_is_being_accepted_while_the_engine_closes_is_not_lost() -> None:
     async with Engine(HeldRunner()).serving() as engine:
         appending, reached = asyncio.Event(), asyncio.Event()
