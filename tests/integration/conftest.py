@@ -136,8 +136,8 @@ def own_home(tmp_path: Path, weos_home: Path) -> Home:
 
 
 @contextlib.asynccontextmanager
-async def serving(home: Home, docker_host: str) -> AsyncIterator[Api]:
-    async with serve(home, docker_host, port=0) as listening:
+async def serving(home: Home, docker_host: str, **options: Any) -> AsyncIterator[Api]:
+    async with serve(home, docker_host, port=0, **options) as listening:
         headers = {"Authorization": f"Bearer {home.token()}"}
         async with aiohttp.ClientSession(listening.url, headers=headers) as session:
             yield Api(home, listening, session)
