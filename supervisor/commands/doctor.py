@@ -14,9 +14,13 @@ from rich.table import Table
 
 from supervisor.adapters.host import read_host_facts
 from supervisor.adapters.model_store import ModelStore
+from supervisor.adapters.policies import load_policies
+from supervisor.domain.errors import Refusal
 from supervisor.domain.installation import HostFacts
+from supervisor.domain.isolation import read_runtimes, require_registered
 from supervisor.home import Home, default_home
 from supervisor.setup.backends import default_source_root, load_backends
+from supervisor.setup.commands import find_program
 from supervisor.setup.docker_engine import find_engine
 from supervisor.setup.image_record import stored_image
 
@@ -53,7 +57,6 @@ def _find_engine() -> list[Finding]:
     except DockerException as error:
         return [Finding("container engine", f"{host}: {type(error).__name__}", "nothing can be executed", good=False)]
     security = ", ".join(option.removeprefix("name=") for option in info.get("SecurityOptions") or []) or "none"
-    runtimes = ", ".join(sorted(info.get("Runtimes") or {}))
     has_seccomp = "seccomp" in security
     return [
         Finding(
@@ -66,7 +69,24 @@ def _find_engine() -> list[Finding]:
             "the filter of policies/seccomp.json is applied" if has_seccomp else "system calls cannot be filtered",
             good=has_seccomp,
         ),
-        Finding("runtimes", runtimes, "isolation tier hardened", good=None),
+        *_find_tiers(info),
+    ]
+
+
+def _find_tiers(info: dict[str, Any]) -> list[Finding]:
+    policy = load_policies(default_source_root() / "policies").sandbox.isolation
+    runtimes = read_runtimes(info, find_program)
+    hardened = Finding("tier hardened", f"runtime {policy.hardened.runtime}", "requests may ask for it")
+    if policy.hardened.runtime not in runtimes:
+        hardened = Finding("tier hardened", f"no runtime {policy.hardened.runtime}", "refused", good=False)
+    try:
+        require_registered(policy.gvisor, runtimes)
+    except Refusal as refusal:
+        return [hardened, Finding("tier gvisor", refusal.detail, "requests that ask for it are refused", good=None)]
+    program = runtimes[policy.gvisor.runtime].program
+    return [
+        hardened,
+        Finding("tier gvisor", f"runtime {policy.gvisor.runtime}: {program}", "requests may ask for it"),
     ]
 
 

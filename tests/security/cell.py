@@ -63,6 +63,11 @@ class Cell:
     policies: Policies
     model_source: str
 
+    @property
+    def tier(self) -> IsolationTier:
+        """The tier of its containers."""
+        return self.plan.isolation
+
     def under(self, tier: IsolationTier) -> "Cell":
         """Return one that makes the same containers in another tier."""
         return replace(self, plan=self.plan.model_copy(update={"isolation": tier}))
