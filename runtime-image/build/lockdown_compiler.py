@@ -21,7 +21,10 @@ RETURN = 0x06
 # linux/seccomp.h: what a program may return.
 ALLOW = 0x7FFF0000
 REFUSE = 0x00050000 | 1  # SECCOMP_RET_ERRNO with EPERM
-KILL_PROCESS = 0x80000000
+# SECCOMP_RET_TRAP: SIGSYS, which ends the process. Linux forces it on one that blocks or ignores it; a handler for
+# it there is not, and under the lock none can be set. SECCOMP_RET_KILL_PROCESS would say the same, but gVisor
+# (0.0~20221219) takes it for the end of one thread: the others would go on, or wait for it for ever.
+END_PROCESS = 0x00030000
 # linux/seccomp.h, struct seccomp_data: number, architecture, instruction pointer, six arguments of 64 bits.
 NUMBER_OFFSET = 0
 ARCHITECTURE_OFFSET = 4
@@ -183,18 +186,18 @@ def compile_rules(rules: Sequence[Rule]) -> list[Instruction]:
     Raises:
         PolicyError: a rule or the whole is too long for the machine.
     """
-    kill = Instruction(RETURN, 0, 0, KILL_PROCESS)
+    end = Instruction(RETURN, 0, 0, END_PROCESS)
     program = [
         Instruction(LOAD_WORD, 0, 0, ARCHITECTURE_OFFSET),
         Instruction(JUMP_IF_EQUAL, 1, 0, AUDIT_ARCH_X86_64),
-        kill,
+        end,
         Instruction(LOAD_WORD, 0, 0, NUMBER_OFFSET),
         Instruction(JUMP_IF_AT_LEAST, 0, 1, X32_BIT),
-        kill,
+        end,
     ]
     for rule in rules:
         program += _rule_block(rule)
-    program.append(kill)
+    program.append(end)
     if len(program) > INSTRUCTIONS_MAX or any(max(step.if_true, step.if_false) > JUMP_MAX for step in program):
         message = "a rule has too many alternatives, or there are too many rules"
         raise PolicyError(message)

@@ -261,6 +261,7 @@ LOCK_TWO: tuple[Attack, ...] = (
     Attack("sleep by a clock", "call(230, 1, 0, address(zeros), 0)", KILLED),
     # Signals, and the locks themselves.
     Attack("a signal that is not abort's", "call(234, os.getpid(), os.getpid(), 0)", KILLED),
+    Attack("block the signal that ends the process", "call(14, 0, address(buffer), 0, 8)"),
     Attack("a signal handler", "call(13, 10, 0, address(buffer), 8)"),
     Attack("another signal stack", "call(131, 0, address(buffer))", KILLED),
     Attack("another filter", "call(317, 1, 1, 1)", KILLED, "EFAULT"),

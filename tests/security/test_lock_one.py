@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from contracts.types import IsolationTier
 from supervisor.adapters.docker_sandbox import DockerSandboxes
 from supervisor.domain.errors import ExecutionFault
 from supervisor.domain.hardening import build_container_config, model_path
@@ -42,13 +43,18 @@ def test_an_attack_is_blocked(attack: Attack, answers: dict[str, str]) -> None:
     assert answers[attack.name] == attack.blocked
 
 
-@pytest.mark.parametrize(
-    ("convention", "attack"),
-    [("int 0x80", INT_0X80), ("x32", "libc.syscall(ctypes.c_long(0x40000000 | 39))")],
-)
-def test_another_calling_convention_ends_the_process(cell: Cell, convention: str, attack: str) -> None:
-    ended = cell.run(f"{PRELUDE}\n{attack}\nprint('alive')")
-    assert (ended.output, ended.status) == (b"", KILLED_BY_FILTER), convention
+# What becomes of a process that calls by another convention. gVisor has no int 0x80, so it faults; a number of x32's
+# is a call that no rule names, in a kernel that has none of them.
+CONVENTIONS: dict[IsolationTier, dict[str, tuple[bytes, int]]] = {
+    "hardened": {"int 0x80": (b"", KILLED_BY_FILTER), "x32": (b"", KILLED_BY_FILTER)},
+    "gvisor": {"int 0x80": (b"", 128 + 11), "x32": (b"EPERM\n", 0)},
+}
+
+
+@pytest.mark.parametrize(("convention", "attack"), [("int 0x80", INT_0X80), ("x32", "print(call(0x40000000 | 39))")])
+def test_another_calling_convention_is_blocked(cell: Cell, convention: str, attack: str) -> None:
+    ended = cell.run(f"{PRELUDE}\n{attack}")
+    assert (ended.output, ended.status) == CONVENTIONS[cell.tier][convention]
 
 
 def test_the_runner_starts_every_time(cell: Cell) -> None:

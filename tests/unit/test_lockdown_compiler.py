@@ -14,7 +14,7 @@ from supervisor.composition import SOURCE_ROOT
 X86_64 = 0xC000003E
 I386 = 0x40000003
 ALLOW, REFUSE, KILL = "allow", "refuse", "kill"
-VERDICTS = {0x7FFF0000: ALLOW, 0x00050001: REFUSE, 0x80000000: KILL}
+VERDICTS = {0x7FFF0000: ALLOW, 0x00050001: REFUSE, 0x00030000: KILL}
 POLICY = (SOURCE_ROOT / "policies" / "lockdown.json").read_bytes()
 
 Arguments = tuple[int, ...]
