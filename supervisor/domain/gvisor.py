@@ -149,7 +149,7 @@ def _require_second_lock(calls: tuple[FilterCall, ...] | None) -> int:
     if calls is None:
         raise _missing("gVisor's kernel lost reports of what the runner did")
     if not calls or any(call != FilterCall(SET_MODE_FILTER, ALL_THREADS, 0, 0) for call in calls):
-        raise _missing("gVisor's kernel did not report that the second lock was put on all threads")
+        raise _missing("gVisor's kernel did not report filters, the second lock, put on all of the runner's threads")
     return len(calls)
 
 

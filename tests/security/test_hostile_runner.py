@@ -6,12 +6,13 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import docker
 import pytest
 
 from contracts.metrics_record import MetricsRecord
+from contracts.types import IsolationTier
 from contracts.verify import verify_record
 from supervisor.home import Home
 from supervisor.setup.image_record import record_path
@@ -35,6 +36,14 @@ POLL_S = 0.1
 HONEST = Misbehaviour("the installed image", "none", "", None)
 UNSTARTABLE = Misbehaviour(ABSENT_PROGRAM, "none", "", "sandbox_failed", "could not start")
 PLAYED = (*MISBEHAVIOURS.values(), UNSTARTABLE, HONEST)
+# Where gVisor's kernel answers otherwise: its limit on threads is larger, for its own count, and it may end at it; it
+# spares the first process no signal; a call of x32's is one that no rule names.
+IN_GVISOR: dict[str, tuple[str | None, str]] = {
+    "bombs with threads": ("runner_failed", "status "),
+    "sends itself every signal": ("runner_failed", "status 129"),
+    "dies of abort": ("runner_failed", "status 134"),
+    "dies of SIGSYS": (None, ""),
+}
 
 
 @dataclass
@@ -50,8 +59,9 @@ class Played:
 class Stage:
     """One supervisor, whose installation names a hostile image."""
 
-    def __init__(self, api: Api, images: dict[str, str], max_watts: float) -> None:
+    def __init__(self, api: Api, images: dict[str, str], max_watts: float, tier: IsolationTier) -> None:
         self._api = api
+        self._tier = tier
         self._images = images
         self._max_watts = max_watts
         self._record_file = record_path(api.home.root, "cpu_avx2")
@@ -87,6 +97,7 @@ class Stage:
         request["execution"] |= {
             "context_tokens": context_tokens,
             "limits": {"max_tokens": MAX_TOKENS, "timeout_s": timeout_s, "max_watts": self._max_watts},
+            "isolation": self._tier,
         }
         status, accepted = await self._api.post_run(request, Prefer="respond-async")
         assert status == 202, accepted
@@ -115,9 +126,11 @@ async def _least_power(api: Api) -> float:
         return float((await refusal.json(content_type=None))["detail"].split()[-2])
 
 
-async def _play_all(home: Home, docker_host: str, images: dict[str, str], client: docker.APIClient) -> Played:
+async def _play_all(
+    home: Home, docker_host: str, images: dict[str, str], client: docker.APIClient, tier: IsolationTier
+) -> Played:
     async with asyncio.timeout(SUITE_TIMEOUT_S), serving(home, docker_host) as api:
-        stage = Stage(api, images, await _least_power(api))
+        stage = Stage(api, images, await _least_power(api), tier)
         await stage.play_all()
         stage.played.health = await api.get("/healthz")
         mine = {"label": f"weos.instance={home.instance_id()}"}
@@ -125,27 +138,32 @@ async def _play_all(home: Home, docker_host: str, images: dict[str, str], client
         return stage.played
 
 
-@pytest.fixture(scope="module")
-def played(weos_home: Path, docker_host: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
+@pytest.fixture(scope="module", params=get_args(IsolationTier))
+def played(
+    weos_home: Path, docker_host: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Played]:
     home = make_home(tmp_path_factory.mktemp("hostile") / "home", weos_home)
     (home.root / "images").unlink()
     shutil.copytree(weos_home / "images", home.root / "images")
     client = docker.APIClient(base_url=docker_host, timeout=120)
     installed = json.loads(record_path(weos_home, "cpu_avx2").read_text())
     with hostile_images(client, installed["image_id"]) as images:
-        yield asyncio.run(_play_all(home, docker_host, images, client))
+        yield asyncio.run(_play_all(home, docker_host, images, client, request.param))
     client.close()
 
 
 @pytest.mark.parametrize("row", PLAYED, ids=lambda row: row.name)
 def test_a_misbehaviour_ends_in_a_record_that_names_it(row: Misbehaviour, played: Played) -> None:
     record = played.records[row.name]
-    assert record.outcome == ("completed" if row.reason is None else "failed"), record.reason
-    if row.reason is None:
+    reason, says = row.reason, row.says
+    if record.plan.isolation == "gvisor":
+        reason, says = IN_GVISOR.get(row.name, (reason, says))
+    assert record.outcome == ("completed" if reason is None else "failed"), record.reason
+    if reason is None:
         assert record.reason is None
     else:
         assert record.reason is not None
-        assert (record.reason.code, row.says in record.reason.message) == (row.reason, True), record.reason
+        assert (record.reason.code, says in record.reason.message) == (reason, True), record.reason
     assert _came_far_enough(row, record)
 
 
