@@ -110,7 +110,7 @@ class Mortal:
         """Every accepted execution's envelope, from the ledger itself."""
         with contextlib.closing(sqlite3.connect(f"file:{self.home.ledger}?mode=ro", uri=True)) as ledger:
             rows = ledger.execute(
-                "SELECT execution_id, envelope FROM executions LEFT JOIN records USING (execution_id)"
+                "SELECT execution_id, records.envelope FROM executions LEFT JOIN records USING (execution_id)"
             )
             return dict(rows.fetchall())
 
