@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from supervisor.adapters.model_store import ModelStore
-from supervisor.domain.errors import Refusal
+from supervisor.domain.errors import EngineError, Refusal
 from supervisor.domain.installation import Backend, HostFacts, Installation
 from supervisor.domain.policy import Policies
 from supervisor.domain.receipt import ImageFacts
@@ -33,6 +33,11 @@ class InstallationReader:
     ) -> None:
         self._home = home
         self._definitions = load_backends(source_root)
+        unknown = sorted(set(policies.sandbox.isolation.backends) - set(self._definitions))
+        if unknown:
+            # A demand that is misspelt would demand nothing.
+            detail = f"policies/sandbox.toml: isolation.backends names '{unknown[0]}', and there is no such backend"
+            raise EngineError("policy_unsound", detail)
         # Fixed at start, like the version that these sources are part of.
         self._inputs = {name: inputs_key(source_root, each) for name, each in self._definitions.items()}
         self._engine_version = engine_version

@@ -1,6 +1,7 @@
 """The command line as a person or a script uses it."""
 
 import asyncio
+import base64
 import json
 import os
 import subprocess
@@ -155,10 +156,40 @@ def test_models_are_added_listed_verified_and_removed(tmp_path: Path, own_home: 
     assert list(home.models.glob("*/model.gguf")) == []
 
 
+async def test_a_tier_is_chosen_on_the_command_line(served: Api) -> None:
+    ran = await call(
+        served,
+        *("run", "Olá", "--model", "smollm2-135m-instruct", "--quantization", "q4_1"),
+        *("--max-tokens", "2", "--isolation", "gvisor", "--json"),
+    )
+    assert ran.returncode == 0, ran.stderr
+    record = await served.get(json.loads(ran.stdout)["record"])
+    statement = json.loads(base64.b64decode(record["payload"]))
+    assert statement["predicate"]["plan"]["isolation"] == "gvisor"
+
+
+def test_a_token_is_made_for_an_agent_and_not_shown(own_home: Home) -> None:
+    made = weos(own_home, "token", "create", "observer")
+    token = own_home.root / "tokens" / "observer"
+    assert (made.returncode, str(token) in made.stdout) == (0, True)
+    assert token.stat().st_mode & 0o777 == 0o600
+    assert token.read_text().strip() not in made.stdout
+    again = weos(own_home, "token", "create", "observer")
+    assert "already" in again.stdout
+    assert own_home.tokens()["observer"] == token.read_text().strip()
+    assert weos(own_home, "token", "create", "admin").returncode == 2
+
+
+def test_a_tier_that_is_there_is_not_set_up_again(own_home: Home) -> None:
+    ran = weos(own_home, "gvisor")
+    assert ran.returncode == 0, ran.stderr
+    assert "unchanged, nothing to do" in ran.stderr
+
+
 def test_the_doctor_says_what_can_and_cannot_be_done(own_home: Home) -> None:
     ran = weos(own_home, "doctor")
     assert ran.returncode == 0, ran.stdout
-    for word in ("container engine", "control groups", "RAPL", "NVML", "cpu_avx2"):
+    for word in ("container engine", "control groups", "RAPL", "NVML", "cpu_avx2", "tier hardened", "tier gvisor"):
         assert word in ran.stdout
 
 

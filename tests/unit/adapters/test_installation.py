@@ -1,5 +1,6 @@
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from supervisor.adapters.installation import InstallationReader
 from supervisor.adapters.model_store import ModelStore
 from supervisor.composition import SOURCE_ROOT
-from supervisor.domain.errors import Refusal
+from supervisor.domain.errors import EngineError, Refusal
 from supervisor.setup.backends import require_backend
 from supervisor.setup.image_record import BuiltImage, record_path, store_image
 from supervisor.setup.runtime_image import inputs_key
@@ -51,6 +52,22 @@ def reader_of(home: Path) -> InstallationReader:
         policies=fixed.policies,
         host=fixed.host,
     )
+
+
+def test_a_tier_demanded_for_a_backend_that_is_none_stops_the_start(tmp_path: Path) -> None:
+    fixed = fixed_installation()
+    isolation = fixed.policies.sandbox.isolation.model_copy(update={"backends": {"cpu_avx3": "gvisor"}})
+    sandbox = fixed.policies.sandbox.model_copy(update={"isolation": isolation})
+    with pytest.raises(EngineError, match="'cpu_avx3'") as caught:
+        InstallationReader(
+            tmp_path,
+            SOURCE_ROOT,
+            engine_version=VERSION,
+            models=ModelStore(tmp_path / "models"),
+            policies=replace(fixed.policies, sandbox=sandbox),
+            host=fixed.host,
+        )
+    assert caught.value.code == "policy_unsound"
 
 
 def image_of(home: Path) -> str | None:
