@@ -12,6 +12,7 @@ from contracts.api import build_openapi
 from contracts.base import Contract
 from contracts.bundle import Bundle
 from contracts.envelope import Envelope
+from contracts.escape_report import EscapeReport
 from contracts.execution_plan import ExecutionPlan
 from contracts.ledger_proof import Leaf
 from contracts.metrics_record import MetricsRecord, Statement
@@ -37,6 +38,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 PUBLISHED: dict[str, type[Contract]] = {
     "bundle": Bundle,
     "envelope": Envelope,
+    "escape-report": EscapeReport,
     "execution-plan": ExecutionPlan,
     "metrics-record": MetricsRecord,
     "problem": Problem,

@@ -63,6 +63,11 @@ class Home:
         return self.token_file if role == "operator" else self.root / "tokens" / role
 
     @property
+    def escape(self) -> Path:
+        """Reports of the escape suite."""
+        return self.root / "escape"
+
+    @property
     def socket(self) -> Path:
         """The API's Unix socket."""
         return self.root / "run" / "engine.sock"

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from contracts.envelope import Signer, seal
+from contracts.escape_report import EscapeAttempt, EscapeReport
 from contracts.execution_plan import ExecutionPlan
 from contracts.metrics import Measurements, PowerModel
 from contracts.metrics_record import SandboxObservation
@@ -18,7 +19,17 @@ from supervisor.domain.recording import Conclusion, build_power_evidence, build_
 from supervisor.recorder import Recorder
 from tests.fakes import IMAGE, fixed_installation, spec_request
 
-__all__ = ["EXECUTION_ID", "WHEN", "make_conclusion", "make_envelope", "make_plan", "make_signer", "make_trust"]
+__all__ = [
+    "EXECUTION_ID",
+    "WHEN",
+    "make_conclusion",
+    "make_envelope",
+    "make_escape_report",
+    "make_plan",
+    "make_signer",
+    "make_started",
+    "make_trust",
+]
 
 EXECUTION_ID = "exec_" + "0123456789abcdef" * 2
 WHEN = datetime(2026, 1, 31, 12, 0, 0, 123_000, tzinfo=UTC)
@@ -91,3 +102,32 @@ def make_started(signer: Signer, execution_id: str = EXECUTION_ID, *, seq: int =
     return Recorder(make_plan().engine_version, None, signer).seal_started(
         execution_id, make_plan(), seq=seq, accepted_at=WHEN
     )
+
+
+def make_escape_report(**changes: object) -> EscapeReport:
+    """What the escape suite says of the sandbox of `make_plan`; keyword arguments replace fields."""
+    plan = make_plan()
+    attempt = EscapeAttempt(
+        group="sockets",
+        name="socketpair",
+        moment="lock_one",
+        expected=("EPERM",),
+        observed="EPERM",
+        verdict="blocked",
+    )
+    report = EscapeReport(
+        schema_version="weos.escape-report/1",
+        engine_version=plan.engine_version,
+        isolation=plan.isolation,
+        backend=plan.backend,
+        runtime_image=plan.runtime_image,
+        policies=plan.policies,
+        kernel="6.18.0",
+        container_engine="Engine 20.10.24",
+        runtime="runc 1.1.5",
+        calls_walked=512,
+        calls_before=("read", "write"),
+        calls_after=("read",),
+        attempts=(attempt,),
+    )
+    return report.model_copy(update=changes)

@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 import docker
@@ -12,9 +12,11 @@ from docker.errors import DockerException
 from rich.console import Console
 from rich.table import Table
 
+from contracts.types import IsolationTier
 from supervisor.adapters.host import read_host_facts
 from supervisor.adapters.model_store import ModelStore
 from supervisor.adapters.policies import load_policies
+from supervisor.commands.escape import read_installation, run_escape
 from supervisor.domain.errors import Refusal
 from supervisor.domain.installation import HostFacts
 from supervisor.domain.isolation import read_runtimes, require_registered
@@ -143,9 +145,31 @@ def _find_nvml() -> Finding:
 
 
 @click.command(name="doctor")
-def command() -> None:
-    """Show what this host can and cannot do, and what follows. Exit status 1 where nothing can be executed."""
-    home, host = Home(default_home()), read_host_facts()
+@click.option("--escape", is_flag=True, help="Attack the installed sandboxes from inside instead; about a minute each.")
+@click.option(
+    "--tier",
+    "tiers",
+    multiple=True,
+    type=click.Choice(get_args(IsolationTier)),
+    help="With --escape: this isolation tier, which then must be there; else every one that is there.",
+)
+@click.option("--json", "as_json", is_flag=True, help="With --escape: each report as a line of JSON.")
+def command(escape: bool, tiers: tuple[IsolationTier, ...], as_json: bool) -> None:
+    """Show what this host can and cannot do, and what follows. Exit status 1 where nothing can be executed.
+
+    With --escape: exit status 1 where an attack was not blocked as expected.
+    """
+    home = Home(default_home())
+    if escape:
+        raise SystemExit(run_escape(home, read_installation(home), tiers, as_json=as_json))
+    if tiers or as_json:
+        message = "--tier and --json go with --escape"
+        raise click.UsageError(message)
+    _show_host(home)
+
+
+def _show_host(home: Home) -> None:
+    host = read_host_facts()
     gib = host.memory_bytes / 2**30
     findings = [
         *_find_engine(),

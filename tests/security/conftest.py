@@ -13,18 +13,20 @@ from contracts.run_request import RunRequest
 from contracts.types import IsolationTier
 from supervisor.adapters.model_store import ModelStore
 from supervisor.domain.planning import plan_execution
+from supervisor.escape.cell import Cell
 from supervisor.home import Home
 from supervisor.setup.progress import SilentProgress
 from supervisor.setup.runtime_image import build_runtime_image
 from tests.fakes import fixed_installation, spec_request
-from tests.security.cell import Cell
+from tests.integration.conftest import make_home
+from tests.security.cell import LABELS
 
 CALL_TIMEOUT_S = 120
 
 
-@pytest.fixture(scope="session", params=get_args(IsolationTier))
-def cell(weos_home: Path, docker_host: str, request: pytest.FixtureRequest) -> Iterator[Cell]:
-    """Every attack is tried in every tier."""
+@pytest.fixture(scope="session")
+def hardened(weos_home: Path, docker_host: str) -> Iterator[Cell]:
+    """The tier that shares the host's kernel."""
     image = build_runtime_image(weos_home, "cpu_avx2", SilentProgress(), docker_host)
     store = ModelStore(Home(weos_home).models)
     fixed = fixed_installation()
@@ -32,6 +34,23 @@ def cell(weos_home: Path, docker_host: str, request: pytest.FixtureRequest) -> I
     installation = replace(fixed, models=store.list(), backends=(backend,))
     plan = plan_execution(RunRequest.model_validate_json(json.dumps(spec_request())), installation)
     client = docker.APIClient(base_url=docker_host, timeout=CALL_TIMEOUT_S)
-    made = Cell(client, plan, installation.policies, store.locate(plan.model).directory)
-    yield made.under(request.param)
+    yield Cell(
+        client=client,
+        plan=plan,
+        policies=installation.policies,
+        model_source=store.locate(plan.model).directory,
+        cgroup_driver=str(client.info()["CgroupDriver"]),
+        labels=LABELS,
+    )
     client.close()
+
+
+@pytest.fixture(scope="session", params=get_args(IsolationTier))
+def cell(hardened: Cell, request: pytest.FixtureRequest) -> Cell:
+    """Every tier."""
+    return hardened.under(request.param)
+
+
+@pytest.fixture
+def own_home(tmp_path: Path, weos_home: Path) -> Home:
+    return make_home(tmp_path / "home", weos_home)

@@ -1,6 +1,8 @@
 import json
 from typing import Any
 
+import pytest
+
 from contracts.execution_plan import ExecutionPlan
 from supervisor.domain.hardening import build_container_config, model_path
 from tests.factories import make_plan
@@ -8,7 +10,8 @@ from tests.fakes import IMAGE, fixed_installation
 
 POLICIES = fixed_installation().policies
 POLICY = POLICIES.sandbox
-MASKED = [
+# The container engine's own list, which ours replaces, and what the design adds.
+HIDDEN = [
     *("/proc/asound", "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list"),
     *("/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware", "/proc/cpuinfo", "/proc/meminfo"),
     *("/proc/uptime", "/proc/loadavg", "/proc/interrupts", "/proc/cmdline", "/proc/net", "/proc/pressure"),
@@ -73,7 +76,7 @@ def test_the_container_is_exactly_what_the_design_says() -> None:
                 {"Name": "memlock", "Soft": 65536, "Hard": 65536},
                 {"Name": "nofile", "Soft": 64, "Hard": 64},
             ],
-            "MaskedPaths": MASKED,
+            "MaskedPaths": list(POLICY.paths.masked),
             "ReadonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
             "Init": False,
             "AutoRemove": False,
@@ -94,6 +97,11 @@ def test_the_container_is_exactly_what_the_design_says() -> None:
             ],
         },
     }
+
+
+@pytest.mark.parametrize("path", HIDDEN)
+def test_what_the_design_hides_is_hidden(path: str) -> None:
+    assert any(path == masked or path.startswith(f"{masked}/") for masked in POLICY.paths.masked)
 
 
 def test_the_runner_finds_the_model_where_it_is_mounted() -> None:

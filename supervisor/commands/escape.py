@@ -1,0 +1,148 @@
+"""What `weos-engine doctor --escape` does: the escape suite on every sandbox of this installation, as a table."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import get_args
+
+import click
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from contracts.escape_report import EscapeAttempt, EscapeReport
+from contracts.execution_plan import ExecutionPlan
+from contracts.types import IsolationTier
+from supervisor.adapters.engine_version import development_version
+from supervisor.adapters.escape_reports import EscapeReports
+from supervisor.adapters.host import read_host_facts
+from supervisor.adapters.installation import InstallationReader
+from supervisor.adapters.model_store import ModelStore
+from supervisor.adapters.policies import load_policies
+from supervisor.domain.errors import EngineError, Refusal
+from supervisor.domain.installation import Installation
+from supervisor.escape.catalogue import Planned, plan_attempts
+from supervisor.escape.installation import open_target, plan_of_target, runnable_backends
+from supervisor.escape.suite import run_suite
+from supervisor.home import Home
+from supervisor.setup.backends import default_source_root
+from supervisor.setup.docker_engine import find_engine
+from supervisor.setup.progress import ConsoleProgress
+
+__all__ = ["read_installation", "run_escape"]
+
+STYLES = {"blocked": "green", "open": "yellow", "allowed": "bold red", "unexpected": "bold red"}
+WORDS = {"blocked": "blocked", "open": "open", "allowed": "ALLOWED", "unexpected": "UNEXPECTED"}
+# Why a tier that nobody asked for is passed over.
+NOT_THERE = {"isolation_required", "isolation_unavailable"}
+WIDE_CHARACTERS = 160
+MOMENTS = {"lock_one": "one", "lock_two": "two"}
+
+
+def read_installation(home: Home) -> Installation:
+    """Return what is installed, as the supervisor sees it."""
+    root = default_source_root()
+    return InstallationReader(
+        home.root,
+        root,
+        engine_version=development_version(root),
+        models=ModelStore(home.models),
+        policies=load_policies(root / "policies"),
+        host=read_host_facts(),
+    ).read()
+
+
+def _try_sandbox(
+    home: Home, docker_host: str, plan: ExecutionPlan, installation: Installation, planned: Sequence[Planned]
+) -> EscapeReport:
+    """Run the suite on one sandbox and keep its report."""
+    title = f"Trying to escape from {plan.backend} in the tier {plan.isolation}"
+    reason = f"{len(planned)} attacks in real containers of {plan.runtime_image[:19]}"
+    with open_target(home, docker_host, plan, installation) as target, ConsoleProgress().step(title, reason) as step:
+        report = run_suite(target.cells, target.image_environment, target.facts, planned, step.update)
+    EscapeReports(home.escape).store(report)
+    return report
+
+
+def _show_report(report: EscapeReport, seconds: float, path: str) -> None:
+    """Print every attack, group by group, and what it comes to."""
+    console = Console()
+    if not console.is_terminal:
+        # A file has no width of its own; nothing is to be broken into lines there.
+        console = Console(width=WIDE_CHARACTERS)
+    title = f"{report.backend} {report.isolation}"
+    table = Table("", "attack", "lock", "expected", "observed", title=title, box=box.SIMPLE_HEAD)
+    group = None
+    for attempt in report.attempts:
+        if attempt.group != group:
+            table.add_section()
+            table.add_row("", f"[bold]{escape(attempt.group)}[/]")
+            group = attempt.group
+        table.add_row(*_cells(attempt))
+    console.print(table)
+    for attempt in report.attempts:
+        if attempt.verdict == "open":
+            console.print(f"[yellow]open[/] {escape(attempt.name)}: {escape(attempt.note or '')}", soft_wrap=True)
+    counts = {verdict: sum(each.verdict == verdict for each in report.attempts) for verdict in WORDS}
+    console.print(
+        f"{len(report.attempts)} attacks in {seconds:.0f} s: {counts['blocked']} blocked, {counts['open']} open and "
+        f"known, {counts['allowed']} allowed, {counts['unexpected']} unexpected\n"
+        f"Of {report.calls_walked} system calls {len(report.calls_before)} pass lock one and {len(report.calls_after)} "
+        f"pass lock two\n{report.runtime}, {report.container_engine}, kernel {report.kernel}\n"
+        f"{report.canonical_digest()} is {path}",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def _cells(attempt: EscapeAttempt) -> tuple[str, ...]:
+    mark = f"[{STYLES[attempt.verdict]}]{WORDS[attempt.verdict]}[/]"
+    expected = " or ".join(attempt.expected)
+    return mark, escape(attempt.name), MOMENTS[attempt.moment], escape(expected), escape(attempt.observed)
+
+
+def run_escape(
+    home: Home,
+    installation: Installation,
+    asked: Sequence[IsolationTier],
+    *,
+    as_json: bool,
+    plan: Callable[[IsolationTier], Sequence[Planned]] = plan_attempts,
+) -> int:
+    """Try every sandbox there is, or those of the tiers that are asked for; return the exit status.
+
+    Args:
+        home: where reports are kept.
+        installation: what is tried.
+        asked: tiers that must be tried; empty for every one that is there.
+        as_json: print reports instead of tables.
+        plan: gives the attacks of a tier.
+
+    Raises:
+        EngineError: ``engine_unavailable``, or nothing is installed that could be tried.
+        Refusal: a tier that was asked for is not there, or the policies do not let it be used.
+    """
+    docker_host = find_engine()
+    if docker_host is None:
+        raise EngineError("engine_unavailable", "no container engine answers; run: make setup")
+    reports = []
+    for backend in runnable_backends(installation):
+        for isolation in asked or get_args(IsolationTier):
+            started_s = time.monotonic()
+            try:
+                target = plan_of_target(installation, backend.name, isolation)
+                report = _try_sandbox(home, docker_host, target, installation, plan(isolation))
+            except Refusal as refusal:
+                if asked or refusal.code not in NOT_THERE:
+                    raise
+                click.echo(f"{backend.name} {isolation}: not tried: {refusal}", err=True)
+                continue
+            reports.append(report)
+            if as_json:
+                click.echo(report.canonical())
+            else:
+                path = EscapeReports(home.escape).path(isolation, backend.name)
+                _show_report(report, time.monotonic() - started_s, str(path))
+    if not reports:
+        raise EngineError("escape_failed", "no sandbox was tried; what kept it from it stands above")
+    return 1 if any(report.failures for report in reports) else 0

@@ -1,0 +1,140 @@
+"""The very container of an execution, with another command in it."""
+
+import signal
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import docker
+
+from contracts.execution_plan import ExecutionPlan
+from contracts.types import IsolationTier
+from supervisor.domain.errors import EngineError
+from supervisor.domain.hardening import build_container_config
+from supervisor.domain.policy import Policies
+
+__all__ = ["PYTHON", "Cell", "Ended"]
+
+PYTHON = ("/usr/bin/python3.11", "-I", "-S", "-B")
+# The longest that an attack may say nothing before its container is killed. Filling memory takes seconds, all else
+# milliseconds.
+SILENCE_S = 120
+OUTPUT_BYTES_MAX = 4_194_304
+# Engine API: one byte stream number, three zero bytes, four bytes length, big-endian.
+HEADER_BYTES = 8
+STDOUT, STDERR = 1, 2
+# A shell's convention, which the container engine follows: beyond this a status names the signal.
+SIGNALLED = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What a container left: both outputs and its exit status, None where it had to be killed."""
+
+    output: bytes
+    errors: bytes
+    status: int | None
+    oom_killed: bool = False
+
+    @property
+    def reason(self) -> str:
+        """How it ended, in one word or two."""
+        if self.status is None:
+            return "killed"
+        if self.oom_killed:
+            return "OOM"
+        try:
+            return signal.Signals(self.status - SIGNALLED).name
+        except ValueError:
+            return f"status {self.status}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Makes containers as the plan and the policies say."""
+
+    client: docker.APIClient
+    plan: ExecutionPlan
+    policies: Policies
+    model_source: str
+    cgroup_driver: str
+    cpus: tuple[int, ...] = (0,)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    silence_s: int = SILENCE_S
+
+    def under(self, tier: IsolationTier) -> "Cell":
+        """Return one that makes the same containers in another tier."""
+        return replace(self, plan=self.plan.model_copy(update={"isolation": tier}))
+
+    def run(self, script: str | None = None, *, stdin: bytes = b"", **host: Any) -> Ended:  # noqa: ANN401 - any setting
+        """Run the image's own command, or a script in its interpreter.
+
+        Args:
+            script: what the interpreter executes; None leaves the image's command.
+            stdin: what it can read.
+            host: replaces host settings, for tests of what they do.
+
+        Raises:
+            EngineError: ``limit_unenforceable``, the engine drops a limit and only says so.
+        """
+        container_id = self.create(script, host)
+        try:
+            return self._exchange(container_id, stdin)
+        finally:
+            self.client.remove_container(container_id, force=True, v=True)
+
+    def config(self) -> dict[str, Any]:
+        """Return the body of the create call, exactly as an execution has it."""
+        return build_container_config(
+            self.plan,
+            self.policies.sandbox,
+            self.policies.seccomp,
+            model_source=self.model_source,
+            cpus=self.cpus,
+            labels=self.labels,
+            cgroup_driver=self.cgroup_driver,
+        )
+
+    def create(self, script: str | None, host: Mapping[str, Any]) -> str:
+        """Create a container without starting it."""
+        config = self.config()
+        config["HostConfig"] |= host
+        if script is not None:
+            config |= {"Entrypoint": [*PYTHON, "-c", script], "Cmd": []}
+        created = self.client.create_container_from_config(config)  # type: ignore[no-untyped-call] # stubs lack it
+        if created.get("Warnings"):
+            self.client.remove_container(created["Id"], force=True, v=True)
+            raise EngineError("limit_unenforceable", f"the container engine warns: {'; '.join(created['Warnings'])}")
+        return str(created["Id"])
+
+    def _exchange(self, container_id: str, stdin: bytes) -> Ended:
+        attached = self.client.attach_socket(container_id, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
+        connection = attached._sock
+        connection.settimeout(self.silence_s)
+        outputs = {STDOUT: b"", STDERR: b""}
+        try:
+            self.client.start(container_id)
+            connection.sendall(stdin)
+            connection.shutdown(socket.SHUT_WR)
+            # The SDK's own reader waits without a deadline.
+            while header := _read(connection, HEADER_BYTES):
+                outputs[header[0]] += _read(connection, int.from_bytes(header[4:], "big"))
+                if len(outputs[header[0]]) > OUTPUT_BYTES_MAX:
+                    return Ended(outputs[STDOUT], outputs[STDERR], None)
+        except TimeoutError:
+            return Ended(outputs[STDOUT], outputs[STDERR], None)
+        finally:
+            attached.close()
+            connection.close()
+        status = int(self.client.wait(container_id)["StatusCode"])
+        state = self.client.inspect_container(container_id)["State"]
+        return Ended(outputs[STDOUT], outputs[STDERR], status, bool(state["OOMKilled"]))
+
+
+def _read(connection: socket.socket, size: int) -> bytes:
+    # Less only at the end of the stream.
+    data = b""
+    while len(data) < size and (part := connection.recv(size - len(data))):
+        data += part
+    return data

@@ -1,0 +1,194 @@
+"""The attacker's hands: system calls and their answers, with all that they need made before the second lock.
+
+Runs inside the container, on what the image has of the standard library. Under lock two a row may make no system call
+but the one it tries: whatever else it needs is an attribute here already.
+"""
+
+import _thread
+import ctypes
+import errno
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+__all__ = ["ALLOWED", "NOTHING", "Tools", "found", "unanimous"]
+
+ALLOWED = "allowed"
+NOTHING = "nothing"
+SILENCE = "silence"
+TRAPPED = "trapped"
+SIGSYS = 31  # asm-generic/signal.h
+PAGE_BYTES = 4096
+BUFFER_BYTES = 1 << 16
+# linux/mman.h: what the C library asks for when it needs memory.
+READ_WRITE = 3
+PRIVATE_ANONYMOUS = 0x22
+GATE = b"\xcd\x80"  # the instruction `int 0x80`
+THREAD_ANSWER_S = 30
+
+
+def unanimous(answers: Iterable[tuple[str, str]]) -> str:
+    """Return what everything answered; where something was allowed, what; else every answer that there was."""
+    listed = list(answers)
+    allowed = sorted({what for what, answer in listed if answer == ALLOWED})
+    if allowed:
+        return f"{ALLOWED}: {' '.join(allowed)}"
+    return " ".join(sorted({answer for _, answer in listed})) or NOTHING
+
+
+def found(things: Iterable[object]) -> str:
+    """Return `nothing`, or what is there and should not be."""
+    names = sorted(map(str, things))
+    return f"{ALLOWED}: {' '.join(names)}" if names else NOTHING
+
+
+class Tools:
+    """What an attack's expression may name."""
+
+    HERE = -100  # linux/fcntl.h, AT_FDCWD: a path from the working directory
+
+    def __init__(self, facts: dict[str, Any]) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._libc.syscall.restype = ctypes.c_long
+        self._libc.mmap.restype = ctypes.c_void_p
+        self._libc.pthread_self.restype = ctypes.c_void_p
+        self._numbers: dict[str, int] = facts["numbers"]
+        self._buffer = ctypes.create_string_buffer(BUFFER_BYTES)
+        self._zeros = ctypes.create_string_buffer(PAGE_BYTES)
+        self.there = ctypes.addressof(self._buffer)
+        self.zeros = ctypes.addressof(self._zeros)
+        self.me = os.getpid()
+        self.thread_pointer = self._libc.pthread_self()
+        self.MODEL = os.fsencode(facts["model"])
+        self.PROGRAM = os.fsencode(facts["program"])
+        self.model = os.open(self.MODEL, os.O_RDONLY)
+        self.program = os.open(self.PROGRAM, os.O_RDONLY)
+        self.root = os.open("/", os.O_RDONLY)
+        self.memory = self._open_memory()
+        self.spare = self.page()
+
+    @staticmethod
+    def _open_memory() -> int:
+        # Lock one lets this pass, because runc opens its own way so; gVisor has no such file to write.
+        try:
+            return os.open("/proc/self/mem", os.O_WRONLY)
+        except OSError:
+            return -1
+
+    def buffer(self) -> bytes:
+        """Return what the kernel wrote where `there` points."""
+        return self._buffer.raw
+
+    def page(self) -> int:
+        """Return a page of memory of this process alone."""
+        return int(self._libc.mmap(None, PAGE_BYTES, READ_WRITE, PRIVATE_ANONYMOUS, -1, 0))
+
+    def number(self, name: str) -> int:
+        """Return a call's number."""
+        return self._numbers[name]
+
+    def call(self, name: str, *arguments: int | bytes) -> str:
+        """Make a system call; return `allowed` or the name of its error."""
+        return self.call_number(self._numbers[name], *arguments)
+
+    def call_number(self, number: int, *arguments: int | bytes) -> str:
+        """Make a system call by number."""
+        ctypes.set_errno(0)
+        # c_long: a variadic call would pass an int's upper half as it happens to be.
+        values = [each if isinstance(each, bytes) else ctypes.c_long(each) for each in arguments]
+        answer = self._libc.syscall(ctypes.c_long(number), *values)
+        if answer == -1 and ctypes.get_errno():
+            return errno.errorcode.get(ctypes.get_errno(), f"errno {ctypes.get_errno()}")
+        if answer == 0 and number in {self._numbers["clone"], self._numbers["fork"], self._numbers["vfork"]}:
+            # A child, where there should be none: it must not go on with the attacks.
+            self._libc._exit(0)
+        return ALLOWED
+
+    def every_family(self) -> str:
+        """Ask for a socket of each family (0 to 45, linux/socket.h) and each type."""
+        return unanimous(
+            (f"{family}/{kind}", self.call("socket", family, kind, 0)) for family in range(46) for kind in (1, 2, 3, 5)
+        )
+
+    def every_process(self) -> str:
+        """Ask for a process in every way that there is, again and again."""
+        ways: tuple[tuple[str, tuple[int, ...]], ...] = (
+            ("fork", ()),
+            ("vfork", ()),
+            ("clone", (17, 0, 0, 0, 0)),  # 17: SIGCHLD, what fork() passes
+            ("clone3", (self.zeros, 88)),
+        )
+        return unanimous((name, self.call(name, *arguments)) for name, arguments in ways * 100)
+
+    def start_thread(self) -> str:
+        """Start a thread that ends at once."""
+        _thread.start_new_thread(int, ())
+        return ALLOWED
+
+    def run_again(self, code: str) -> str:
+        """Become the interpreter once more; the new program gives the answer."""
+        os.execv(self.PROGRAM, [self.PROGRAM, b"-I", b"-S", b"-B", b"-c", code.encode("ascii")])  # noqa: S606 - the attack
+
+    def write_to(self, path: str, text: bytes) -> str:
+        """Write into a file that is there, opened in the one way that lock one lets pass."""
+        descriptor = os.open(path, os.O_WRONLY)
+        try:
+            os.write(descriptor, text)
+        finally:
+            os.close(descriptor)
+        return ALLOWED
+
+    def overwrite_own_code(self) -> str:
+        """Change a byte of the C library's code through /proc/self/mem, to the same byte."""
+        target = ctypes.cast(self._libc.abs, ctypes.c_void_p).value or 0
+        os.lseek(self.memory, target, os.SEEK_SET)
+        os.write(self.memory, ctypes.string_at(target, 1))
+        return ALLOWED
+
+    def find_gate(self) -> int:
+        """Return where the bytes of `int 0x80` stand in mapped code, or 0; machine code of its own it cannot have."""
+        with open("/proc/self/maps") as maps:  # noqa: PTH123 - the image has what the runner needs, not more
+            for line in maps:
+                span, rights, rest = line.split(maxsplit=2)
+                start, end = (int(part, 16) for part in span.split("-"))
+                if rights == "r-xp" and not rest.rstrip().endswith("]"):
+                    offset = ctypes.string_at(start, end - start).find(GATE)
+                    if offset >= 0:
+                        return start + offset
+        return 0
+
+    def enter_gate(self, address: int) -> str:
+        """Jump there. The number is whatever the register holds: at a jump 0, which is restart_syscall."""
+        if not address:
+            message = "no mapped code holds the instruction"
+            raise LookupError(message)
+        ctypes.CFUNCTYPE(ctypes.c_long)(address)()
+        return ALLOWED
+
+    def outlive_the_end(self) -> None:
+        """Set a handler for SIGSYS, with which a filter ends a process: a function of the C library without effect."""
+        self._libc.signal(SIGSYS, ctypes.cast(self._libc.abs, ctypes.c_void_p))
+
+    def ask_for_parent(self) -> str:
+        """Ask who the parent is: 0, as nobody's. A call that was trapped and survived leaves its own number behind."""
+        return ALLOWED if self._libc.syscall(ctypes.c_long(self._numbers["getppid"])) == 0 else TRAPPED
+
+    def waiting_thread(self, attempt: str) -> Callable[[], str]:
+        """Start a thread that waits; return what lets it make its call, and gives the answer."""
+        go, done = _thread.allocate_lock(), _thread.allocate_lock()
+        answers: list[str] = []
+
+        def wait_and_attempt() -> None:
+            go.acquire()
+            answers.append(self.call(attempt, 1, 1, 0))
+            done.release()
+
+        def let_go() -> str:
+            go.release()
+            done.acquire(timeout=THREAD_ANSWER_S)
+            return answers[0] if answers else SILENCE
+
+        go.acquire()
+        done.acquire()
+        _thread.start_new_thread(wait_and_attempt, ())
+        return let_go
