@@ -5,7 +5,10 @@ export WEOS_HOME ?= $(DATA_HOME)/weos
 BIN := $(WEOS_HOME)/venv/bin
 FAST_TESTS := tests/unit tests/contract tests/api
 
-.PHONY: help run serve setup gvisor test check format schemas lock bootstrap
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= event stream gguf command request record statement json
+
+.PHONY: help run serve setup gvisor test check fuzz format schemas lock bootstrap
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -37,6 +40,14 @@ check: bootstrap ## the gates of style: lint, types, imports, generated files, t
 	$(BIN)/python -m contracts.generate --check
 	$(BIN)/python -m pytest $(FAST_TESTS) --cov --cov-report=
 	$(BIN)/coverage report --include='contracts/*,supervisor/domain/*' --skip-covered --show-missing --fail-under=100
+
+fuzz: SHELL := /bin/bash
+fuzz: bootstrap ## try the parsers for FUZZ_SECONDS each (60), led by coverage; what is learned is kept
+	@set -o pipefail; for target in $(FUZZ_TARGETS); do \
+		kept="$(WEOS_HOME)/fuzz/$$target"; mkdir -p "$$kept"; echo "$$target: $(FUZZ_SECONDS) s, in $$kept"; \
+		$(BIN)/python -m tests.fuzz.harness "$$target" "$$kept" -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 \
+			2>&1 | grep -vE 'INFO|WARNING|NEW|REDUCE|RELOAD|ictionary|# Uses' || exit 1; \
+	done
 
 format: bootstrap ## rewrite the code in the house's format
 	$(BIN)/ruff check --fix .

@@ -22,6 +22,8 @@ __all__ = [
 
 # Integers beyond this are not exact in the IEEE 754 doubles of RFC 8785 (section 3.2.2.3) and of most readers.
 MAX_SAFE_INTEGER = 2**53 - 1
+# ECMAScript's Number::toString, which RFC 8785 follows, has an exponent from here on.
+FIRST_WITH_EXPONENT = 1e21
 # The deepest document of ours nests 6 levels; 32 leaves room and stays far from the interpreter's recursion limit.
 MAX_DEPTH = 32
 # At most so many faults are listed for one document, so that an answer cannot be made larger than its request.
@@ -92,6 +94,9 @@ def _finite(text: str) -> float:
     value = float(text)
     if value in {float("inf"), float("-inf")}:
         _refuse("malformed_json", "a number is too large for a 64-bit float")
+    # RFC 8785 writes these without an exponent, so the canonical form of what was read could not be read.
+    if MAX_SAFE_INTEGER < abs(value) < FIRST_WITH_EXPONENT:
+        _refuse("out_of_range", "a number is whole and larger than 2^53-1, which JSON readers cannot hold exactly")
     return value
 
 
@@ -120,8 +125,9 @@ def _depth(text: str) -> int:
 def decode_json(data: bytes, *, max_bytes: int) -> Any:  # noqa: ANN401 - any JSON value
     """Parse exactly one JSON value in UTF-8.
 
-    Stricter than RFC 8259 asks: no duplicate keys, no NaN or infinity, no integer beyond 2^53-1, no nesting past
-    ``MAX_DEPTH``, no object of more than ``MAX_KEYS`` keys, no byte-order mark, no lone surrogate.
+    Stricter than RFC 8259 asks: no duplicate keys, no NaN or infinity, no integer beyond 2^53-1 (nor a fraction that
+    RFC 8785 would write as one), no nesting past ``MAX_DEPTH``, no object of more than ``MAX_KEYS`` keys, no byte-order
+    mark, no lone surrogate. So whatever is accepted is accepted in its canonical form too.
 
     Raises:
         ContractError: ``too_large`` before anything is parsed, else ``malformed_json`` or ``out_of_range``.

@@ -10,7 +10,7 @@ from supervisor.adapters.gguf_file import MAX_HEAD_BYTES, GgufError, GgufHead, p
 from supervisor.adapters.gguf_types import FILE_TYPES
 from supervisor.domain.errors import EngineError
 
-__all__ = ["GgufHeader", "read_gguf_header"]
+__all__ = ["GgufHeader", "judge_head", "read_gguf_header"]
 
 KV_ELEMENT_BYTES = 2  # llama.cpp keeps keys and values as 16-bit floats by default
 # llama.cpp's quantizer replaces a type whose block of 256 does not divide the row by one with blocks of 32.
@@ -88,7 +88,12 @@ def _kv_bytes_per_token(head: GgufHead, architecture: str) -> int:
     return total
 
 
-def _interpret(head: GgufHead) -> GgufHeader:
+def judge_head(head: GgufHead) -> GgufHeader:
+    """Take from a file's head what the engine needs, and hold it against the tensors.
+
+    Raises:
+        GgufError: something is missing, makes no sense, or is not what the tensors are.
+    """
     architecture = _architecture(head)
     dominant = _dominant_type(head)
     header = GgufHeader(
@@ -117,6 +122,6 @@ def read_gguf_header(path: Path) -> GgufHeader:
     except GgufError as error:
         raise _refuse(path, f"it is not a readable GGUF model: {error}") from error
     try:
-        return _interpret(parsed)
+        return judge_head(parsed)
     except GgufError as error:
         raise _refuse(path, str(error)) from error

@@ -1,0 +1,63 @@
+"""What a fuzzer begins with: the committed examples, and words of the formats."""
+
+import json
+import struct
+from pathlib import Path
+
+__all__ = ["DICTIONARY", "write_seeds"]
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "contracts" / "examples"
+# libFuzzer's form: one quoted word a line.
+DICTIONARY = "\n".join(
+    f'"{word}"'
+    for word in (
+        *('{\\"', '\\":', ',\\"', "[]", "{}", "null", "true", "NaN", "-0", "1e999", "\\\\ud800", "\\\\u0000"),
+        *("9007199254740991", "9007199254740992", "0.01", "\\xef\\xbb\\xbf", "\\xff", "GGUF", "general."),
+        *("type", "token", "ready", "prompt", "done", "error", "index", "token_id", "text", "tokens", "finish_reason"),
+        *("protocol", "backend", "model", "sampling", "stop", "payload", "signatures", "keyid", "exit"),
+    )
+)
+
+
+def _frame(data: bytes, channel: int = 1) -> bytes:
+    return struct.pack(">BxxxI", channel, len(data)) + data
+
+
+def _text(value: bytes) -> bytes:
+    return struct.pack("<Q", len(value)) + value
+
+
+def _one_line(document: bytes) -> bytes:
+    try:
+        return json.dumps(json.loads(document), separators=(",", ":")).encode()
+    except ValueError:
+        return document
+
+
+def _gguf() -> bytes:
+    numbers = (b"context_length", b"embedding_length", b"block_count", b"attention.head_count")
+    values = _text(b"general.architecture") + struct.pack("<I", 8) + _text(b"llama")
+    values += b"".join(_text(b"llama." + name) + struct.pack("<II", 4, 4) for name in numbers)
+    values += _text(b"a") + struct.pack("<IIQ", 9, 8, 1) + _text(b"b")
+    tensor = _text(b"blk.0.w") + struct.pack("<IQQIQ", 2, 2, 2, 0, 0)
+    return b"GGUF" + struct.pack("<IQQ", 3, 1, 6) + values + tensor + bytes(64)
+
+
+def write_seeds(target: str, directory: Path) -> None:
+    """Fill a directory with one file for each seed of a target."""
+    directory.mkdir(parents=True, exist_ok=True)
+    lines = {path.stem: _one_line(path.read_bytes()) for path in sorted(EXAMPLES.glob("*/runner-*.json"))}
+    events = [line for name, line in lines.items() if not name.startswith(("runner-setup", "runner-job"))]
+    seeds = {
+        "command": [lines["runner-setup.two-threads"], lines["runner-job.greedy"], b'{"type":"exit"}'],
+        "gguf": [_gguf()],
+        "record": [b'{"payload":"e30=","payloadType":"application/vnd.in-toto+json","signatures":[{"sig":"AAAA"}]}'],
+        "request": [_one_line(path.read_bytes()) for path in sorted(EXAMPLES.glob("*/run-request.*.json"))],
+        "stream": [
+            _frame(b"\n".join([*events, b""])),
+            *(_frame(line + b"\n", number) for number, line in enumerate(events)),
+        ],
+        "statement": [_one_line(path.read_bytes()) for path in sorted(EXAMPLES.glob("valid/statement.*.json"))],
+    }.get(target, events)
+    for number, seed in enumerate(seeds):
+        (directory / f"seed-{number:03}").write_bytes(seed)

@@ -1,0 +1,233 @@
+"""The parsers of hostile bytes, each as a function of bytes that returns, or fails where a parser broke its promise.
+
+What a parser promises: one declared exception or a value, a message that is safe to print, and a value that can be said
+again and is then read as the same. The coverage-guided fuzzer and the property tests try the same functions.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from contracts.base import ContractError, canonical_bytes, decode_json, sha256_digest
+from contracts.envelope import Envelope, seal
+from contracts.execution_plan import ExecutionPlan
+from contracts.problem import PROBLEM_CODES
+from contracts.run_request import RunRequest
+from contracts.runner_protocol import (
+    MAX_EVENT_BYTES,
+    JobCommand,
+    PromptEvent,
+    RunnerEvent,
+    SetupCommand,
+    TokenEvent,
+    encode_command,
+    parse_event,
+)
+from contracts.trust import Trust
+from contracts.verify import CHECKS, verify_record
+from runner.protocol import RunnerError, is_exit, parse_job, parse_setup
+from supervisor.adapters.frames import FrameReader
+from supervisor.adapters.gguf_file import GgufError, parse_gguf
+from supervisor.adapters.gguf_header import judge_head
+from supervisor.adapters.keys import FileSigner
+from supervisor.domain.errors import ExecutionFault, Refusal
+from supervisor.domain.planning import plan_execution
+from supervisor.domain.transcript import Transcript
+from tests.factories import make_trust
+from tests.fakes import fixed_installation
+
+__all__ = ["TARGETS", "PlantedFault"]
+
+MAX_BYTES = 1_048_576
+OUTPUT_BYTES = 100_000
+NOBODY = Trust(schema_version="weos.trust/1", keys=())
+SIGNER = FileSigner(Ed25519PrivateKey.from_private_bytes(bytes(32)))
+TRUST = make_trust(SIGNER)
+INSTALLATION = fixed_installation()
+
+
+class PlantedFault(Exception):
+    """Not a fault of the product: what a fuzzer that works must find."""
+
+
+def require(condition: bool) -> None:
+    """Fail where an exception is not what was promised."""
+    assert condition
+
+
+def _check_refusal(error: ContractError) -> None:
+    require(error.code in {"too_large", "malformed_json", "out_of_range", "schema_violation"})
+    require(bool(error.errors))
+    require(str(error).isprintable())
+
+
+def _without_nulls(document: bytes) -> dict[str, object]:
+    return {name: value for name, value in json.loads(document).items() if value is not None}
+
+
+def try_json(data: bytes) -> None:
+    """What our decoder accepts, the standard library reads alike, and its canonical form means the same."""
+    try:
+        value = decode_json(data, max_bytes=MAX_BYTES)
+    except ContractError as error:
+        _check_refusal(error)
+        return
+    assert value == json.loads(data)
+    canonical = canonical_bytes(value)
+    assert decode_json(canonical, max_bytes=10 * MAX_BYTES) == value
+    assert canonical_bytes(json.loads(canonical)) == canonical
+
+
+def try_event(data: bytes) -> None:
+    """A line of the runner's output."""
+    try:
+        event = parse_event(data)
+    except ContractError as error:
+        _check_refusal(error)
+        return
+    said = event.model_dump_json().encode()
+    # Said with every escape spelled out it may be longer than what was read.
+    assert len(said) > MAX_EVENT_BYTES or parse_event(said) == event
+    assert _without_nulls(said) == _without_nulls(data)
+    for already in (0, 1, 2):
+        _take(event, already)
+
+
+def _take(event: RunnerEvent, already: int) -> None:
+    """Let a transcript take an event, at its beginning or after some others."""
+    transcript = Transcript("cpu_avx2", 1)
+    before = (PromptEvent(type="prompt", tokens=5), TokenEvent(type="token", index=0, token_id=7, text="a"))
+    try:
+        for number, earlier in enumerate(before[:already]):
+            transcript.accept(earlier, number)
+        if already:
+            transcript.accept(event, already)
+        else:
+            transcript.accept_ready(event)
+    except ExecutionFault as fault:
+        require(fault.detail.isprintable())
+
+
+def try_request(data: bytes) -> None:
+    """The body of a request, up to its plan."""
+    try:
+        request = RunRequest.parse(data)
+    except ContractError as error:
+        _check_refusal(error)
+        return
+    assert RunRequest.model_validate_json(request.model_dump_json()) == request
+    try:
+        plan = plan_execution(request, INSTALLATION)
+    except Refusal as refusal:
+        require(refusal.code in PROBLEM_CODES)
+    else:
+        assert ExecutionPlan.parse(plan.canonical()) == plan
+        assert plan.prompt.size_bytes == len(request.prompt.encode())
+
+
+def try_statement(data: bytes) -> None:
+    """A statement that the engine's own key has signed: whatever it says, the verifier has a verdict."""
+    try:
+        statement = json.loads(data)
+        predicate = statement["predicate"]
+        # Right digests let a changed plan through to the checks behind them.
+        predicate["plan_digest"] = sha256_digest(canonical_bytes(predicate["plan"]))
+        statement["subject"][0]["digest"]["sha256"] = predicate["plan_digest"].removeprefix("sha256:")
+        payload = canonical_bytes(statement)
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        payload = data
+    report = verify_record(seal(payload, SIGNER), TRUST)
+    assert len(report.checks) >= CHECKS.index("signature") + 1
+    assert all(check.message.isprintable() for check in report.checks)
+
+
+def try_record(data: bytes) -> None:
+    """A stored record, which nobody whom we trust has signed."""
+    assert verify_record(data, NOBODY).verdict != "VALID"
+    try:
+        envelope = Envelope.parse(data)
+    except ContractError as error:
+        _check_refusal(error)
+        return
+    assert Envelope.model_validate_json(envelope.model_dump_json()) == envelope
+
+
+def try_command(data: bytes) -> None:
+    """A line to the runner: its own parser, which shares no code with the supervisor's, reads what that one says."""
+    for parse in (parse_setup, parse_job):
+        try:
+            parse(data)
+        except RunnerError as error:
+            require(error.code == "protocol_error")
+    assert isinstance(is_exit(data), bool)
+    for kind, read in ((SetupCommand, parse_setup), (JobCommand, parse_job)):
+        try:
+            command = kind.parse(data)
+        except ContractError as error:
+            _check_refusal(error)
+            continue
+        heard = read(encode_command(command).rstrip(b"\n"))
+        for name, value in heard._asdict().items():
+            said = getattr(command, name)
+            assert value == (tuple(said.model_dump().values()) if name == "sampling" else said), name
+
+
+def try_stream(data: bytes) -> None:
+    """The container engine's stream from frames to the transcript of a job."""
+    asyncio.run(_follow(data))
+
+
+async def _follow(data: bytes) -> None:
+    stream = asyncio.StreamReader()
+    stream.feed_data(data)
+    stream.feed_eof()
+    frames = FrameReader(stream, OUTPUT_BYTES)
+    transcript = Transcript("cpu_avx2", 4)
+    try:
+        line = await frames.next_line()
+        if line is not None:
+            transcript.accept_ready(parse_event(line[0]))
+        while not transcript.finished and (line := await frames.next_line()) is not None:
+            assert len(line[0]) <= OUTPUT_BYTES
+            transcript.accept(parse_event(line[0]), line[1])
+    except (ExecutionFault, ContractError) as error:
+        require(str(error).isprintable())
+    assert len(frames.stderr_tail) <= MAX_EVENT_BYTES
+    assert len(transcript.measurements().token_times_ns) <= 4
+
+
+def try_gguf(data: bytes) -> None:
+    """The head of a model file."""
+    try:
+        header = judge_head(parse_gguf(data, len(data)))
+    except GgufError as error:
+        require(str(error).isprintable())
+        return
+    assert min(header.context_length, header.kv_bytes_per_token) >= 1
+    assert header.architecture.isascii()
+
+
+def try_planted(data: bytes) -> None:
+    """Break at an event that differs from every seed in three fields."""
+    try_event(data)
+    try:
+        event = parse_event(data)
+    except ContractError:
+        return
+    if isinstance(event, TokenEvent) and event.index > 0 and event.token_id > 9_999 and not event.text:
+        raise PlantedFault
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "command": try_command,
+    "event": try_event,
+    "gguf": try_gguf,
+    "json": try_json,
+    "planted": try_planted,
+    "record": try_record,
+    "request": try_request,
+    "statement": try_statement,
+    "stream": try_stream,
+}
