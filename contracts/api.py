@@ -36,7 +36,8 @@ PREFER = Parameter(
     "Prefer",
     "header",
     "`respond-async` answers 202 at once (RFC 7240); the execution then goes on without its caller.",
-    {"type": "string", "maxLength": 256},
+    {"type": "string"},
+    example="respond-async",
 )
 IDEMPOTENCY_KEY = Parameter(
     "Idempotency-Key",
@@ -50,7 +51,8 @@ ACCEPT = Parameter(
     "header",
     "`text/event-stream` streams the tokens: events `started`, `token`, then `done` (a RunView) or `error` "
     "(a Problem).",
-    {"type": "string", "maxLength": 256},
+    {"type": "string"},
+    example=EVENT_STREAM,
 )
 BEFORE = Parameter(
     "before",
@@ -116,6 +118,7 @@ _RUN_OPERATIONS = (
         request=RunRequest,
         parameters=(PREFER, IDEMPOTENCY_KEY, ACCEPT),
         streams=True,
+        names_execution=(202, "/execution_id"),
     ),
     Operation(
         "listRuns",
@@ -126,6 +129,7 @@ _RUN_OPERATIONS = (
         {200: ("A page.", RunList)},
         ("bad_parameter", "execution_not_found", "storage_full", "ledger_unsound"),
         parameters=(BEFORE, LIMIT),
+        names_execution=(200, "/runs/0/execution_id"),
     ),
     Operation(
         "getRun",
@@ -217,6 +221,38 @@ _RUN_OPERATIONS = (
 OPERATIONS = (*_RUN_OPERATIONS, *LEDGER_OPERATIONS)
 
 
+def _links(pointer: str) -> dict[str, Any]:
+    parameters = {EXECUTION_ID.name: f"$response.body#{pointer}"}
+    return {
+        other.operation_id: {"operationId": other.operation_id, "parameters": parameters}
+        for other in OPERATIONS
+        if EXECUTION_ID in other.parameters
+    }
+
+
+def _event_schema() -> dict[str, Any]:
+    """Return the schema of one event; OpenAPI 3.1 has no other word for the items of a stream (3.2: `itemSchema`)."""
+    events = {"started": StreamStarted, "token": StreamToken, "done": RunView, "error": Problem}
+    return {
+        "description": "Each of the events.",
+        "oneOf": [
+            {
+                "type": "object",
+                "required": ["event", "data"],
+                "properties": {
+                    "event": {"const": name},
+                    "data": {
+                        "type": "string",
+                        "contentMediaType": JSON,
+                        "contentSchema": {"$ref": REFERENCE.format(model=model.__name__)},
+                    },
+                },
+            }
+            for name, model in events.items()
+        ],
+    }
+
+
 def _content(operation: Operation, model: type[Contract] | None, status: int) -> dict[str, Any]:
     if model is None:
         kind = "object" if operation.media_type == JSON else "string"
@@ -224,7 +260,7 @@ def _content(operation: Operation, model: type[Contract] | None, status: int) ->
     media_type = RECORD_TYPE if model is Envelope else JSON
     content: dict[str, Any] = {media_type: {"schema": {"$ref": REFERENCE.format(model=model.__name__)}}}
     if operation.streams and status == 200:  # noqa: PLR2004 - HTTP OK
-        content[EVENT_STREAM] = {"schema": {"type": "string"}}
+        content[EVENT_STREAM] = {"schema": _event_schema()}
     return content
 
 
@@ -242,19 +278,22 @@ def _problem_responses(codes: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:
-    return {
+    document = {
         "name": parameter.name,
         "in": parameter.where,
         "required": parameter.required,
         "description": parameter.description,
         "schema": parameter.schema,
     }
+    return document if parameter.example is None else {**document, "example": parameter.example}
 
 
 def _operation(operation: Operation) -> dict[str, Any]:
     responses = _problem_responses((*_ALWAYS, *operation.problems))
     for status, (description, model) in operation.responses.items():
         answer = {"description": description, "content": _content(operation, model, status)}
+        if operation.names_execution is not None and operation.names_execution[0] == status:
+            answer["links"] = _links(operation.names_execution[1])
         responses[str(status)] = answer
     document: dict[str, Any] = {
         "operationId": operation.operation_id,

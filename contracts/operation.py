@@ -17,6 +17,7 @@ class Parameter:
     description: str
     schema: dict[str, Any]
     required: bool = False
+    example: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,8 @@ class Operation:
     request: type[Contract] | None = None
     parameters: tuple[Parameter, ...] = ()
     streams: bool = False
+    # Status and JSON Pointer of an answer's execution_id, which the calls about one execution take.
+    names_execution: tuple[int, str] | None = None
     media_type: str = "application/json"
 
 

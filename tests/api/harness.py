@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -131,6 +131,7 @@ class Engine:
         self.drain_s = 0.05
         self.every_execution_has_its_record = True
         self.recorder = Recorder(fixed.engine_version, None, self.signer)
+        self.on_response: list[Callable[[web.Request, web.StreamResponse], Awaitable[None]]] = []
         self.service = ExecutionService(
             sandboxes=self.sandboxes,
             models=self.models,
@@ -191,8 +192,10 @@ class Engine:
             body_timeout_s=self.body_timeout_s,
             health_timeout_s=self.health_timeout_s,
         )
+        app = build_app(context)
+        app.on_response_prepare.extend(self.on_response)
         client = TestClient(
-            ApiServer(build_app(context)),
+            ApiServer(app),
             headers={"Authorization": f"Bearer {TOKEN}"},
             trace_configs=[_checking()],
             timeout=ClientTimeout(total=PATIENCE_S),

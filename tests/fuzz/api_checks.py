@@ -1,0 +1,46 @@
+"""Checks of ours beside schemathesis' own; it loads this module by name (`SCHEMATHESIS_HOOKS`)."""
+
+import json
+from http import HTTPStatus
+from typing import Any
+
+import schemathesis
+
+from tests.api.harness import check_problem
+
+# Rules that no schema can say: between two limits, and with what came before.
+BEYOND_SCHEMA = {"limit_out_of_range", "power_limit_unenforceable", "idempotency_key_reused"}
+
+
+@schemathesis.check
+def errors_are_documented_problems(
+    ctx: schemathesis.CheckContext, response: schemathesis.Response, case: schemathesis.Case[Any]
+) -> None:
+    """Every error is a problem document whose code the operation lists, and quotes no secret."""
+    del ctx
+    if response.status_code < HTTPStatus.BAD_REQUEST or response.request.method == "HEAD":
+        return
+    path = str(response.request.path_url).partition("?")[0]
+    # A wrong method of a path that exists is no operation, and so lists nothing.
+    method = str(response.request.method) if response.status_code != HTTPStatus.METHOD_NOT_ALLOWED else "NONE"
+    media_type = response.headers["content-type"][0].partition(";")[0]
+    check_problem(method, path, response.status_code, media_type, response.content)
+
+
+@schemathesis.check
+def sound_requests_are_taken(
+    ctx: schemathesis.CheckContext, response: schemathesis.Response, case: schemathesis.Case[Any]
+) -> None:
+    """What the document allows is refused only for what it has no words for."""
+    del ctx
+    if (
+        case.meta is None
+        or not case.meta.generation.mode.is_positive
+        or response.status_code not in {400, 412, 415, 422}
+    ):
+        return
+    problem: dict[str, Any] = json.loads(response.content)
+    if problem["code"] in BEYOND_SCHEMA:
+        return
+    # JSON Schema takes 1.0 for an integer; the API does not.
+    assert {error["code"] for error in problem["errors"]} == {"int_type"}, problem["detail"]
