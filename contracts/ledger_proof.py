@@ -20,8 +20,8 @@ __all__ = ["Checkpoint", "InclusionProof", "Leaf", "LeafKind", "build_leaf", "pa
 LeafKind = Literal["started", "final"]
 PROOF_HEADER = "c2sp.org/tlog-proof@v1"
 CHECKPOINT_LINES = 3
-_DECIMAL = re.compile(r"^(0|[1-9][0-9]{0,15})$")
-_ORIGIN = re.compile(r"^[!-*,-~]{1,128}$")
+_DECIMAL = re.compile(r"(0|[1-9][0-9]{0,15})")
+_ORIGIN = re.compile(r"[!-*,-~]{1,128}")
 
 
 class Leaf(Contract):
@@ -85,7 +85,7 @@ class Checkpoint:
             ContractError: ``malformed_json``.
         """
         lines = note.text[:-1].split("\n")
-        if len(lines) != CHECKPOINT_LINES or not _ORIGIN.match(lines[0]):
+        if len(lines) != CHECKPOINT_LINES or not _ORIGIN.fullmatch(lines[0]):
             raise _malformed("not a checkpoint: origin, size and root, one line each")
         return cls(lines[0], _number(lines[1]), _hash(lines[2]))
 
@@ -131,7 +131,7 @@ def parse_proof(data: bytes) -> tuple[InclusionProof, Note, Checkpoint]:
 
 
 def _number(text: str) -> int:
-    if not _DECIMAL.match(text) or int(text) > MAX_SAFE_INTEGER:
+    if not _DECIMAL.fullmatch(text) or int(text) > MAX_SAFE_INTEGER:
         raise _malformed("not a decimal number without leading zeros")
     return int(text)
 

@@ -36,9 +36,9 @@ COSIGNATURE = b"\x04"
 KEY_BYTES = 32
 SIGNATURE_BYTES = 64
 TIMESTAMP_BYTES = 8
-_NAME = re.compile(r"^[!-*,-~]{1,128}$")
-_VERIFIER = re.compile(r"^([!-*,-~]{1,128})\+([0-9a-f]{8})\+([A-Za-z0-9+/=]+)$")
-_SIGNATURE_LINE = re.compile(r"^— ([!-*,-~]{1,128}) ([A-Za-z0-9+/=]{1,256})$")
+_NAME = re.compile(r"[!-*,-~]{1,128}")
+_VERIFIER = re.compile(r"([!-*,-~]{1,128})\+([0-9a-f]{8})\+([A-Za-z0-9+/=]+)")
+_SIGNATURE_LINE = re.compile(r"— ([!-*,-~]{1,128}) ([A-Za-z0-9+/=]{1,256})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Verifier:
         Raises:
             ContractError: ``malformed_json`` where it is none, ``weak_key`` for a weak one.
         """
-        found = _VERIFIER.match(text)
+        found = _VERIFIER.fullmatch(text)
         if not found:
             raise _malformed("not a verifier key: name+id+key")
         name, key_id, encoded = found.groups()
@@ -120,7 +120,7 @@ def verifier_of(name: str, key: Ed25519PublicKey, *, witness: bool = False) -> V
     Raises:
         ContractError: ``malformed_json``; the name cannot stand in a note.
     """
-    if not _NAME.match(name):
+    if not _NAME.fullmatch(name):
         raise _malformed("a key's name is printable ASCII without spaces and plus signs")
     return Verifier(name, COSIGNATURE if witness else ED25519, key)
 
@@ -178,7 +178,7 @@ def _parse_signatures(lines: list[str]) -> Iterable[NoteSignature]:
     if len(lines) > SIGNATURES_MAX:
         raise _malformed(f"more than {SIGNATURES_MAX} signatures")
     for line in lines:
-        found = _SIGNATURE_LINE.match(line)
+        found = _SIGNATURE_LINE.fullmatch(line)
         if not found:
             raise _malformed("not a signature line")
         try:

@@ -121,6 +121,7 @@ def test_a_verifier_key_is_read_as_it_was_written(verifier: Verifier) -> None:
     ("text", "code"),
     [
         ("example.org/log", "malformed_json"),
+        (LOG.encode() + "\n", "malformed_json"),
         (LOG.encode().replace(LOG.key_id.hex(), "00000000"), "malformed_json"),
         ("a+00000000+" + base64.b64encode(b"\x02" + bytes(32)).decode(), "malformed_json"),
         ("a+00000000+" + base64.b64encode(b"\x01" + bytes(31)).decode(), "malformed_json"),
@@ -133,7 +134,7 @@ def test_what_is_no_verifier_key_is_refused(text: str, code: str) -> None:
     assert caught.value.code == code
 
 
-@pytest.mark.parametrize("name", ["", "a b", "a+b", "\u00e1", "x" * 129])
+@pytest.mark.parametrize("name", ["", "a b", "a+b", "a\n", "\u00e1", "x" * 129])
 def test_a_name_that_cannot_stand_in_a_note_is_refused(name: str) -> None:
     with pytest.raises(ContractError):
         verifier_of(name, KEY.public_key())

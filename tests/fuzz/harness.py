@@ -16,6 +16,9 @@ import atheris
 # What is led by coverage: our own parsers, and the standard library's as far as they are Python.
 INSTRUMENTED = ["contracts", "supervisor.adapters", "supervisor.domain", "runner", "json.decoder", "tests.fuzz.targets"]
 
+# What is no JSON is changed by libFuzzer's own means.
+BYTES_ONLY = {"gguf", "proof"}
+
 
 def _mutate_bytes(data: bytes, max_size: int) -> bytes:
     # Looked up when it is called: atheris puts the real one in place when fuzzing begins.
@@ -37,11 +40,11 @@ def main() -> None:
     seeds.write_seeds(name, corpus)
     words.write_text(seeds.DICTIONARY, encoding="ascii")
     # Few changes at once: after five of them hardly an input is a document any more.
-    ours = ["-mutate_depth=2", f"-dict={words}", f"-artifact_prefix={directory}/"]
+    ours = ["-mutate_depth=2", "-keep_seed=1", f"-dict={words}", f"-artifact_prefix={directory}/"]
     atheris.Setup(
         [sys.argv[0], *ours, *options, str(corpus)],
         targets.TARGETS[name],
-        **({} if name == "gguf" else {"custom_mutator": mutator}),
+        **({} if name in BYTES_ONLY else {"custom_mutator": mutator}),
     )
     atheris.Fuzz()
 

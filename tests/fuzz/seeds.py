@@ -4,15 +4,22 @@ import json
 import struct
 from pathlib import Path
 
-__all__ = ["DICTIONARY", "write_seeds"]
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from contracts.ledger_proof import Checkpoint, InclusionProof
+from contracts.note import cosign, sign_note, verifier_of
+from supervisor.adapters.keys import FileSigner
+
+__all__ = ["DICTIONARY", "seeds_of", "write_seeds"]
+
+SIGNING_KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
 EXAMPLES = Path(__file__).resolve().parents[2] / "contracts" / "examples"
 # libFuzzer's form: one quoted word a line.
 DICTIONARY = "\n".join(
     f'"{word}"'
     for word in (
         *('{\\"', '\\":', ',\\"', "[]", "{}", "null", "true", "NaN", "-0", "1e999", "\\\\ud800", "\\\\u0000"),
-        *("9007199254740991", "9007199254740992", "0.01", "\\xef\\xbb\\xbf", "\\xff", "GGUF", "general."),
+        *("9007199254740991", "9007199254740992", "0.01", "\\xef\\xbb\\xbf", "\\xff", "\\x0a", "GGUF", "general."),
         *("type", "token", "ready", "prompt", "done", "error", "index", "token_id", "text", "tokens", "finish_reason"),
         *("protocol", "backend", "model", "sampling", "stop", "payload", "signatures", "keyid", "exit"),
     )
@@ -43,21 +50,37 @@ def _gguf() -> bytes:
     return b"GGUF" + struct.pack("<IQQ", 3, 1, 6) + values + tensor + bytes(64)
 
 
-def write_seeds(target: str, directory: Path) -> None:
-    """Fill a directory with one file for each seed of a target."""
-    directory.mkdir(parents=True, exist_ok=True)
+def _ledger_texts() -> list[bytes]:
+    verifier = verifier_of("log.test/1", SIGNING_KEY.public_key())
+    signer = FileSigner(SIGNING_KEY)
+    checkpoint = sign_note(Checkpoint("log.test/1", 2, bytes(32)).text, verifier, signer)
+    witness = verifier_of("witness.test", SIGNING_KEY.public_key(), witness=True)
+    seen = cosign(checkpoint, witness, signer, at_s=1_700_000_000)
+    proof = InclusionProof(1, (bytes(32),), checkpoint).encode()
+    return [text.encode() for text in (checkpoint, seen, proof, verifier.encode(), witness.encode())]
+
+
+def seeds_of(target: str) -> list[bytes]:
+    """Return what the tries of a target begin with."""
     lines = {path.stem: _one_line(path.read_bytes()) for path in sorted(EXAMPLES.glob("*/runner-*.json"))}
     events = [line for name, line in lines.items() if not name.startswith(("runner-setup", "runner-job"))]
-    seeds = {
+    known = {
         "command": [lines["runner-setup.two-threads"], lines["runner-job.greedy"], b'{"type":"exit"}'],
         "gguf": [_gguf()],
+        "proof": _ledger_texts(),
         "record": [b'{"payload":"e30=","payloadType":"application/vnd.in-toto+json","signatures":[{"sig":"AAAA"}]}'],
         "request": [_one_line(path.read_bytes()) for path in sorted(EXAMPLES.glob("*/run-request.*.json"))],
+        "statement": [_one_line(path.read_bytes()) for path in sorted(EXAMPLES.glob("valid/statement.*.json"))],
         "stream": [
             _frame(b"\n".join([*events, b""])),
             *(_frame(line + b"\n", number) for number, line in enumerate(events)),
         ],
-        "statement": [_one_line(path.read_bytes()) for path in sorted(EXAMPLES.glob("valid/statement.*.json"))],
-    }.get(target, events)
-    for number, seed in enumerate(seeds):
+    }
+    return known.get(target, events)
+
+
+def write_seeds(target: str, directory: Path) -> None:
+    """Fill a directory with one file for each seed of a target."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for number, seed in enumerate(seeds_of(target)):
         (directory / f"seed-{number:03}").write_bytes(seed)

@@ -6,6 +6,7 @@ again and is then read as the same. The coverage-guided fuzzer and the property 
 
 import asyncio
 import json
+from base64 import b64encode
 from collections.abc import Callable
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -13,6 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from contracts.base import ContractError, canonical_bytes, decode_json, sha256_digest
 from contracts.envelope import Envelope, seal
 from contracts.execution_plan import ExecutionPlan
+from contracts.ledger_proof import parse_proof
+from contracts.note import Note, Verifier, parse_note
 from contracts.problem import PROBLEM_CODES
 from contracts.run_request import RunRequest
 from contracts.runner_protocol import (
@@ -35,7 +38,7 @@ from supervisor.adapters.keys import FileSigner
 from supervisor.domain.errors import ExecutionFault, Refusal
 from supervisor.domain.planning import plan_execution
 from supervisor.domain.transcript import Transcript
-from tests.factories import make_trust
+from tests.factories import make_plan, make_trust
 from tests.fakes import fixed_installation
 
 __all__ = ["TARGETS", "PlantedFault"]
@@ -46,6 +49,7 @@ NOBODY = Trust(schema_version="weos.trust/1", keys=())
 SIGNER = FileSigner(Ed25519PrivateKey.from_private_bytes(bytes(32)))
 TRUST = make_trust(SIGNER)
 INSTALLATION = fixed_installation()
+PLAN = make_plan()
 
 
 class PlantedFault(Exception):
@@ -58,7 +62,7 @@ def require(condition: bool) -> None:
 
 
 def _check_refusal(error: ContractError) -> None:
-    require(error.code in {"too_large", "malformed_json", "out_of_range", "schema_violation"})
+    require(error.code in {"too_large", "malformed_json", "out_of_range", "schema_violation", "weak_key"})
     require(bool(error.errors))
     require(str(error).isprintable())
 
@@ -97,7 +101,7 @@ def try_event(data: bytes) -> None:
 
 def _take(event: RunnerEvent, already: int) -> None:
     """Let a transcript take an event, at its beginning or after some others."""
-    transcript = Transcript("cpu_avx2", 1)
+    transcript = Transcript(PLAN)
     before = (PromptEvent(type="prompt", tokens=5), TokenEvent(type="token", index=0, token_id=7, text="a"))
     try:
         for number, earlier in enumerate(before[:already]):
@@ -184,7 +188,7 @@ async def _follow(data: bytes) -> None:
     stream.feed_data(data)
     stream.feed_eof()
     frames = FrameReader(stream, OUTPUT_BYTES)
-    transcript = Transcript("cpu_avx2", 4)
+    transcript = Transcript(PLAN)
     try:
         line = await frames.next_line()
         if line is not None:
@@ -195,7 +199,7 @@ async def _follow(data: bytes) -> None:
     except (ExecutionFault, ContractError) as error:
         require(str(error).isprintable())
     assert len(frames.stderr_tail) <= MAX_EVENT_BYTES
-    assert len(transcript.measurements().token_times_ns) <= 4
+    assert len(transcript.measurements().token_times_ns) <= PLAN.limits.max_tokens
 
 
 def try_gguf(data: bytes) -> None:
@@ -207,6 +211,29 @@ def try_gguf(data: bytes) -> None:
         return
     assert min(header.context_length, header.kv_bytes_per_token) >= 1
     assert header.architecture.isascii()
+
+
+def try_proof(data: bytes) -> None:
+    """A ledger's note, inclusion proof or verifier key: each has one spelling only, so it is said again as it came."""
+    readers: tuple[Callable[[bytes], str], ...] = (
+        lambda raw: _spell_note(parse_note(raw)),
+        lambda raw: parse_proof(raw)[0].encode(),
+        lambda raw: Verifier.parse(raw.decode("utf-8")).encode(),
+    )
+    for read in readers:
+        try:
+            said = read(data)
+        except ContractError as error:
+            _check_refusal(error)
+        except UnicodeDecodeError:
+            require(read is readers[2])
+        else:
+            assert said.encode() == data
+
+
+def _spell_note(note: Note) -> str:
+    lines = (f"\u2014 {each.name} {b64encode(each.key_id + each.signature).decode()}\n" for each in note.signatures)
+    return f"{note.text}\n{''.join(lines)}"
 
 
 def try_planted(data: bytes) -> None:
@@ -226,6 +253,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "gguf": try_gguf,
     "json": try_json,
     "planted": try_planted,
+    "proof": try_proof,
     "record": try_record,
     "request": try_request,
     "statement": try_statement,

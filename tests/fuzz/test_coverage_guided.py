@@ -18,6 +18,7 @@ RUNS = {
     "gguf": 20_000,
     "command": 8_000,
     "json": 15_000,
+    "proof": 15_000,
     "record": 10_000,
     "request": 15_000,
     "statement": 2_500,
