@@ -129,7 +129,6 @@ _RUN_OPERATIONS = (
         {200: ("A page.", RunList)},
         ("bad_parameter", "execution_not_found", "storage_full", "ledger_unsound"),
         parameters=(BEFORE, LIMIT),
-        names_execution=(200, "/runs/0/execution_id"),
     ),
     Operation(
         "getRun",

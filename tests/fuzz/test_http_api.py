@@ -29,6 +29,8 @@ from tests.fuzz.served import Served, served
 # members are there at once and gone when deleted: DELETE cancels, and what was executed is kept and can be looked at;
 # a record is there when its execution has ended.
 LEFT_OUT = ("positive_data_acceptance", "use_after_free", "ensure_resource_availability")
+# How what the document forbids is refused: by itself, by where it leads, or by its size.
+REFUSALS = (400, 403, 404, 405, 409, 413, 415, 422)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = 40
@@ -37,6 +39,7 @@ INSTALLED: dict[tuple[str, str], dict[str, Any]] = {
     ("RunRequest", "model"): {"enum": ["smollm2-135m-instruct"]},
     ("RunRequest", "engine_version"): {"const": None},
     ("ExecutionRequest", "backend"): {"enum": ["cpu_avx2"]},
+    ("ExecutionRequest", "isolation"): {"enum": ["hardened", None]},
     ("ExecutionRequest", "quantization"): {"enum": ["q4_1"]},
     ("ExecutionRequest", "scheduler_policy"): {"enum": ["default"]},
     ("ExecutionRequest", "context_tokens"): {
@@ -57,13 +60,25 @@ def installed_document() -> dict[str, Any]:
 async def obedient(sandbox: FakeSandbox, line_index: int) -> None:
     """A runner that says as many tokens as it is asked for, three at most."""
     count = min(3, json.loads(sandbox.sent[1])["max_tokens"]) if line_index == 1 else 0
-    await answering(["Olá", ", ", "mundo"][:count], finish_reason="stop")(sandbox, line_index)
+    await answering(["Olá", ", ", "mundo"][:count], finish_reason="eos")(sandbox, line_index)
 
 
 def explore(api: Served, directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
     document = directory / "openapi.json"
     document.write_text(json.dumps(installed_document()))
-    command = [sys.executable, "-m", "schemathesis.cli", "run", str(document), "--url", api.url]
+    settings = directory / "schemathesis.toml"
+    settings.write_text(f"[checks.negative_data_rejection]\nexpected-statuses = {list(REFUSALS)}\n")
+    command = [
+        sys.executable,
+        "-m",
+        "schemathesis.cli",
+        "--config-file",
+        str(settings),
+        "run",
+        str(document),
+        "--url",
+        api.url,
+    ]
     command += ["--header", f"Authorization: Bearer {TOKEN}", "--checks", "all", "--no-color", "--continue-on-failure"]
     command += ["--exclude-checks", ",".join(LEFT_OUT), "--max-examples", str(EXAMPLES * FUZZ_DEPTH)]
     command += ["--generation-deterministic"] if FUZZ_DEPTH == 1 else ["--generation-database", "none"]
@@ -119,7 +134,7 @@ PLANTED: dict[str, tuple[Handler, str]] = {
 def test_planted_faults_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, (handler, _) in PLANTED.items():
         monkeypatch.setitem(HANDLERS, name, handler)
-    monkeypatch.setattr("supervisor.http_api.token_is_right", lambda header, token: bool(token) or header is None)
+    monkeypatch.setattr("supervisor.http_api.find_role", lambda header, tokens: (header, next(iter(tokens)))[1])
     chosen = [option for name in PLANTED for option in ("--include-operation-id", name)]
     with served(Engine(obedient)) as api:
         explored = explore(api, tmp_path, "--phases", "coverage", *chosen)
