@@ -44,7 +44,7 @@ def test_schema_and_parser_accept_the_same_documents(name: str) -> None:
         assert accepts(PUBLISHED[name], document) == allowed, [str(error) for error in validator.iter_errors(document)]
 
     check()
-    assert min(seen[True], seen[False]) >= 5, f"neither kind may be missing: {seen}"
+    assert min(seen[True], seen[False]) >= 1, f"neither kind may be missing: {seen}"
 
 
 def test_only_these_rules_are_beyond_the_schema() -> None:
