@@ -47,6 +47,9 @@ def build_container_config(
         "StdinOnce": True,
         "Tty": False,
         "NetworkDisabled": True,
+        # Of an engine that ends or comes back: the first process of a namespace does not hear SIGTERM, so it would wait
+        # ten seconds for nothing before it kills.
+        "StopTimeout": 0,
         "HostConfig": {
             "Runtime": tier.runtime,
             "NetworkMode": policy.network,

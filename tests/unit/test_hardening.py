@@ -53,6 +53,7 @@ def test_the_container_is_exactly_what_the_design_says() -> None:
         "StdinOnce": True,
         "Tty": False,
         "NetworkDisabled": True,
+        "StopTimeout": 0,
         "HostConfig": {
             "Runtime": "runc",
             "NetworkMode": "none",
