@@ -142,6 +142,11 @@ class IsolationReceipt(Contract):
     unobserved: Annotated[Many[Annotated[str, StringConstraints(max_length=64)]], Field(max_length=64)]
     """What was asked for and can be seen from outside nowhere in this tier: gVisor alone vouches for it. Empty in tier
     `hardened`, where everything is seen."""
+    escape_report: Digest | None
+    """Digest of the escape suite's report on this very image, policies, engine version, tier and kernel, in which every
+    attack was blocked; null: there is none."""
+    escape_reason: Annotated[str, StringConstraints(max_length=256)] | None
+    """Why there is none."""
     difference: Annotated[Many[Difference], Field(max_length=64)]
     """What was not as asked for. Where it is not empty the job was not sent."""
 

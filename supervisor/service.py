@@ -183,12 +183,16 @@ class ExecutionService:
         ready = observed.transcript.accept_ready(event)
         require_compiled_lock(ready, run.plan.policies["lockdown.json"])
         facts = await sandbox.observe(model_path(policy), (*policy.paths.masked, *policy.paths.read_only))
-        if run.plan.isolation == "gvisor":
-            gvisor = judge_gvisor(facts.gvisor, policy.isolation.gvisor, user=policy.user)
-            receipt = build_receipt(facts, expected, tier="gvisor", gvisor=gvisor, ggml_features=ready.cpu_features)
-        else:
-            locks = judge_locks(before, facts.threads, user=policy.user)
-            receipt = build_receipt(facts, expected, tier="hardened", locks=locks, ggml_features=ready.cpu_features)
+        is_gvisor = run.plan.isolation == "gvisor"
+        receipt = build_receipt(
+            facts,
+            expected,
+            tier=run.plan.isolation,
+            locks=None if is_gvisor else judge_locks(before, facts.threads, user=policy.user),
+            gvisor=judge_gvisor(facts.gvisor, policy.isolation.gvisor, user=policy.user) if is_gvisor else None,
+            ggml_features=ready.cpu_features,
+            escape=self._installation.find_escape_evidence(run.plan),
+        )
         observed.isolation = receipt
         if receipt.difference:
             raise ExecutionFault("isolation_mismatch", describe_difference(receipt))

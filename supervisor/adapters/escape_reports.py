@@ -18,6 +18,8 @@ class EscapeReports:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._read: tuple[object, ...] = ()
+        self._report: EscapeReport | None = None
 
     def path(self, isolation: IsolationTier, backend: BackendName) -> Path:
         """Return where a report lies."""
@@ -33,7 +35,13 @@ class EscapeReports:
         """Return the last report; None where there is none, or none that can be read, which is logged."""
         path = self.path(isolation, backend)
         try:
-            return EscapeReport.parse(path.read_bytes())
+            status = path.stat()
+            # Some 100 kB of JSON, read for every execution and changed by hand alone.
+            key = (path, status.st_ino, status.st_size, status.st_mtime_ns)
+            if self._read != key:
+                self._report = EscapeReport.parse(path.read_bytes())
+                self._read = key
+            return self._report
         except FileNotFoundError:
             return None
         except (OSError, ContractError) as error:

@@ -2,14 +2,19 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from contracts.execution_plan import ExecutionPlan
+from supervisor.adapters.escape_reports import EscapeReports
 from supervisor.adapters.model_store import ModelStore
 from supervisor.domain.errors import EngineError, Refusal
+from supervisor.domain.escape_evidence import EscapeEvidence, find_evidence
 from supervisor.domain.installation import Backend, HostFacts, Installation
 from supervisor.domain.policy import Policies
 from supervisor.domain.receipt import ImageFacts
+from supervisor.home import Home
 from supervisor.setup.backends import BackendDefinition, load_backends
 from supervisor.setup.errors import SetupError
 from supervisor.setup.image_record import BuiltImage, stored_image
@@ -44,6 +49,7 @@ class InstallationReader:
         self._models = models
         self._policies = policies
         self._host = host
+        self._escape_reports = EscapeReports(Home(home).escape)
         # Every image that a plan could name, also after another one has taken its place.
         self._seen: dict[str, BuiltImage] = {}
         self._files: dict[str, Mapping[str, str]] = {}
@@ -67,6 +73,11 @@ class InstallationReader:
             self._files[image.manifest_sha256] = _read_manifest(Path(image.manifest_path), image.manifest_sha256)
         features = frozenset(self._definitions[backend].ggml_features)
         return ImageFacts(self._files[image.manifest_sha256], features)
+
+    def find_escape_evidence(self, plan: ExecutionPlan) -> EscapeEvidence:
+        """See ``ports.InstallationPort``."""
+        report = self._escape_reports.read(plan.isolation, plan.backend)
+        return find_evidence(report, plan, kernel=os.uname().release)
 
     def _backend(self, definition: BackendDefinition) -> Backend:
         try:

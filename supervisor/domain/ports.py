@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from contracts.execution_plan import ExecutionPlan, PlannedModel
 from contracts.ledger_proof import InclusionProof, LeafKind
+from supervisor.domain.escape_evidence import EscapeEvidence
 from supervisor.domain.installation import Installation
 from supervisor.domain.isolation import RegisteredRuntime
 from supervisor.domain.locks import ThreadStatus
@@ -168,6 +169,10 @@ class InstallationPort(Protocol):
         Raises:
             Refusal: ``image_missing``; nothing is recorded of it, or its manifest was changed.
         """
+        ...
+
+    def find_escape_evidence(self, plan: ExecutionPlan) -> EscapeEvidence:
+        """Return which report of the escape suite speaks for a plan's sandbox, or why none does."""
         ...
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from contracts.base import MAX_SAFE_INTEGER, canonical_bytes, sha256_digest
 from contracts.metrics_record import Difference, GvisorObservation, IsolationReceipt, LocksObservation, MappedObjects
 from contracts.types import IsolationTier
+from supervisor.domain.escape_evidence import EscapeEvidence
 from supervisor.domain.gvisor import GvisorFacts
 from supervisor.domain.locks import ThreadStatus
 from supervisor.domain.policy import SandboxPolicy
@@ -140,6 +141,7 @@ def build_receipt(
     locks: LocksObservation | None = None,
     gvisor: GvisorObservation | None = None,
     ggml_features: Iterable[str],
+    escape: EscapeEvidence,
 ) -> IsolationReceipt:
     """Return what was observed and every difference from what was asked for; the caller refuses where there is one."""
     unobserved = UNOBSERVED[tier]
@@ -161,6 +163,8 @@ def build_receipt(
         if mapped is None
         else MappedObjects(files=len(mapped), digest=sha256_digest(canonical_bytes(dict(mapped)))),
         unobserved=unobserved,
+        escape_report=escape.digest,
+        escape_reason=escape.reason,
         difference=tuple(
             Difference(field=field, requested=_text(requested), effective=NOT_SEEN if seen is None else _text(seen))
             for field, requested, seen in rows

@@ -13,6 +13,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from contracts.api import build_openapi
+from contracts.execution_plan import ExecutionPlan
 from contracts.metrics_record import MetricsRecord
 from contracts.problem import PROBLEM_CODES, Problem
 from contracts.responses import VersionView
@@ -21,6 +22,7 @@ from contracts.verify import verify_record
 from supervisor.adapters.keys import FileSigner
 from supervisor.cpu_pool import CpuPool
 from supervisor.domain.errors import Refusal
+from supervisor.domain.escape_evidence import EscapeEvidence, find_evidence
 from supervisor.domain.installation import Installation
 from supervisor.domain.receipt import ImageFacts
 from supervisor.http_api import ApiContext, build_app
@@ -107,6 +109,9 @@ class FakeInstallation:
 
     def read(self) -> Installation:
         return self.value
+
+    def find_escape_evidence(self, plan: ExecutionPlan) -> EscapeEvidence:
+        return find_evidence(None, plan, kernel="6.1")
 
     def describe_image(self, backend: str, image_id: str) -> ImageFacts:
         del backend, image_id

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from contracts.metrics_record import IsolationReceipt
+from supervisor.domain.escape_evidence import EscapeEvidence
 from supervisor.domain.hardening import build_container_config
 from supervisor.domain.receipt import Expectation, MountPoint, SandboxFacts, build_receipt, describe_difference
 from tests.factories import make_plan
@@ -23,9 +24,11 @@ EXPECTED = Expectation(CONFIG, POLICIES.sandbox, IMAGE_FACTS, MODEL_FILE)
 READ_WRITE = frozenset({"rw"})
 AS_ASKED = facts_as_asked(CONFIG, (thread_under(2), thread_under(2)))
 
+EVIDENCE = EscapeEvidence(None, "not run")
+
 
 def receipt_for(facts: SandboxFacts, features: tuple[str, ...] = ("FMA", "AVX2")) -> IsolationReceipt:
-    return build_receipt(facts, EXPECTED, tier="hardened", locks=None, ggml_features=features)
+    return build_receipt(facts, EXPECTED, tier="hardened", locks=None, ggml_features=features, escape=EVIDENCE)
 
 
 def differing(**changes: Any) -> dict[str, tuple[str, str]]:
@@ -75,7 +78,7 @@ def in_gvisor(**changes: Any) -> IsolationReceipt:
         "limits": {"Max open files": (64, 64)},
     }
     facts = replace(facts_as_asked(GVISOR.config, (thread_under(1),)), **seen | changes)
-    return build_receipt(facts, GVISOR, tier="gvisor", ggml_features=("FMA", "AVX2"))
+    return build_receipt(facts, GVISOR, tier="gvisor", ggml_features=("FMA", "AVX2"), escape=EVIDENCE)
 
 
 def test_what_gvisor_shows_nobody_is_named_and_not_taken_for_seen() -> None:
