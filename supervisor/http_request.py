@@ -29,7 +29,7 @@ ALLOWED_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 def host_is_local(host: str) -> bool:
     """Tell whether a Host header names this machine; a page elsewhere that rebinds its name fails here."""
-    name = re.sub(r":\d{1,5}$", "", host.lower())
+    name = re.sub(r":[0-9]{1,5}\Z", "", host.lower())
     return name in ALLOWED_HOSTS
 
 

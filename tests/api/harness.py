@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ from supervisor.domain.escape_evidence import EscapeEvidence, find_evidence
 from supervisor.domain.installation import Installation
 from supervisor.domain.receipt import ImageFacts
 from supervisor.http_api import ApiContext, build_app
-from supervisor.http_server import ApiRunner
+from supervisor.http_server import CONNECTIONS_MAX, STALL_S, ApiRunner
 from supervisor.recorder import Recorder
 from supervisor.run_book import RunBook
 from supervisor.service import ExecutionService
@@ -95,9 +95,11 @@ def _checking() -> TraceConfig:
 class ApiServer(TestServer):
     """The product's own server on a port of its own."""
 
+    bounds: Mapping[str, Any] = {}
+
     async def _make_runner(self, **kwargs: Any) -> ApiRunner:
         del kwargs
-        return ApiRunner(self.app, shutdown_timeout_s=1.0)
+        return ApiRunner(self.app, shutdown_timeout_s=1.0, **self.bounds)
 
 
 @dataclass
@@ -134,6 +136,8 @@ class Engine:
         self.body_timeout_s = 30.0
         self.health_timeout_s = 5.0
         self.drain_s = 0.05
+        self.connections_max = CONNECTIONS_MAX
+        self.stall_s = STALL_S
         self.every_execution_has_its_record = True
         self.recorder = Recorder(fixed.engine_version, None, self.signer)
         self.on_response: list[Callable[[web.Request, web.StreamResponse], Awaitable[None]]] = []
@@ -171,6 +175,14 @@ class Engine:
         return Trust(schema_version="weos.trust/1", keys=(key,))
 
     @property
+    def connections(self) -> list[Any]:
+        """The connections that the server holds."""
+        runner = self.client.server.runner
+        assert runner is not None
+        assert runner.server is not None
+        return runner.server.connections
+
+    @property
     def free_cpus(self) -> int:
         """How many CPUs an execution could get now."""
         total = len(self.installation.value.host.logical_cpus)
@@ -199,8 +211,10 @@ class Engine:
         )
         app = build_app(context)
         app.on_response_prepare.extend(self.on_response)
+        server = ApiServer(app)
+        server.bounds = {"connections_max": self.connections_max, "stall_s": self.stall_s}
         client = TestClient(
-            ApiServer(app),
+            server,
             headers={"Authorization": f"Bearer {TOKEN}"},
             trace_configs=[_checking()],
             timeout=ClientTimeout(total=PATIENCE_S),
