@@ -1,10 +1,12 @@
 import hashlib
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from supervisor.adapters.escape_reports import EscapeReports
 from supervisor.adapters.installation import InstallationReader
 from supervisor.adapters.model_store import ModelStore
 from supervisor.composition import SOURCE_ROOT
@@ -12,6 +14,7 @@ from supervisor.domain.errors import EngineError, Refusal
 from supervisor.setup.backends import require_backend
 from supervisor.setup.image_record import BuiltImage, record_path, store_image
 from supervisor.setup.runtime_image import inputs_key
+from tests.factories import make_escape_report, make_plan
 from tests.fakes import IMAGE, VERSION, fixed_installation
 
 MANIFEST = b'{"files":[{"path":"/usr/bin/python3.11","sha256":"' + b"e" * 64 + b'"}],"links":[]}'
@@ -126,3 +129,16 @@ def test_an_image_is_known_as_long_as_a_plan_can_name_it(tmp_path: Path) -> None
     reader.read()
     record_path(tmp_path, "cpu_avx2").unlink()
     assert reader.describe_image("cpu_avx2", IMAGE).files
+
+
+def test_a_report_of_the_escape_suite_speaks_for_the_sandbox_that_it_was_made_of(tmp_path: Path) -> None:
+    reader, reports = reader_of(tmp_path), EscapeReports(tmp_path / "escape")
+    assert reader.find_escape_evidence(make_plan()).digest is None
+    report = make_escape_report(kernel=os.uname().release)
+    reports.store(report)
+    assert reader.find_escape_evidence(make_plan()).digest == report.canonical_digest()
+    # It is read again when it has changed, also where its size has not.
+    reports.store(make_escape_report(kernel="9" * len(os.uname().release)))
+    evidence = reader.find_escape_evidence(make_plan())
+    assert evidence.digest is None
+    assert "kernel" in (evidence.reason or "")
