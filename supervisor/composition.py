@@ -30,7 +30,7 @@ from supervisor.domain.errors import EngineError
 from supervisor.domain.ports import LedgerPort, ModelStorePort, SandboxPort
 from supervisor.home import Home
 from supervisor.http_api import ApiContext, build_app
-from supervisor.http_server import ApiRunner
+from supervisor.http_server import BACKLOG, ApiRunner
 from supervisor.recorder import Recorder
 from supervisor.run_book import RunBook
 from supervisor.service import ExecutionService
@@ -180,8 +180,8 @@ async def serve(
             runner = ApiRunner(build_app(context), shutdown_timeout_s=2 * DRAIN_S)
             await runner.setup()
             try:
-                await web.SockSite(runner, listen_unix(home.socket)).start()
-                site = web.TCPSite(runner, LOOPBACK, port)
+                await web.SockSite(runner, listen_unix(home.socket), backlog=BACKLOG).start()
+                site = web.TCPSite(runner, LOOPBACK, port, backlog=BACKLOG)
                 try:
                     await site.start()
                 except OSError as error:

@@ -11,7 +11,7 @@ from aiohttp.http_exceptions import LineTooLong
 from contracts.problem import Problem
 from supervisor.http_problems import answer_problem
 
-__all__ = ["ApiRunner"]
+__all__ = ["BACKLOG", "ApiRunner"]
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +28,8 @@ MAX_HEADERS = 64
 # engine need theirs. Anyone on this machine can connect; when there is no room the one that has waited longest goes.
 CONNECTIONS_MAX = 256
 DESCRIPTORS_SHARE = 4
+# So many are accepted at once, before one too many can be ended; asyncio's default is 100.
+BACKLOG = 64
 # A caller that does not read its answer is cut off after this: it holds the answer, and a stream its execution's text.
 STALL_S = 60.0
 
