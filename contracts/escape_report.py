@@ -26,9 +26,10 @@ class EscapeAttempt(Contract):
     """`lock_one`: before the model is read, under the container's rules alone. `lock_two`: after, when the job may be
     known."""
     expected: Annotated[Many[_Answer], Field(min_length=1)]
-    """Answers that it must come to: the name of an error, `SIGSYS` for the end of the process by its filter, `OOM` for
-    its end for want of memory, `nothing` for a look that finds nothing, `stopped` for a limit that held; `allowed`
-    only where `note` says why it does no harm."""
+    """Answers that it must come to: the name of an error, or `SIGSYS` for the end of the process by its filter,
+    `SIGKILL` for its end for want of memory, `trapped` for a call that was not made by a process that outlived it,
+    `nothing` for a look that finds nothing, `stopped` for a limit that held; `allowed` only where `note` says why it
+    does no harm."""
     observed: _Answer
     """What it came to; `allowed`, and perhaps what, where it was not held back."""
     verdict: Literal["blocked", "open", "allowed", "unexpected"]

@@ -35,15 +35,12 @@ class Ended:
     output: bytes
     errors: bytes
     status: int | None
-    oom_killed: bool = False
 
     @property
     def reason(self) -> str:
         """How it ended, in one word or two."""
         if self.status is None:
             return "killed"
-        if self.oom_killed:
-            return "OOM"
         try:
             return signal.Signals(self.status - SIGNALLED).name
         except ValueError:
@@ -127,9 +124,7 @@ class Cell:
         finally:
             attached.close()
             connection.close()
-        status = int(self.client.wait(container_id)["StatusCode"])
-        state = self.client.inspect_container(container_id)["State"]
-        return Ended(outputs[STDOUT], outputs[STDERR], status, bool(state["OOMKilled"]))
+        return Ended(outputs[STDOUT], outputs[STDERR], int(self.client.wait(container_id)["StatusCode"]))
 
 
 def _read(connection: socket.socket, size: int) -> bytes:

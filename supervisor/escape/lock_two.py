@@ -84,7 +84,7 @@ _LOCKS = (
     _refused("a signal handler", "call('rt_sigaction', 10, 0, there, 8)"),
     _refused("block the signal that ends the process", "call('rt_sigprocmask', 0, there, 0, 8)"),
     # The call is not made, but the process goes on: whoever has run code of his own before can hear of its end.
-    Attack("outlive the end", "ask_for_parent()", ("trapped", ENDED), before="outlive_the_end()"),
+    Attack("outlive the end", "call('getppid')", ("trapped", ENDED), before="outlive_the_end()"),
     _ends("another signal stack", "call('sigaltstack', 0, there)"),
     _ends("another filter", "call('seccomp', 1, 1, 1)", "EFAULT"),
     # Last: it takes an interpreter's own descriptor away.

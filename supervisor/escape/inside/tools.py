@@ -25,6 +25,8 @@ READ_WRITE = 3
 PRIVATE_ANONYMOUS = 0x22
 GATE = b"\xcd\x80"  # the instruction `int 0x80`
 THREAD_ANSWER_S = 30
+# read and write answer with as many bytes; no other call answers with its own number here.
+FIRST_DISTINCT = 2
 
 
 def unanimous(answers: Iterable[tuple[str, str]]) -> str:
@@ -102,7 +104,8 @@ class Tools:
         if answer == 0 and number in {self._numbers["clone"], self._numbers["fork"], self._numbers["vfork"]}:
             # A child, where there should be none: it must not go on with the attacks.
             self._libc._exit(0)
-        return ALLOWED
+        # A call that was trapped, where the process outlives it, leaves its own number behind.
+        return TRAPPED if answer == number > FIRST_DISTINCT else ALLOWED
 
     def every_family(self) -> str:
         """Ask for a socket of each family (0 to 45, linux/socket.h) and each type."""
@@ -169,16 +172,13 @@ class Tools:
         """Set a handler for SIGSYS, with which a filter ends a process: a function of the C library without effect."""
         self._libc.signal(SIGSYS, ctypes.cast(self._libc.abs, ctypes.c_void_p))
 
-    def ask_for_parent(self) -> str:
-        """Ask who the parent is: 0, as nobody's. A call that was trapped and survived leaves its own number behind."""
-        return ALLOWED if self._libc.syscall(ctypes.c_long(self._numbers["getppid"])) == 0 else TRAPPED
-
     def waiting_thread(self, attempt: str) -> Callable[[], str]:
         """Start a thread that waits; return what lets it make its call, and gives the answer."""
-        go, done = _thread.allocate_lock(), _thread.allocate_lock()
+        begun, go, done = _thread.allocate_lock(), _thread.allocate_lock(), _thread.allocate_lock()
         answers: list[str] = []
 
         def wait_and_attempt() -> None:
+            begun.release()
             go.acquire()
             answers.append(self.call(attempt, 1, 1, 0))
             done.release()
@@ -188,7 +188,9 @@ class Tools:
             done.acquire(timeout=THREAD_ANSWER_S)
             return answers[0] if answers else SILENCE
 
-        go.acquire()
-        done.acquire()
+        for lock in (begun, go, done):
+            lock.acquire()
         _thread.start_new_thread(wait_and_attempt, ())
+        # The C library gives a thread its signals back when it begins; under lock two it no longer could.
+        begun.acquire()
         return let_go
