@@ -219,6 +219,8 @@ _CHANNELS = (
     _both("splice", "call('splice', -1, 0, -1, 0, 1, 0)", "EBADF"),
     _both("tee", "call('tee', -1, -1, 1, 0)", "EBADF"),
     _both("vmsplice", "call('vmsplice', -1, 0, 0, 0)", "EBADF"),
+    _both("wake whoever maps the model", "call('futex', spare, 1, 1, 0, 0, 0)"),
+    _both("wait for whoever maps the model", "call('futex', spare, 0, 1, 0, 0, 0)", "EAGAIN"),
     _both("wake by the new call", "call('futex_wake', spare, 1, 1, 2)", "any", expected=_NEWER),
     _call("wait for many", "call('futex_waitv', 0, 0, 0, 0, 0)", "any", expected=_NEWER),
 )

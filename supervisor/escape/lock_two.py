@@ -66,8 +66,6 @@ _CODE = (
 )
 
 _CHANNELS = (
-    _ends("wake whoever maps the model", "call('futex', spare, 1, 1, 0, 0, 0)"),
-    _ends("wait for whoever maps the model", "call('futex', spare, 0, 1, 0, 0, 0)", "EAGAIN"),
     _ends("a futex with priority", "call('futex', spare, 134, 0, 0, 0, 0)", "any"),
     _ends("advise about the model's pages", "call('fadvise64', model, 0, 0, 4)"),
     _refused("processors", "call('sched_getaffinity', 0, 128, there)"),

@@ -15,6 +15,7 @@ import pytest
 from contracts.trust import Trust
 from supervisor.composition import Listening, serve
 from supervisor.home import Home
+from tests.fakes import spec_request
 
 DOCKER_SOCKET = "unix://"
 WAIT_S = 60
@@ -97,6 +98,14 @@ class Api:
         async with self.session.get(path) as answer:
             return await answer.read()
 
+    async def least_watts(self) -> float:
+        """The limit under which an execution gets one core, so that several run at once."""
+        request = spec_request()
+        request["execution"]["limits"]["max_watts"] = 0.1
+        async with self.session.post("/v1/plans", json=request) as answer:
+            refusal = await answer.json(content_type=None)
+        return float(refusal["detail"].split()[-2])
+
     async def until(self, execution_id: str, *statuses: str) -> dict[str, Any]:
         async with asyncio.timeout(WAIT_S):
             while True:
@@ -114,6 +123,7 @@ class Api:
                 view: dict[str, Any] = await self.get(f"/v1/runs/{body['execution_id']}")
                 if view["output"]:
                     return view
+                assert view["status"] in {"queued", "running"}, view["reason"]
                 await asyncio.sleep(0.05)
 
 

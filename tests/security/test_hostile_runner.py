@@ -118,19 +118,11 @@ def _came_far_enough(row: Misbehaviour, record: MetricsRecord) -> bool:
     return row.after is None or (record.sandbox is not None and record.sandbox.isolation is not None)
 
 
-async def _least_power(api: Api) -> float:
-    """The limit under which an execution gets one core, so that several run at once."""
-    request = spec_request()
-    request["execution"]["limits"]["max_watts"] = 0.1
-    async with api.session.post("/v1/plans", json=request) as refusal:
-        return float((await refusal.json(content_type=None))["detail"].split()[-2])
-
-
 async def _play_all(
     home: Home, docker_host: str, images: dict[str, str], client: docker.APIClient, tier: IsolationTier
 ) -> Played:
     async with asyncio.timeout(SUITE_TIMEOUT_S), serving(home, docker_host) as api:
-        stage = Stage(api, images, await _least_power(api), tier)
+        stage = Stage(api, images, await api.least_watts(), tier)
         await stage.play_all()
         stage.played.health = await api.get("/healthz")
         mine = {"label": f"weos.instance={home.instance_id()}"}
@@ -147,7 +139,7 @@ def played(
     shutil.copytree(weos_home / "images", home.root / "images")
     client = docker.APIClient(base_url=docker_host, timeout=120)
     installed = json.loads(record_path(weos_home, "cpu_avx2").read_text())
-    with hostile_images(client, installed["image_id"]) as images:
+    with hostile_images(client, installed["image_id"], MISBEHAVIOURS) as images:
         yield asyncio.run(_play_all(home, docker_host, images, client, request.param))
     client.close()
 

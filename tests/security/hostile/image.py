@@ -3,17 +3,18 @@
 import io
 import json
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import docker
 
-from tests.security.hostile.table import MISBEHAVIOURS
+from tests.security.hostile.table import Misbehaviour
 
 __all__ = ["ABSENT_PROGRAM", "hostile_images"]
 
 RUNNER = Path(__file__).with_name("runner.py")
+CHANNELS = Path(__file__).with_name("channels.py")
 # The name of the image whose program is not there.
 ABSENT_PROGRAM = "has no program"
 DIRECTORY = "/opt/weos"
@@ -31,12 +32,13 @@ def _archive(files: dict[str, bytes]) -> bytes:
 
 
 @contextmanager
-def hostile_images(client: docker.APIClient, base: str) -> Iterator[dict[str, str]]:
+def hostile_images(client: docker.APIClient, base: str, rows: Mapping[int, Misbehaviour]) -> Iterator[dict[str, str]]:
     """Give image ids: under the empty name the one that plays what the set-up says, under others what they name."""
-    table = {size: {"name": row.name, "step": row.step, "code": row.code} for size, row in MISBEHAVIOURS.items()}
-    files = {RUNNER.name: RUNNER.read_bytes(), "misbehaviours.json": json.dumps(table).encode()}
+    table = {size: {"name": row.name, "step": row.step, "code": row.code} for size, row in rows.items()}
+    files = {file.name: file.read_bytes() for file in (RUNNER, CHANNELS)}
+    files["misbehaviours.json"] = json.dumps(table).encode()
     commands = {"": ENTRY_POINT, ABSENT_PROGRAM: [f"{DIRECTORY}/absent"]}
-    commands |= {row.name: [*ENTRY_POINT, row.name] for row in MISBEHAVIOURS.values() if row.step == "start"}
+    commands |= {row.name: [*ENTRY_POINT, row.name] for row in rows.values() if row.step == "start"}
     images: dict[str, str] = {}
     container_id = client.create_container(base, labels={"weos.test": "hostile"})["Id"]
     try:
