@@ -1,15 +1,18 @@
 """The control group of a container (versions 1 and 2): its CPU time and its limits, from the kernel's own files."""
 
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["GroupLimits", "find_cpu_counter", "prepare_parent", "read_cpu_time_ns", "read_limits"]
+__all__ = ["GroupLimits", "find_cpu_counter", "prepare_parent", "read_cpu_time_ns", "read_limits", "remove_left_groups"]
 
 NS_PER_US = 1000
 NANO_CPUS_PER_CPU = 1_000_000_000
 UNLIMITED = 2**63 - 1
+LEFT_GROUP_ATTEMPTS = 5
+LEFT_GROUP_PAUSE_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,28 @@ def prepare_parent(parent: str, *, root: Path = Path("/")) -> None:
                 if not (group / file).read_text().strip():
                     (group / file).write_text((above / file).read_text())
         above = group
+
+
+def remove_left_groups(container_id: str, *, root: Path = Path("/")) -> None:
+    """Remove the empty control groups of a container that is gone.
+
+    runc tries to for a third of a second and then leaves them: on a busy machine the kernel still has ending processes
+    in them (measured: 38 of some thousand). Where this may not be done here they stay; they hold nothing.
+
+    Args:
+        container_id: the container; its groups have its name.
+        root: where the host's /sys lies.
+    """
+    mount = root / "sys" / "fs" / "cgroup"
+    # Version 1: one below each controller's parent; version 2: one below the parent.
+    groups = (*mount.glob(f"*/*/{container_id}"), *mount.glob(f"*/{container_id}"))
+    for attempt in range(LEFT_GROUP_ATTEMPTS):
+        for group in groups:
+            with suppress(OSError):
+                group.rmdir()
+        if not any(group.exists() for group in groups):
+            return
+        time.sleep(LEFT_GROUP_PAUSE_S * (attempt + 1))
 
 
 def find_cpu_counter(pid: int, *, root: Path = Path("/")) -> Path | None:

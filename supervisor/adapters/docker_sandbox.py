@@ -19,7 +19,7 @@ import docker
 import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
-from supervisor.adapters.cgroup import find_cpu_counter, prepare_parent, read_cpu_time_ns
+from supervisor.adapters.cgroup import find_cpu_counter, prepare_parent, read_cpu_time_ns, remove_left_groups
 from supervisor.adapters.container_facts import read_facts
 from supervisor.adapters.frames import FrameReader
 from supervisor.adapters.gvisor_facts import GvisorGuest
@@ -223,7 +223,10 @@ class DockerSandboxes:
         # The engine puts a slash before a name.
         left = [each["Id"] for each in containers if not self._open.intersection(n.lstrip("/") for n in each["Names"])]
         # Where that fails the next look tries again.
-        return sum([await self._try_to_remove(container_id) for container_id in left])
+        removed = sum([await self._try_to_remove(container_id) for container_id in left])
+        for container_id in left:
+            await asyncio.to_thread(remove_left_groups, container_id)
+        return removed
 
     @asynccontextmanager
     async def open(self, execution_id: str, config: dict[str, Any], *, output_bytes: int) -> AsyncIterator[Sandbox]:
@@ -314,13 +317,16 @@ class DockerSandboxes:
         # The attachment goes first: while a client holds it unread, the engine's kill and remove hang (moby #41827).
         if writer is not None:
             writer.transport.abort()
+        container_id = None
         try:
-            _, attached = await creating
+            container_id, attached = await creating
             if writer is None:
                 attached.close()
         except (ExecutionFault, *_ENGINE_FAULTS):
             pass  # Nothing was attached, but a container may have been made: it is removed by name.
         await self._remove(name)
+        if container_id is not None:
+            await asyncio.to_thread(remove_left_groups, container_id)
 
     async def _remove(self, name: str) -> None:
         for attempt in range(REMOVE_ATTEMPTS):

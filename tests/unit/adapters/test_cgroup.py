@@ -9,6 +9,7 @@ from supervisor.adapters.cgroup import (
     prepare_parent,
     read_cpu_time_ns,
     read_limits,
+    remove_left_groups,
 )
 
 
@@ -142,3 +143,17 @@ def test_version_2_needs_no_preparation(tmp_path: Path) -> None:
     (tmp_path / "sys" / "fs" / "cgroup").mkdir(parents=True)
     prepare_parent("/weos", root=tmp_path)
     assert list((tmp_path / "sys" / "fs" / "cgroup").iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["memory/weos/abc", "weos/abc"], ids=["v1", "v2"])
+def test_a_group_that_was_left_is_removed_and_one_in_use_stays(tmp_path: Path, place: str) -> None:
+    mount = tmp_path / "sys" / "fs" / "cgroup"
+    group, other = mount / place, (mount / place).with_name("def")
+    group.mkdir(parents=True)
+    other.mkdir()
+    remove_left_groups("abc", root=tmp_path)
+    assert (group.exists(), other.exists()) == (False, True)
+    (other / "child").mkdir()
+    remove_left_groups("def", root=tmp_path)
+    assert other.exists()
+    remove_left_groups("ghi", root=tmp_path)
