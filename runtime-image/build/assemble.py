@@ -69,9 +69,8 @@ def install_application(input_dir: Path, rootfs: Path) -> None:
             compile_module(source, library / name, f"/{APPLICATION / 'lib' / name.with_suffix('.py')}")
     compile_module(input_dir / "start.py", rootfs / APPLICATION / "start.pyc", f"/{APPLICATION}/start.py")
     shutil.copyfile(input_dir / "build.json", rootfs / APPLICATION / "build.json")
-    program = rootfs / APPLICATION / "lockdown.bpf"
     compiler = input_dir / "lockdown_compiler.py"
-    run_tool(str(PYTHON), "-I", "-B", str(compiler), str(input_dir / "lockdown.json"), str(program))
+    run_tool(str(PYTHON), "-I", "-B", str(compiler), str(input_dir / "lockdown.json"), str(rootfs / APPLICATION))
     shutil.copytree(input_dir / "llama_cpp" / "lib", library / "llama_cpp" / "lib")
 
 

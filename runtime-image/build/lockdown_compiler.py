@@ -1,6 +1,7 @@
-"""Compile `lockdown.json` into the program of lock two: classic BPF, as seccomp(2) takes it.
+"""Compile `lockdown.json` into the programs of lock two: classic BPF, as seccomp(2) takes it.
 
-Usage: ``lockdown_compiler.py POLICY PROGRAM``. Runs in the toolchain container, so it needs nothing but python.
+Usage: ``lockdown_compiler.py POLICY DIRECTORY`` writes a program for each way to end a process, `lockdown-WAY.bpf`.
+Runs in the toolchain container, so it needs nothing but python.
 The first rule that fits decides. A condition holds where the masked 64-bit argument is one of its values; the kernel
 hands out arguments as two halves of 32 bits, and both are compared.
 """
@@ -21,10 +22,10 @@ RETURN = 0x06
 # linux/seccomp.h: what a program may return.
 ALLOW = 0x7FFF0000
 REFUSE = 0x00050000 | 1  # SECCOMP_RET_ERRNO with EPERM
-# SECCOMP_RET_TRAP: SIGSYS, which ends the process. Linux forces it on one that blocks or ignores it; a handler for
-# it there is not, and under the lock none can be set. SECCOMP_RET_KILL_PROCESS would say the same, but gVisor
-# (0.0~20221219) takes it for the end of one thread: the others would go on, or wait for it for ever.
-END_PROCESS = 0x00030000
+# SECCOMP_RET_KILL_PROCESS: nothing that the process has prepared changes it. gVisor (0.0~20221219) takes it for the end
+# of one thread: the others would go on, or wait for it for ever. So there SECCOMP_RET_TRAP: SIGSYS. It ends a process
+# that has set no handler for it before; under the lock none can be set.
+ENDS = {"kill_process": 0x80000000, "trap": 0x00030000}
 # linux/seccomp.h, struct seccomp_data: number, architecture, instruction pointer, six arguments of 64 bits.
 NUMBER_OFFSET = 0
 ARCHITECTURE_OFFSET = 4
@@ -129,8 +130,8 @@ def parse_rules(document: Mapping[str, Any]) -> list[Rule]:
         PolicyError: an unknown field, call or action, another architecture, or a default that is not the strictest.
     """
     _fields(document, {"architecture", "otherwise", "rules"}, set())
-    if (document["architecture"], document["otherwise"]) != ("x86_64", "kill_process"):
-        message = "only x86_64 is known, and only kill_process may be the default"
+    if (document["architecture"], document["otherwise"]) != ("x86_64", "end_process"):
+        message = "only x86_64 is known, and only end_process may be the default"
         raise PolicyError(message)
     rules = []
     for value in document["rules"]:
@@ -180,13 +181,17 @@ def _rule_block(rule: Rule) -> list[Instruction]:
     ]
 
 
-def compile_rules(rules: Sequence[Rule]) -> list[Instruction]:
+def compile_rules(rules: Sequence[Rule], end_action: int) -> list[Instruction]:
     """Return the program: the convention first, then every rule in its order, then the end of the process.
+
+    Args:
+        rules: what is let through or refused.
+        end_action: what ends the process: a value of ``ENDS``.
 
     Raises:
         PolicyError: a rule or the whole is too long for the machine.
     """
-    end = Instruction(RETURN, 0, 0, END_PROCESS)
+    end = Instruction(RETURN, 0, 0, end_action)
     program = [
         Instruction(LOAD_WORD, 0, 0, ARCHITECTURE_OFFSET),
         Instruction(JUMP_IF_EQUAL, 1, 0, AUDIT_ARCH_X86_64),
@@ -210,14 +215,16 @@ def _encoded(program: Sequence[Instruction]) -> Iterator[bytes]:
         yield struct.pack("<HBBI", step.code, step.if_true, step.if_false, step.operand)
 
 
-def compile_policy(policy: bytes) -> bytes:
-    """Return the program as seccomp(2) takes it.
+def compile_policy(policy: bytes) -> dict[str, bytes]:
+    """Return the programs as seccomp(2) takes them, by the way in which each ends a process.
 
     Raises:
         PolicyError: see `parse_rules` and `compile_rules`.
     """
-    return b"".join(_encoded(compile_rules(parse_rules(json.loads(policy)))))
+    rules = parse_rules(json.loads(policy))
+    return {way: b"".join(_encoded(compile_rules(rules, action))) for way, action in ENDS.items()}
 
 
 if __name__ == "__main__":
-    Path(sys.argv[2]).write_bytes(compile_policy(Path(sys.argv[1]).read_bytes()))
+    for way, program in compile_policy(Path(sys.argv[1]).read_bytes()).items():
+        Path(sys.argv[2], f"lockdown-{way}.bpf").write_bytes(program)

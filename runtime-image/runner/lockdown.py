@@ -6,9 +6,11 @@ from pathlib import Path
 
 from runner.protocol import RunnerError
 
-__all__ = ["PROGRAM_FILE", "load_program", "lock_down"]
+__all__ = ["load_program", "lock_down", "program_file"]
 
-PROGRAM_FILE = Path("/opt/weos/lockdown.bpf")
+# The supervisor's word for how a forbidden call ends the process; the image build compiled a program for each.
+WAY_VARIABLE = "LOCKDOWN_END"
+PROGRAM_DIRECTORY = Path("/opt/weos")
 # linux/filter.h, struct sock_filter: one instruction.
 INSTRUCTION_BYTES = 8
 INSTRUCTIONS_MAX = 4096
@@ -24,14 +26,19 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
 
 
-def load_program(path: Path = PROGRAM_FILE) -> bytes:
-    """Return the program that the image build compiled.
+def program_file() -> Path:
+    """Return the program of this sandbox's tier."""
+    return PROGRAM_DIRECTORY / f"lockdown-{os.environ.get(WAY_VARIABLE, '')}.bpf"
+
+
+def load_program(path: Path | None = None) -> bytes:
+    """Return the program that the image build compiled; by default the one of this sandbox's tier.
 
     Raises:
         RunnerError: lockdown_failed.
     """
     try:
-        program = path.read_bytes()
+        program = (path or program_file()).read_bytes()
     except OSError:
         program = b""
     if not program or len(program) % INSTRUCTION_BYTES or len(program) > INSTRUCTIONS_MAX * INSTRUCTION_BYTES:

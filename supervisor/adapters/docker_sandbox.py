@@ -11,7 +11,6 @@ import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -19,19 +18,15 @@ import docker
 import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
-from supervisor.adapters.cgroup import find_cpu_counter, prepare_parent, read_cpu_time_ns, remove_left_groups
-from supervisor.adapters.container_facts import read_facts
+from supervisor.adapters.cgroup import prepare_parent, remove_left_groups
+from supervisor.adapters.docker_container import DockerSandbox, StartedContainer
 from supervisor.adapters.frames import FrameReader
-from supervisor.adapters.gvisor_facts import GvisorGuest
 from supervisor.adapters.mapped_files import MappedFileReader
-from supervisor.adapters.proc_status import read_thread_statuses
 from supervisor.domain.errors import EngineError, ExecutionFault, Refusal
 from supervisor.domain.isolation import RegisteredRuntime, fault_of_start, read_runtimes
-from supervisor.domain.locks import ThreadStatus
 from supervisor.domain.ports import ExitStatus, Sandbox
-from supervisor.domain.receipt import SandboxFacts
 
-__all__ = ["DockerSandbox", "DockerSandboxes"]
+__all__ = ["DockerSandboxes"]
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -44,121 +39,7 @@ REMOVE_RETRY_S = 5.0
 EXIT_WAIT_S = 5
 INSTANCE_LABEL = "weos.instance"
 _ENGINE_FAULTS = (DockerException, requests.RequestException, OSError)
-# What the engine reports of a process that signal 31, SIGSYS, ended.
-KILLED_BY_LOCK = 128 + 31
 _DOWN = "the container engine does not answer; start it (systemctl start docker) or set DOCKER_HOST"
-
-
-@dataclass(frozen=True, slots=True)
-class _Started:
-    """What the engine says of a container that it has started."""
-
-    pid: int
-    image_id: str
-    host_config: Mapping[str, Any]
-
-
-class DockerSandbox:
-    """One running container."""
-
-    def __init__(
-        self,
-        engine: "DockerSandboxes",
-        container_id: str,
-        started: "_Started",
-        reader: FrameReader,
-        writer: asyncio.StreamWriter,
-    ) -> None:
-        self.container_id = container_id
-        self.image_id = started.image_id
-        self.exit_status: ExitStatus | None = None
-        self._engine = engine
-        self._reader = reader
-        self._writer = writer
-        self._started = started
-        # Found while the first process lives.
-        self._cpu_counter = find_cpu_counter(started.pid)
-        self._lines_sent = 0
-        self._guest: GvisorGuest | None = None
-        self._is_over = False
-
-    async def send(self, line: bytes) -> None:
-        """See ``ports.Sandbox``."""
-        self._lines_sent += 1
-        try:
-            self._writer.write(line)
-            await self._writer.drain()
-        except ConnectionError as error:
-            raise ExecutionFault("runner_failed", "the runner ended before it had its instructions") from error
-
-    async def receive(self) -> tuple[bytes, int]:
-        """See ``ports.Sandbox``."""
-        line = await self._reader.next_line()
-        if line is not None:
-            return line
-        self.exit_status = await self._engine.exit_status(self.container_id)
-        if self.exit_status is None:
-            raise ExecutionFault("engine_unavailable", "the container's stream broke off and the engine is silent")
-        if self.exit_status.oom_killed:
-            raise ExecutionFault("memory_limit_exceeded", "the kernel ended the runner for want of memory")
-        detail = f"the runner ended too early, with exit status {self.exit_status.exit_code}"
-        if self.exit_status.exit_code == KILLED_BY_LOCK:
-            detail += ": it made a system call that its locks do not allow"
-        if self._lines_sent <= 1:
-            words = self._reader.stderr_tail.decode("ascii", "replace").split("\n")
-            last = "".join(filter(str.isprintable, next((word for word in reversed(words) if word.strip()), "")))
-            detail += f"; its last words: {last[:200]}" if last else ""
-        raise ExecutionFault("runner_failed", detail)
-
-    def thread_statuses(self) -> tuple[ThreadStatus, ...]:
-        """See ``ports.Sandbox``."""
-        try:
-            return read_thread_statuses(self._started.pid)
-        except ValueError as error:
-            raise ExecutionFault("lock_missing", f"the job was not sent: {error}") from error
-
-    async def watch_guest(self) -> None:
-        """See ``ports.Sandbox``."""
-        opening = asyncio.ensure_future(asyncio.to_thread(GvisorGuest, self._started.pid, self.container_id))
-        # A cancellation must not leave behind what the thread is about to open.
-        opening.add_done_callback(self._take_guest)
-        try:
-            await asyncio.shield(opening)
-        except (OSError, ValueError) as error:
-            raise _unseen(error) from error
-
-    def _take_guest(self, opened: "asyncio.Future[GvisorGuest]") -> None:
-        if opened.exception() is None:
-            self._guest = opened.result()
-            if self._is_over:
-                self._guest.close()
-
-    def let_go(self) -> None:
-        """Give back what watching took."""
-        self._is_over = True
-        if self._guest is not None:
-            self._guest.close()
-
-    async def observe(self, model_path: str, watched: tuple[str, ...]) -> SandboxFacts:
-        """See ``ports.Sandbox``."""
-        read = partial(read_facts, self._started.pid, watched=watched) if self._guest is None else self._guest.facts
-        look = partial(
-            read,
-            image_id=self.image_id,
-            model_path=model_path,
-            engine=self._started.host_config,
-            mapped=self._engine.mapped_files,
-        )
-        try:
-            return await asyncio.to_thread(look)
-        except ValueError as error:
-            raise ExecutionFault("isolation_mismatch", f"the kernel's words are not understood: {error}") from error
-        except OSError as error:
-            raise _unseen(error) from error
-
-    def cpu_time_ns(self) -> int | None:
-        """See ``ports.Sandbox``."""
-        return None if self._cpu_counter is None else read_cpu_time_ns(self._cpu_counter)
 
 
 class DockerSandboxes:
@@ -250,7 +131,14 @@ class DockerSandboxes:
             except _ENGINE_FAULTS as error:
                 raise ExecutionFault("engine_unavailable", f"{_DOWN} ({type(error).__name__})") from error
             frames = FrameReader(reader, output_bytes)
-            sandbox = DockerSandbox(self, container_id, started, frames, writer)
+            sandbox = DockerSandbox(
+                container_id,
+                started,
+                frames,
+                writer,
+                ask_exit_status=self.exit_status,
+                mapped_files=self.mapped_files,
+            )
             try:
                 yield sandbox
             finally:
@@ -303,10 +191,10 @@ class DockerSandboxes:
         attached.close()
         return container_id, plain
 
-    def _start(self, container_id: str) -> _Started:
+    def _start(self, container_id: str) -> StartedContainer:
         self._client.start(container_id)
         details = self._client.inspect_container(container_id)
-        return _Started(int(details["State"]["Pid"]), str(details["Image"]), details["HostConfig"])
+        return StartedContainer(int(details["State"]["Pid"]), str(details["Image"]), details["HostConfig"])
 
     async def _destroy(
         self,
@@ -352,12 +240,6 @@ class DockerSandboxes:
             _log.warning("a container could not be removed (%s): %s", type(error).__name__, name)
             return False
         return True
-
-
-def _unseen(error: Exception) -> ExecutionFault:
-    _log.error("a sandbox of gVisor's cannot be looked into: %s", error)
-    detail = "the job was not sent: gVisor's kernel cannot be asked; the supervisor must be root on the host itself"
-    return ExecutionFault("lock_missing", detail)
 
 
 async def _carry_through(work: "asyncio.Future[None] | Any") -> None:  # noqa: ANN401 - any awaitable

@@ -38,6 +38,7 @@ def build_container_config(
             *(f"{name}={value}" for name, value in sorted(policy.environment.items())),
             f"OMP_NUM_THREADS={plan.scheduling.threads}",
             f"OMP_WAIT_POLICY={plan.scheduling.omp_wait_policy}",
+            f"LOCKDOWN_END={tier.lockdown_end}",
         ],
         "Labels": dict(labels),
         "AttachStdin": True,

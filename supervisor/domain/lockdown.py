@@ -44,8 +44,8 @@ class LockdownPolicy(Contract):
 
     architecture: Literal["x86_64"]
     """Calls by another convention end the process."""
-    otherwise: Literal["kill_process"]
-    """What happens where no rule fits."""
+    otherwise: Literal["end_process"]
+    """What happens where no rule fits; how it is done is the tier's, `lockdown_end` in `sandbox.toml`."""
     rules: Annotated[tuple[LockdownRule, ...], Field(min_length=1)]
     """The rules."""
 

@@ -137,6 +137,7 @@ class HardenedTier(Contract):
     """The tier `hardened`."""
 
     runtime: Literal["runc"]
+    lockdown_end: Literal["kill_process"]
     pids_max: PositiveInt
 
 
@@ -144,6 +145,7 @@ class GvisorTier(Contract):
     """The tier `gvisor`."""
 
     runtime: Literal["weos-gvisor"]
+    lockdown_end: Literal["trap"]
     pids_max: PositiveInt
     program: Literal["runsc"]
     arguments: tuple[

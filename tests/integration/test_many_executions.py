@@ -17,6 +17,8 @@ EXECUTIONS = int(os.environ.get("WEOS_TEST_EXECUTIONS", "20"))
 # The first ones fill pools of threads and connections.
 WARM_UP = 5
 PATIENCE_S = 120
+# Pools of threads still grow by some now and then; a leak would be one for each execution.
+POOL_SLACK = 4
 # The allocator keeps pages: 10 kB for each execution in a row of 500 would be 5 MB.
 MEMORY_SLACK_BYTES = 4_000_000
 MEMORY_PER_EXECUTION_BYTES = 10_000
@@ -74,6 +76,6 @@ async def test_many_executions_in_a_row_leave_nothing_behind(
     print(f"{EXECUTIONS} executions: {before} -> {after}, memory {memory_before} -> {memory_after}")  # noqa: T201 - figures
     assert after.containers == after.volumes == after.control_groups == 0
     assert after.descriptors <= before.descriptors
-    assert after.threads <= before.threads
+    assert after.threads <= before.threads + POOL_SLACK
     assert after.mounts <= before.mounts
     assert memory_after - memory_before < MEMORY_SLACK_BYTES + MEMORY_PER_EXECUTION_BYTES * EXECUTIONS

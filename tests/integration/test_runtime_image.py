@@ -88,9 +88,13 @@ def start(image: BuiltImage, model: Path, docker_host: str) -> Iterator[Start]:
 
     def start_once(data: bytes, **options: Any) -> tuple[bytes, bytes, int]:
         host_config = client.create_host_config(binds=[f"{model.parent}:/model:ro"], **RESTRICTIONS)
-        container_id = client.create_container(image.image_id, stdin_open=True, host_config=host_config, **options)[
-            "Id"
-        ]
+        container_id = client.create_container(
+            image.image_id,
+            stdin_open=True,
+            host_config=host_config,
+            environment={"LOCKDOWN_END": "kill_process"},
+            **options,
+        )["Id"]
         try:
             return exchange(client, container_id, data)
         finally:

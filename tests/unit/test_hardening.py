@@ -44,6 +44,7 @@ def test_the_container_is_exactly_what_the_design_says() -> None:
             "LANG=C.UTF-8",
             "OMP_NUM_THREADS=2",
             "OMP_WAIT_POLICY=passive",
+            "LOCKDOWN_END=kill_process",
         ],
         "Labels": {"weos.execution": "exec_1"},
         "AttachStdin": True,
@@ -128,7 +129,8 @@ def test_gvisor_gets_the_same_container_under_its_own_runtime() -> None:
     host = gvisor["HostConfig"]
     assert (host["Runtime"], host["PidsLimit"]) == ("weos-gvisor", 256)
     same = {"Runtime": "runc", "PidsLimit": 64, "SecurityOpt": hardened["HostConfig"]["SecurityOpt"]}
-    assert {**gvisor, "HostConfig": host | same} == hardened
+    assert gvisor["Env"] == [*hardened["Env"][:-1], "LOCKDOWN_END=trap"]
+    assert {**gvisor, "HostConfig": host | same, "Env": hardened["Env"]} == hardened
 
 
 def test_gvisor_gets_the_same_filter_in_words_that_it_knows() -> None:

@@ -14,10 +14,16 @@ from supervisor.composition import SOURCE_ROOT
 X86_64 = 0xC000003E
 I386 = 0x40000003
 ALLOW, REFUSE, KILL = "allow", "refuse", "kill"
-VERDICTS = {0x7FFF0000: ALLOW, 0x00050001: REFUSE, 0x00030000: KILL}
+VERDICTS = {0x7FFF0000: ALLOW, 0x00050001: REFUSE, 0x80000000: KILL}
 POLICY = (SOURCE_ROOT / "policies" / "lockdown.json").read_bytes()
 
 Arguments = tuple[int, ...]
+
+
+def compiled(document: dict[str, Any] | bytes) -> bytes:
+    """The program for the tier `hardened`."""
+    policy = document if isinstance(document, bytes) else json.dumps(document).encode()
+    return compiler.compile_policy(policy)["kill_process"]
 
 
 def interpret(program: bytes, number: int, arguments: Arguments, architecture: int = X86_64) -> str:
@@ -80,7 +86,7 @@ RULES = st.fixed_dictionaries(
 POLICIES = st.fixed_dictionaries(
     {
         "architecture": st.just("x86_64"),
-        "otherwise": st.just("kill_process"),
+        "otherwise": st.just("end_process"),
         "rules": st.lists(RULES, min_size=1, max_size=6),
     }
 )
@@ -102,7 +108,7 @@ def arguments_near(draw: st.DrawFn, document: dict[str, Any]) -> tuple[int, Argu
 @given(st.data())
 def test_a_program_decides_as_its_policy_reads(data: st.DataObject) -> None:
     document = data.draw(POLICIES)
-    program = compiler.compile_policy(json.dumps(document).encode())
+    program = compiled(document)
     number, arguments = data.draw(arguments_near(document))
     assert interpret(program, number, arguments) == decide(document, number, arguments)
 
@@ -111,12 +117,12 @@ def test_a_program_decides_as_its_policy_reads(data: st.DataObject) -> None:
 def test_the_repositorys_program_decides_as_its_policy_reads(data: st.DataObject) -> None:
     document = json.loads(POLICY)
     number, arguments = data.draw(arguments_near(document) | st.tuples(st.integers(0, 500), ARGUMENTS))
-    assert interpret(compiler.compile_policy(POLICY), number, arguments) == decide(document, number, arguments)
+    assert interpret(compiled(POLICY), number, arguments) == decide(document, number, arguments)
 
 
 @given(st.sampled_from(sorted(compiler.NUMBERS.values())), ARGUMENTS)
 def test_another_convention_ends_the_process(number: int, arguments: Arguments) -> None:
-    program = compiler.compile_policy(POLICY)
+    program = compiled(POLICY)
     assert interpret(program, number, arguments, I386) == KILL
     assert interpret(program, number | 0x40000000, arguments) == KILL
 
@@ -154,7 +160,18 @@ def test_another_convention_ends_the_process(number: int, arguments: Arguments) 
 )
 def test_the_second_lock_allows_computing_and_answering(call: str, arguments: Arguments, verdict: str) -> None:
     padded = (*arguments, *(0,) * (6 - len(arguments)))
-    assert interpret(compiler.compile_policy(POLICY), compiler.NUMBERS[call], padded) == verdict
+    assert interpret(compiled(POLICY), compiler.NUMBERS[call], padded) == verdict
+
+
+def test_programs_differ_in_how_they_end_a_process_and_in_nothing_else() -> None:
+    programs = compiler.compile_policy(POLICY)
+    ends = {"kill_process": 0x80000000, "trap": 0x00030000}
+    assert set(programs) == set(ends)
+    steps = {way: list(struct.iter_unpack("<HBBI", program)) for way, program in programs.items()}
+    killing = [ends["trap"] if step[3] == ends["kill_process"] else step[3] for step in steps["kill_process"]]
+    assert killing == [step[3] for step in steps["trap"]]
+    assert ends["kill_process"] not in [step[3] for step in steps["trap"]]
+    assert ends["trap"] not in [step[3] for step in steps["kill_process"]]
 
 
 RULE: dict[str, Any] = {"comment": "", "calls": ["read"], "action": "allow"}
@@ -179,6 +196,6 @@ RULE: dict[str, Any] = {"comment": "", "calls": ["read"], "action": "allow"}
     ],
 )
 def test_what_cannot_be_compiled_is_refused(change: dict[str, Any]) -> None:
-    document = {"architecture": "x86_64", "otherwise": "kill_process", "rules": [RULE]} | change
+    document = {"architecture": "x86_64", "otherwise": "end_process", "rules": [RULE]} | change
     with pytest.raises(compiler.PolicyError):
-        compiler.compile_policy(json.dumps(document).encode())
+        compiled(document)

@@ -116,6 +116,8 @@ def test_a_pattern_that_cannot_be_compiled_stops_the_start(directory: Path, patt
         ('"--network=none"', '"--network=host"'),
         ('"--oci-seccomp=true"]', '"--oci-seccomp=true", "--ignore-cgroups"]'),
         ('program = "runsc"', 'program = "sh"'),
+        ('lockdown_end = "kill_process"', 'lockdown_end = "trap"'),
+        ('lockdown_end = "trap"', 'lockdown_end = "none"'),
         ('default = "hardened"', 'default = "none"'),
         ("backends = {}", 'backends = {cpu_avx2 = "none"}'),
         ("[system_calls]", "[system_call]"),
@@ -154,7 +156,7 @@ def test_a_loosened_filter_stops_the_start(directory: Path, old: str, new: str, 
 @pytest.mark.parametrize(
     ("old", "new", "match"),
     [
-        ('"kill_process"', '"refuse"', "otherwise"),
+        ('"end_process"', '"refuse"', "otherwise"),
         ('"x86_64"', '"aarch64"', "architecture"),
         ('"action": "allow"', '"action": "log"', "action"),
         ('"values": [0]', '"values": []', "values"),

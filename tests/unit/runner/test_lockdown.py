@@ -2,13 +2,24 @@ from pathlib import Path
 
 import pytest
 
-from runner.lockdown import load_program, lock_down
+from runner.lockdown import load_program, lock_down, program_file
 from runner.protocol import RunnerError
 
 
 def test_the_program_is_read_whole(tmp_path: Path) -> None:
     (tmp_path / "program").write_bytes(bytes(16))
     assert load_program(tmp_path / "program") == bytes(16)
+
+
+def test_the_supervisor_names_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCKDOWN_END", "trap")
+    assert program_file() == Path("/opt/weos/lockdown-trap.bpf")
+
+
+def test_where_it_names_none_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LOCKDOWN_END", raising=False)
+    with pytest.raises(RunnerError, match="no program"):
+        load_program()
 
 
 @pytest.mark.parametrize("content", [None, b"", bytes(7), bytes(8 * 4097)])
