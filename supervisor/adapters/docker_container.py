@@ -24,6 +24,7 @@ _log = logging.getLogger(__name__)
 
 # What the engine reports of a process that signal 31, SIGSYS, ended.
 KILLED_BY_LOCK = 128 + 31
+KILLED = 128 + 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,9 @@ class DockerSandbox:
         detail = f"the runner ended too early, with exit status {self.exit_status.exit_code}"
         if self.exit_status.exit_code == KILLED_BY_LOCK:
             detail += ": it made a system call that its locks do not allow"
+        if self.exit_status.exit_code == KILLED:
+            # Its control group has gone by now, so there is only the engine's word, which now and then is missing.
+            detail += ": killed from outside, or by the kernel for want of memory without the container engine's notice"
         if self._lines_sent <= 1:
             words = self._reader.stderr_tail.decode("ascii", "replace").split("\n")
             last = "".join(filter(str.isprintable, next((word for word in reversed(words) if word.strip()), "")))
