@@ -7,11 +7,22 @@ from typing import TypeVar
 from contracts.base import Contract, ContractError, canonical_bytes, decode_json
 from contracts.envelope import PAYLOAD_TYPE, Envelope, decode_base64
 
-__all__ = ["PARSE_CODES", "Check", "CheckFailed", "collect_checks", "open_envelope", "read_payload", "verdict_of"]
+__all__ = [
+    "OPENING_CHECKS",
+    "PARSE_CODES",
+    "Check",
+    "CheckFailed",
+    "collect_checks",
+    "open_envelope",
+    "read_payload",
+    "verdict_of",
+]
 
 _T = TypeVar("_T")
 _Document = TypeVar("_Document", bound=Contract)
 
+# The checks of `open_envelope`.
+OPENING_CHECKS = ("size", "envelope", "payload type", "encoding")
 PARSE_CODES = {
     "too_large": "TOO_LARGE",
     "malformed_json": "MALFORMED",
@@ -73,7 +84,7 @@ def _decode(text: str, what: str) -> bytes:
 
 
 def open_envelope(data: bytes) -> Generator[str, None, tuple[tuple[bytes, ...], bytes]]:
-    """Make four checks, `size`, `envelope`, `payload type` and `encoding`; return the signatures and the payload."""
+    """Make the ``OPENING_CHECKS``; return the signatures and the payload."""
     if len(data) > Envelope.MAX_BYTES:
         raise CheckFailed("TOO_LARGE", f"{len(data)} bytes; at most {Envelope.MAX_BYTES} are read")
     yield f"{len(data)} bytes"

@@ -55,7 +55,7 @@ class Envelope(Contract):
     payloadType: Annotated[str, Field(max_length=128)]  # noqa: N815 - DSSE's name
     """Media type of the payload."""
     signatures: Annotated[Many[EnvelopeSignature], Field(max_length=16)]
-    """Exactly one is accepted by the verifier."""
+    """Exactly one, except where root keys sign together."""
 
 
 def decode_base64(text: str) -> bytes:
@@ -82,13 +82,15 @@ def pre_authentication_bytes(payload_type: str, payload: bytes) -> bytes:
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
 
 
-def seal(payload: bytes, signer: Signer) -> bytes:
-    """Sign a payload and return the envelope's bytes in RFC 8785 form, without a newline."""
-    signature = signer.sign(pre_authentication_bytes(PAYLOAD_TYPE, payload))
+def seal(payload: bytes, *signers: Signer) -> bytes:
+    """Sign a payload, with one signature for each signer; return the envelope in RFC 8785 form, without a newline."""
+    signed = pre_authentication_bytes(PAYLOAD_TYPE, payload)
     envelope = Envelope(
         payload=base64.b64encode(payload).decode("ascii"),
         payloadType=PAYLOAD_TYPE,
-        signatures=(EnvelopeSignature(sig=base64.b64encode(signature).decode("ascii")),),
+        signatures=tuple(
+            EnvelopeSignature(sig=base64.b64encode(signer.sign(signed)).decode("ascii")) for signer in signers
+        ),
     )
     return canonical_bytes(envelope.model_dump(mode="json", exclude_none=True))
 

@@ -11,12 +11,21 @@ from typing import Any
 from contracts.api import build_openapi
 from contracts.base import Contract
 from contracts.bundle import Bundle
+from contracts.engine_manifest import EngineManifest, Revocation, RootKeyring
 from contracts.envelope import Envelope
 from contracts.escape_report import EscapeReport
 from contracts.execution_plan import ExecutionPlan
 from contracts.ledger_proof import Leaf
 from contracts.metrics_record import MetricsRecord, Statement
 from contracts.problem import Problem
+from contracts.release_reports import ComparisonReport, ValidationReport
+from contracts.release_statements import (
+    ComparisonStatement,
+    KeyringStatement,
+    ManifestStatement,
+    RevocationStatement,
+    ValidationStatement,
+)
 from contracts.responses import RunView
 from contracts.run_request import RunRequest
 from contracts.runner_protocol import (
@@ -37,11 +46,19 @@ DIRECTORY = Path(__file__).resolve().parent
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 PUBLISHED: dict[str, type[Contract]] = {
     "bundle": Bundle,
+    "comparison-report": ComparisonReport,
+    "comparison-statement": ComparisonStatement,
+    "engine-manifest": EngineManifest,
     "envelope": Envelope,
     "escape-report": EscapeReport,
     "execution-plan": ExecutionPlan,
+    "manifest-statement": ManifestStatement,
     "metrics-record": MetricsRecord,
     "problem": Problem,
+    "revocation": Revocation,
+    "revocation-statement": RevocationStatement,
+    "root-keyring": RootKeyring,
+    "root-keyring-statement": KeyringStatement,
     "run-request": RunRequest,
     "run-view": RunView,
     "runner-done": DoneEvent,
@@ -55,6 +72,8 @@ PUBLISHED: dict[str, type[Contract]] = {
     "started-statement": StartedStatement,
     "statement": Statement,
     "trust": Trust,
+    "validation-report": ValidationReport,
+    "validation-statement": ValidationStatement,
 }
 
 

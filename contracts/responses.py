@@ -130,6 +130,8 @@ class VersionView(Contract):
 
     engine_version: EngineVersion
     """Unique to the engine's content."""
+    manifest: Digest | None
+    """Digest of the version's engine manifest; null: a development version, which has none."""
     public_key: str
     """Ed25519 SubjectPublicKeyInfo (DER) in base64. Get it by another way too before you trust it."""
     policies: dict[str, Digest]

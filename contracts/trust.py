@@ -1,4 +1,4 @@
-"""The trust file: which public key speaks for which engine version. It comes from the verifier, never from a record."""
+"""The trust file: which keys speak for which engine versions. It comes from the verifier, never from a record."""
 
 import base64
 import hashlib
@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from pydantic import Field, StringConstraints
 
 from contracts.base import Contract, ContractError, FieldError, Many
+from contracts.engine_manifest import RootKeyring
 from contracts.envelope import decode_base64
 from contracts.types import EngineVersion
 
@@ -51,13 +52,15 @@ class Trust(Contract):
     schema_version: Literal["weos.trust/1"]
     """Kind and version of this document."""
     keys: Many[TrustedKey]
-    """Trusted keys; one version may have only one."""
+    """Trusted keys; one version may have only one. Where there is a `root` they count for development versions only."""
     logs: Annotated[Many[VerifierKey], Field(max_length=64)] = ()
     """Ledgers, by their C2SP verifier keys: name, key id and Ed25519 key. Empty: proofs cannot be judged."""
     witnesses: Annotated[Many[VerifierKey], Field(max_length=64)] = ()
     """Witnesses whose cosignatures count, by their verifier keys."""
     checkpoint: Annotated[str, Field(max_length=65_536)] | None = None
     """The last checkpoint seen of the ledger, as a signed note; a ledger that does not extend it is refused."""
+    root: RootKeyring | None = None
+    """Root keys, whose word on released versions is trusted; null: only `keys` are."""
 
 
 def _weak(message: str) -> ContractError:

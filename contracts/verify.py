@@ -12,7 +12,16 @@ from collections.abc import Generator
 from dataclasses import dataclass
 
 from contracts.base import ContractError, sha256_digest
-from contracts.checks import PARSE_CODES, Check, CheckFailed, collect_checks, open_envelope, read_payload, verdict_of
+from contracts.checks import (
+    OPENING_CHECKS,
+    PARSE_CODES,
+    Check,
+    CheckFailed,
+    collect_checks,
+    open_envelope,
+    read_payload,
+    verdict_of,
+)
 from contracts.envelope import signature_holds
 from contracts.metrics import derive_metrics
 from contracts.metrics_record import MetricsRecord, Statement
@@ -21,10 +30,7 @@ from contracts.trust import Trust, load_public_key
 __all__ = ["CHECKS", "Check", "VerificationReport", "output_matches", "verify_record"]
 
 CHECKS = (
-    "size",
-    "envelope",
-    "payload type",
-    "encoding",
+    *OPENING_CHECKS,
     "signature count",
     "signature",
     "record",

@@ -12,7 +12,7 @@ from supervisor.domain.errors import EngineError
 from supervisor.home import Home
 from supervisor.unix_socket import connect_unix
 
-__all__ = ["EngineClient", "StreamEvent"]
+__all__ = ["Answer", "EngineClient", "StreamEvent"]
 
 CONNECT_TIMEOUT_S = 5.0
 # A stream sends something at least every 15 s.
@@ -26,6 +26,19 @@ class StreamEvent:
 
     name: str
     document: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer of the API, whatever its status."""
+
+    status: int
+    body: bytes
+
+    @property
+    def document(self) -> Any:  # noqa: ANN401 - a JSON document
+        """The body as JSON."""
+        return json.loads(self.body)
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -42,8 +55,9 @@ class _UnixConnection(http.client.HTTPConnection):
 class EngineClient:
     """Talks to the supervisor of one home."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, read_timeout_s: float = READ_TIMEOUT_S) -> None:
         self._home = home
+        self._read_timeout_s = read_timeout_s
 
     def is_serving(self) -> bool:
         """Tell whether a supervisor of this home answers."""
@@ -66,6 +80,15 @@ class EngineClient:
         with self._request("GET", path, None, {}) as response:
             return response.read(MAX_ANSWER_BYTES)
 
+    def ask(self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Answer:
+        """Return the answer to one request, a refusal too; a header given here takes the place of the client's own.
+
+        Raises:
+            EngineError: ``engine_unavailable``, nothing answers.
+        """
+        with self._answering(method, path, body, headers or {}) as response:
+            return Answer(response.status, response.read(MAX_ANSWER_BYTES))
+
     def stream_run(self, request: dict[str, Any] | bytes) -> Iterator[StreamEvent]:
         """Execute a request and yield its events as they come; bytes are sent as they are.
 
@@ -87,18 +110,24 @@ class EngineClient:
     def _request(
         self, method: str, path: str, body: bytes | None, headers: dict[str, str]
     ) -> Iterator[http.client.HTTPResponse]:
-        connection = _UnixConnection(self._home.socket)
-        authorized = {**headers, "Authorization": f"Bearer {self._home.token()}"}
-        try:
-            connection.request(method, path, body, authorized)
-            connection.sock.settimeout(READ_TIMEOUT_S)
-            response = connection.getresponse()
+        with self._answering(method, path, body, headers) as response:
             if response.status >= http.client.BAD_REQUEST:
                 problem = json.loads(response.read(MAX_ANSWER_BYTES))
                 available = problem.get("available")
                 choices = f" (there is: {', '.join(available) or 'none'})" if available is not None else ""
                 raise EngineError(problem["code"], problem["detail"] + choices)
             yield response
+
+    @contextmanager
+    def _answering(
+        self, method: str, path: str, body: bytes | None, headers: dict[str, str]
+    ) -> Iterator[http.client.HTTPResponse]:
+        connection = _UnixConnection(self._home.socket)
+        authorized = {"Authorization": f"Bearer {self._home.token()}", **headers}
+        try:
+            connection.request(method, path, body, authorized)
+            connection.sock.settimeout(self._read_timeout_s)
+            yield connection.getresponse()
         except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
             detail = f"no supervisor answers on {self._home.root} ({type(error).__name__}); start one with: make serve"
             raise EngineError("engine_unavailable", detail) from error

@@ -17,20 +17,21 @@ from contracts.envelope import Signer
 from contracts.note import verifier_of
 from contracts.responses import VersionView
 from supervisor.adapters.docker_sandbox import DockerSandboxes
-from supervisor.adapters.engine_version import development_version
 from supervisor.adapters.files import write_private
 from supervisor.adapters.host import read_host_facts
 from supervisor.adapters.installation import InstallationReader
-from supervisor.adapters.keys import load_signer, publish_key, publish_log
+from supervisor.adapters.keys import load_signer
 from supervisor.adapters.ledger import LogIdentity, SqliteLedger
 from supervisor.adapters.model_store import ModelStore
 from supervisor.adapters.policies import load_policies
+from supervisor.adapters.trust_file import publish_log
 from supervisor.cpu_pool import CpuPool
 from supervisor.domain.errors import EngineError
 from supervisor.domain.ports import LedgerPort, ModelStorePort, SandboxPort
 from supervisor.home import Home
 from supervisor.http_api import ApiContext, build_app
 from supervisor.http_server import BACKLOG, ApiRunner
+from supervisor.identity import load_identity
 from supervisor.recorder import Recorder
 from supervisor.run_book import RunBook
 from supervisor.service import ExecutionService
@@ -75,24 +76,27 @@ Wrapping = Callable[[Outside], Outside]
 @asynccontextmanager
 async def _assemble(home: Home, docker_host: str, wrap: Wrapping) -> AsyncIterator[tuple[ApiContext, int]]:
     policies = load_policies(SOURCE_ROOT / "policies")
-    version = development_version(SOURCE_ROOT)
-    signer = load_signer(home.keys, version)
-    publish_key(home.trust_file, version, signer.public_key)
+    identity = load_identity(home, SOURCE_ROOT, policies.digests)
+    version, signer = identity.engine_version, identity.signer
     host = read_host_facts()
     models = ModelStore(home.models)
     log_signer = load_signer(home.keys, "log")
     log = verifier_of(f"weos-engine/ledger/{log_signer.key_id[:16]}", log_signer.key)
     publish_log(home.trust_file, log.encode())
-    # A development tree has no engine manifest.
-    manifest = None
-    ledger = SqliteLedger(home.ledger, LogIdentity(log, log_signer, manifest), home.checkpoint_copy)
+    ledger = SqliteLedger(home.ledger, LogIdentity(log, log_signer, identity.manifest_digest), home.checkpoint_copy)
     sandboxes = await DockerSandboxes.connect(docker_host, home.instance_id())
     try:
         await ledger.open()
         outside = wrap(Outside(sandboxes, models, ledger, signer))
-        recorder = Recorder(version, manifest, outside.signer)
+        recorder = Recorder(version, identity.manifest_digest, outside.signer)
         installation = InstallationReader(
-            home.root, SOURCE_ROOT, engine_version=version, models=models, policies=policies, host=host
+            home.root,
+            SOURCE_ROOT,
+            engine_version=version,
+            images=identity.images,
+            models=models,
+            policies=policies,
+            host=host,
         )
         service = ExecutionService(
             sandboxes=outside.sandboxes,
@@ -113,7 +117,12 @@ async def _assemble(home: Home, docker_host: str, wrap: Wrapping) -> AsyncIterat
             cpus=CpuPool(host.logical_cpus, policies.admission.queue),
             gvisor=policies.sandbox.isolation.gvisor,
         )
-        view = VersionView(engine_version=version, public_key=signer.public_key, policies=dict(policies.digests))
+        view = VersionView(
+            engine_version=version,
+            manifest=identity.manifest_digest,
+            public_key=signer.public_key,
+            policies=dict(policies.digests),
+        )
         context = ApiContext(
             tokens=home.tokens(),
             version=view,

@@ -32,10 +32,22 @@ class InstallationReader:
         source_root: Path,
         *,
         engine_version: str,
+        images: Mapping[str, str] | None,
         models: ModelStore,
         policies: Policies,
         host: HostFacts,
     ) -> None:
+        """Look at one installation.
+
+        Args:
+            home: where it lies.
+            source_root: its source.
+            engine_version: as which it runs.
+            images: the images of that version by backend; None: those made from this source.
+            models: installed models.
+            policies: policies in force.
+            host: the machine.
+        """
         self._home = home
         self._definitions = load_backends(source_root)
         unknown = sorted(set(policies.sandbox.isolation.backends) - set(self._definitions))
@@ -46,6 +58,7 @@ class InstallationReader:
         # Fixed at start, like the version that these sources are part of.
         self._inputs = {name: inputs_key(source_root, each) for name, each in self._definitions.items()}
         self._engine_version = engine_version
+        self._images = images
         self._models = models
         self._policies = policies
         self._host = host
@@ -86,12 +99,18 @@ class InstallationReader:
             raise Refusal("image_missing", str(error)) from error
         if image is not None:
             self._seen[image.image_id] = image
-        is_ours = image is not None and image.inputs_key == self._inputs[definition.name]
+        is_ours = image is not None and self._is_ours(image)
         return Backend(
             name=definition.name,
             required_cpu_flags=frozenset(definition.required_cpu_flags),
             image_id=image.image_id if image is not None and is_ours else None,
         )
+
+    def _is_ours(self, image: BuiltImage) -> bool:
+        # Also an image that is built while a released version runs: it is none of that version's.
+        if self._images is not None and self._images.get(image.backend) != image.image_id:
+            return False
+        return image.inputs_key == self._inputs[image.backend]
 
 
 def _read_manifest(path: Path, sha256: str) -> Mapping[str, str]:

@@ -13,7 +13,6 @@ from rich.table import Table
 from contracts.escape_report import EscapeAttempt, EscapeReport
 from contracts.execution_plan import ExecutionPlan
 from contracts.types import IsolationTier
-from supervisor.adapters.engine_version import development_version
 from supervisor.adapters.escape_reports import EscapeReports
 from supervisor.adapters.host import read_host_facts
 from supervisor.adapters.installation import InstallationReader
@@ -25,6 +24,7 @@ from supervisor.escape.catalogue import Planned, plan_attempts
 from supervisor.escape.installation import open_target, plan_of_target, runnable_backends
 from supervisor.escape.suite import run_suite
 from supervisor.home import Home
+from supervisor.identity import load_identity
 from supervisor.setup.backends import default_source_root
 from supervisor.setup.docker_engine import find_engine
 from supervisor.setup.progress import ConsoleProgress
@@ -42,12 +42,15 @@ MOMENTS = {"lock_one": "one", "lock_two": "two"}
 def read_installation(home: Home) -> Installation:
     """Return what is installed, as the supervisor sees it."""
     root = default_source_root()
+    policies = load_policies(root / "policies")
+    identity = load_identity(home, root, policies.digests)
     return InstallationReader(
         home.root,
         root,
-        engine_version=development_version(root),
+        engine_version=identity.engine_version,
+        images=identity.images,
         models=ModelStore(home.models),
-        policies=load_policies(root / "policies"),
+        policies=policies,
         host=read_host_facts(),
     ).read()
 

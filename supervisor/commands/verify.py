@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -10,14 +11,33 @@ import click
 from contracts.base import ContractError
 from contracts.envelope import Envelope
 from contracts.trust import Trust
-from contracts.verify import CHECKS, VerificationReport, output_matches, verify_record
+from contracts.verify import CHECKS, VerificationReport, output_matches
+from contracts.verify_released import ReleaseEvidence, claimed_version, verify_released_record
 
 __all__ = ["command", "show_report"]
 
+# What may be the name of a directory of the home.
+RELEASED = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6}){2}")
 
-def _default_trust() -> Path:
+
+def _home() -> Path:
     data_home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-    return Path(os.environ.get("WEOS_HOME") or Path(data_home) / "weos").absolute() / "trust.json"
+    return Path(os.environ.get("WEOS_HOME") or Path(data_home) / "weos").absolute()
+
+
+def _read_evidence(version: str | None, manifest: Path | None) -> ReleaseEvidence:
+    """Return what this home knows of a released version; a manifest that was named takes the place of the home's."""
+    if version is None or not RELEASED.fullmatch(version):
+        return ReleaseEvidence()
+    release = _home() / "releases" / version
+    known = manifest or release / "manifest.json"
+    revocation = release / "revocation.json"
+    keyrings = sorted((_home() / "root").glob("*.json"), key=lambda path: (len(path.name), path.name))
+    return ReleaseEvidence(
+        manifest=known.read_bytes() if known.is_file() else None,
+        keyrings=tuple(path.read_bytes() for path in keyrings),
+        revocations=(revocation.read_bytes(),) if revocation.is_file() else (),
+    )
 
 
 def _read_trust(path: Path) -> Trust:
@@ -37,8 +57,10 @@ def show_report(report: VerificationReport) -> None:
         mark = click.style("ok  ", fg="green") if check.code == "OK" else click.style("FAIL", fg="red")
         code = "" if check.code == "OK" else f" [{check.code}]"
         click.echo(f"  {mark} {check.name:<16} {check.message}{code}")
-    for name in CHECKS[len(report.checks) :]:
-        click.echo(f"  -    {name:<16} not reached")
+    made = {check.name for check in report.checks}
+    for name in CHECKS:
+        if name not in made:
+            click.echo(f"  -    {name:<16} not reached")
     colour = "green" if report.verdict == "VALID" else "red"
     click.echo(click.style(report.verdict, fg=colour, bold=True))
 
@@ -46,14 +68,20 @@ def show_report(report: VerificationReport) -> None:
 @click.command(name="verify")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--trust", "trust_file", type=click.Path(path_type=Path), help="Trust file; default: the home's own.")
+@click.option(
+    "--manifest",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Engine manifest of a released version; default: the home's own.",
+)
 @click.option("--output", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Text to compare.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-def command(file: Path, trust_file: Path | None, output: Path | None, as_json: bool) -> None:
+def command(file: Path, trust_file: Path | None, manifest: Path | None, output: Path | None, as_json: bool) -> None:
     """Verify the signed record in FILE, offline. Exit status 0 only for VALID."""
-    trust = _read_trust(trust_file or _default_trust())
+    trust = _read_trust(trust_file or _home() / "trust.json")
     with file.open("rb") as reader:
         # One byte past the limit is enough to refuse it.
-        report = verify_record(reader.read(Envelope.MAX_BYTES + 1), trust)
+        data = reader.read(Envelope.MAX_BYTES + 1)
+    report = verify_released_record(data, trust, _read_evidence(claimed_version(data), manifest))
     if as_json:
         checks = [{"check": check.name, "code": check.code, "message": check.message} for check in report.checks]
         click.echo(json.dumps({"verdict": report.verdict, "checks": checks}, indent=1))

@@ -164,6 +164,7 @@ class Engine:
         )
         self.version = VersionView(
             engine_version=fixed.engine_version,
+            manifest=None,
             public_key=self.signer.public_key,
             policies=dict(fixed.policies.digests),
         )

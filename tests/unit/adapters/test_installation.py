@@ -45,12 +45,13 @@ def record(home: Path, key: str) -> None:
     store_image(home, image)
 
 
-def reader_of(home: Path) -> InstallationReader:
+def reader_of(home: Path, images: dict[str, str] | None = None) -> InstallationReader:
     fixed = fixed_installation()
     return InstallationReader(
         home,
         SOURCE_ROOT,
         engine_version=VERSION,
+        images=images,
         models=ModelStore(home / "models"),
         policies=fixed.policies,
         host=fixed.host,
@@ -66,6 +67,7 @@ def test_a_tier_demanded_for_a_backend_that_is_none_stops_the_start(tmp_path: Pa
             tmp_path,
             SOURCE_ROOT,
             engine_version=VERSION,
+            images=None,
             models=ModelStore(tmp_path / "models"),
             policies=replace(fixed.policies, sandbox=sandbox),
             host=fixed.host,
@@ -86,6 +88,18 @@ def test_an_image_made_from_these_sources_is_installed(tmp_path: Path) -> None:
 def test_an_image_made_from_other_sources_does_not_run_under_this_version(tmp_path: Path) -> None:
     record(tmp_path, "0" * 64)
     assert image_of(tmp_path) is None
+
+
+def test_an_image_that_is_not_the_released_versions_does_not_run_under_it(tmp_path: Path) -> None:
+    record(tmp_path, inputs_key(SOURCE_ROOT, require_backend(SOURCE_ROOT, "cpu_avx2")))
+
+    def image_under(images: dict[str, str]) -> str | None:
+        backends = reader_of(tmp_path, images).read().backends
+        return next(backend.image_id for backend in backends if backend.name == "cpu_avx2")
+
+    assert image_under({"cpu_avx2": IMAGE}) == IMAGE
+    assert image_under({"cpu_avx2": "sha256:" + "0" * 64}) is None
+    assert image_under({}) is None
 
 
 def test_a_damaged_record_is_told(tmp_path: Path) -> None:

@@ -5,15 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from contracts.trust import Trust, encode_public_key
 from supervisor.adapters.engine_version import development_version, source_digest
 from supervisor.adapters.files import write_private
 from supervisor.adapters.host import read_host_facts
-from supervisor.adapters.keys import load_signer, publish_key
 from supervisor.composition import SOURCE_ROOT
 from supervisor.domain.errors import EngineError
 from supervisor.home import Home, default_home
@@ -137,50 +132,6 @@ def test_the_home_is_in_the_users_data_directory(monkeypatch: pytest.MonkeyPatch
     assert default_home() == Path("/data/weos")
     monkeypatch.setenv("WEOS_HOME", "/elsewhere")
     assert default_home() == Path("/elsewhere")
-
-
-def test_one_version_has_one_key(tmp_path: Path) -> None:
-    first = load_signer(tmp_path / "keys", "0.1.0+dev.0123456789ab")
-    again = load_signer(tmp_path / "keys", "0.1.0+dev.0123456789ab")
-    other = load_signer(tmp_path / "keys", "0.1.0+dev.ba9876543210")
-    assert first.public_key == again.public_key != other.public_key
-    for path in (tmp_path / "keys").iterdir():
-        assert path.stat().st_mode & 0o777 == 0o600
-
-
-def pem(key: Ed25519PrivateKey | X25519PrivateKey) -> bytes:
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
-@pytest.mark.parametrize(
-    ("content", "mode", "message"),
-    [
-        (b"nonsense", 0o600, "not a private key"),
-        (pem(X25519PrivateKey.generate()), 0o600, "not an Ed25519 key"),
-        (pem(Ed25519PrivateKey.generate()), 0o640, "chmod 600"),
-    ],
-)
-def test_an_unsound_key_is_refused(tmp_path: Path, content: bytes, mode: int, message: str) -> None:
-    path = tmp_path / "0.1.0.pem"
-    path.write_bytes(content)
-    path.chmod(mode)
-    with pytest.raises(EngineError, match=message):
-        load_signer(tmp_path, "0.1.0")
-
-
-def test_the_homes_own_trust_file_grows_by_version(tmp_path: Path) -> None:
-    trust_file = tmp_path / "trust.json"
-    one = encode_public_key(Ed25519PrivateKey.generate().public_key())
-    two = encode_public_key(Ed25519PrivateKey.generate().public_key())
-    publish_key(trust_file, "0.1.0", one)
-    publish_key(trust_file, "0.1.0", one)
-    publish_key(trust_file, "0.2.0", two)
-    assert [key.engine_version for key in Trust.parse(trust_file.read_bytes()).keys] == ["0.1.0", "0.2.0"]
-    with pytest.raises(EngineError, match="one version has one key"):
-        publish_key(trust_file, "0.2.0", one)
-    trust_file.write_text("[]")
-    with pytest.raises(EngineError, match="not a trust file"):
-        publish_key(trust_file, "0.3.0", one)
 
 
 def test_a_version_changes_with_what_shapes_a_result(tmp_path: Path) -> None:
