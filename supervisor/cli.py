@@ -18,6 +18,7 @@ COMMANDS = {
     "gvisor": "Install gVisor's runsc and register it with the container engine.",
     "images": "Build and list runtime images.",
     "models": "Add, list, verify and remove models.",
+    "release": "Make, list, show, select and revoke engine versions.",
     "run": "Execute a request through the API of the running supervisor.",
     "serve": "Serve the API in the foreground.",
     "setup": "Prepare engine, runtime image and demonstration model.",

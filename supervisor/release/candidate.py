@@ -1,0 +1,79 @@
+"""The version to be, running: a supervisor of the source tree on a home of its own."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from contracts.release_reports import ComparedModel
+from contracts.responses import ModelList, VersionView
+from contracts.types import IsolationTier
+from supervisor.adapters.keys import PASSPHRASE_FILE
+from supervisor.child import child_supervisor
+from supervisor.client import EngineClient
+from supervisor.domain.errors import EngineError
+from supervisor.home import Home
+from supervisor.release.subject import Subject
+
+__all__ = ["RunningCandidate", "serving_candidate"]
+
+# An answer without a stream comes only at the end of its execution, which has this long by default.
+READ_TIMEOUT_S = 330.0
+SHARED = ("images", "models")
+
+
+@dataclass(frozen=True, slots=True)
+class RunningCandidate:
+    """A supervisor that can be asked."""
+
+    client: EngineClient
+    version: VersionView
+    model: ComparedModel
+
+    def subject(self, backend: str, isolation: IsolationTier) -> Subject:
+        """Return one backend of it in one tier."""
+        return Subject(self.client, self.version, backend, isolation, self.model)
+
+
+@contextmanager
+def serving_candidate(
+    home: Home, source_root: Path, docker_host: str, model: tuple[str, str]
+) -> Iterator[RunningCandidate]:
+    """Serve a source tree for as long as the block runs.
+
+    It has a home of its own with the images and models of the real one, so it runs as a development version with a key
+    made for the occasion, and its executions are not in the real ledger.
+
+    Args:
+        home: the installation.
+        source_root: the source that is executed.
+        docker_host: URL of the container engine.
+        model: name and quantization of an installed model.
+
+    Raises:
+        EngineError: ``engine_unavailable``, it does not start; ``model_missing``.
+    """
+    own = Home(Path(tempfile.mkdtemp(prefix=".candidate.", dir=home.root)))
+    try:
+        for name in SHARED:
+            (own.root / name).symlink_to(home.root / name)
+        environment = {name: value for name, value in os.environ.items() if name != PASSPHRASE_FILE}
+        environment |= {"WEOS_HOME": str(own.root), "DOCKER_HOST": docker_host, "PYTHONPATH": str(source_root)}
+        client = EngineClient(own, READ_TIMEOUT_S)
+        with child_supervisor(client, own.root / "log" / "supervisor.log", environment):
+            version = VersionView.parse(client.get_bytes("/v1/version"))
+            yield RunningCandidate(client, version, _find_model(client, model))
+    finally:
+        shutil.rmtree(own.root, ignore_errors=True)
+
+
+def _find_model(client: EngineClient, model: tuple[str, str]) -> ComparedModel:
+    installed = ModelList.parse(client.get_bytes("/v1/models")).models
+    for each in installed:
+        if (each.name, each.quantization) == model:
+            return ComparedModel(name=each.name, quantization=each.quantization, sha256=each.sha256)
+    detail = f"the trial needs the model {model[0]} in {model[1]}, which is not installed; install it with: make setup"
+    raise EngineError("model_missing", detail)

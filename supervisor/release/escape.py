@@ -1,0 +1,63 @@
+"""The escape suite as a release asks for it: one sandbox, every attack, its whole report."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from contracts.escape_report import EscapeReport
+from contracts.types import IsolationTier
+from supervisor.adapters.host import read_host_facts
+from supervisor.adapters.installation import InstallationReader
+from supervisor.adapters.model_store import ModelStore
+from supervisor.adapters.policies import load_policies
+from supervisor.domain.installation import Installation
+from supervisor.escape.catalogue import Planned, plan_attempts
+from supervisor.escape.installation import open_target, plan_of_target
+from supervisor.escape.suite import run_suite
+from supervisor.home import Home
+from supervisor.setup.progress import Step
+
+__all__ = ["InstalledEscapeSuite", "read_candidate"]
+
+
+def read_candidate(home: Home, source_root: Path, engine_version: str) -> Installation:
+    """Return what is installed, as a version that is made of a source tree has it."""
+    return InstallationReader(
+        home.root,
+        source_root,
+        engine_version=engine_version,
+        images=None,
+        models=ModelStore(home.models),
+        policies=load_policies(source_root / "policies"),
+        host=read_host_facts(),
+    ).read()
+
+
+class InstalledEscapeSuite:
+    """See ``trial.EscapeSuite``."""
+
+    def __init__(
+        self,
+        home: Home,
+        docker_host: str,
+        installation: Installation,
+        plan: Callable[[IsolationTier], Sequence[Planned]] = plan_attempts,
+    ) -> None:
+        """Attack one installation.
+
+        Args:
+            home: where it lies.
+            docker_host: URL of the container engine.
+            installation: what it consists of.
+            plan: gives the attacks of a tier.
+        """
+        self._home = home
+        self._plan = plan
+        self._docker_host = docker_host
+        self._installation = installation
+
+    def __call__(self, backend: str, isolation: IsolationTier, step: Step) -> EscapeReport:
+        """See ``trial.EscapeSuite``."""
+        plan = plan_of_target(self._installation, backend, isolation)
+        planned = self._plan(isolation)
+        with open_target(self._home, self._docker_host, plan, self._installation) as target:
+            return run_suite(target.cells, target.image_environment, target.facts, planned, step.update)

@@ -1,0 +1,54 @@
+"""Revoke a version: a statement of the root, kept beside its release."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from contracts.engine_manifest import Revocation
+from contracts.envelope import seal
+from contracts.release_statements import state_revocation
+from supervisor.adapters.release_store import ReleaseStore
+from supervisor.domain.errors import EngineError
+from supervisor.domain.recording import format_time
+from supervisor.release.root_directory import AskPassphrase, RootDirectory
+
+__all__ = ["RevocationOrder", "revoke_release"]
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationOrder:
+    """What is to be revoked, and why."""
+
+    version: str
+    reason: str
+    from_index: int
+    root: RootDirectory
+    ask: AskPassphrase
+    now: Callable[[], datetime]
+
+
+def revoke_release(store: ReleaseStore, order: RevocationOrder) -> Revocation:
+    """State that a version's records are not valid from an index of the ledger on.
+
+    Raises:
+        EngineError: ``release_unknown``, ``release_unsound``, ``version_revoked``: it is, from the same or an earlier
+            index; or what opening the root raises.
+    """
+    store.require_root(order.root.keyrings())
+    release = store.manifest(order.version)
+    known = store.revocation(order.version)
+    if known is not None and known.from_index <= order.from_index:
+        detail = f"{order.version} is revoked from index {known.from_index} on; that can only be put earlier"
+        raise EngineError("version_revoked", detail)
+    revocation = Revocation(
+        schema_version="weos.revocation/1",
+        engine_version=order.version,
+        manifest=release.digest,
+        reason=order.reason,
+        from_index=order.from_index,
+        revoked_at=format_time(order.now()),
+    )
+    data = seal(state_revocation(revocation).encode(), order.root.signer(order.ask))
+    store.add_keyrings(order.root.keyrings())
+    store.add_revocation(order.version, data)
+    return revocation

@@ -1,0 +1,120 @@
+"""The engine under trial: requests through its API, with every record that comes back verified."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from contracts.base import ContractError
+from contracts.metrics_record import MetricsRecord
+from contracts.release_reports import ComparedModel
+from contracts.responses import RunView, VersionView
+from contracts.trust import Trust, TrustedKey
+from contracts.types import IsolationTier
+from contracts.verify import verify_record
+from supervisor.client import Answer, StreamEvent
+
+__all__ = ["Broken", "EngineApi", "Executed", "Subject", "merge"]
+
+
+ERROR_STATUS = 400
+
+
+class EngineApi(Protocol):
+    """The engine's API as `supervisor.client.EngineClient` speaks it."""
+
+    def ask(self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Answer:
+        """Return the answer to one request, a refusal too."""
+        ...
+
+    def stream_run(self, request: dict[str, Any] | bytes) -> Iterator[StreamEvent]:
+        """Execute a request and yield its events."""
+        ...
+
+
+class Broken(Exception):
+    """A property does not hold; the text says what was seen instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """One execution that has ended, and its verified record."""
+
+    record: MetricsRecord
+    envelope: bytes
+    output: str
+
+
+def merge(document: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a document with nested values replaced."""
+    merged = dict(document)
+    for name, value in changes.items():
+        inner = merged.get(name)
+        merged[name] = merge(inner, value) if isinstance(inner, dict) and isinstance(value, Mapping) else value
+    return merged
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One backend in one tier of a running supervisor."""
+
+    api: EngineApi
+    version: VersionView
+    backend: str
+    isolation: IsolationTier
+    model: ComparedModel
+
+    def request(self, prompt: str, **execution: Any) -> dict[str, Any]:  # noqa: ANN401 - any part of a request
+        """Return a Run Request with parts of `execution` replaced."""
+        document = {
+            "model": self.model.name,
+            "prompt": prompt,
+            "execution": {
+                "backend": self.backend,
+                "quantization": self.model.quantization,
+                "isolation": self.isolation,
+                "limits": {"max_tokens": 16},
+            },
+        }
+        return merge(document, {"execution": execution})
+
+    def post(self, document: dict[str, Any] | bytes, path: str = "/v1/runs", **headers: str) -> Answer:
+        """Send a document and return the answer, whatever it is."""
+        body = document if isinstance(document, bytes) else json.dumps(document).encode("utf-8")
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.api.ask("POST", path, body, {"Content-Type": "application/json", **sent})
+
+    def execute(self, prompt: str, **execution: Any) -> Executed:  # noqa: ANN401 - any part of a request
+        """Execute a request that must complete."""
+        return self.completed(self.post(self.request(prompt, **execution)))
+
+    def completed(self, answer: Answer) -> Executed:
+        """Return the execution of an answer that must be one."""
+        view = self.view_of(answer)
+        if view.status != "completed" or view.output is None:
+            raise Broken(f"an execution ended as {view.status}")
+        return Executed(*self.verified(view.execution_id), view.output)
+
+    def view_of(self, answer: Answer) -> RunView:
+        """Return the execution that an answer shows, held against the contract."""
+        if answer.status >= ERROR_STATUS:
+            raise Broken(f"the API answered {answer.status} {answer.document.get('code')}")
+        try:
+            return RunView.parse(answer.body)
+        except ContractError as error:
+            raise Broken(f"the answer breaks its contract: {error}") from error
+
+    def verified(self, execution_id: str) -> tuple[MetricsRecord, bytes]:
+        """Return the record of an ended execution, which must be VALID under the engine's key."""
+        envelope = self.api.ask("GET", f"/v1/runs/{execution_id}/record").body
+        key = TrustedKey(engine_version=self.version.engine_version, public_key=self.version.public_key)
+        report = verify_record(envelope, Trust(schema_version="weos.trust/1", keys=(key,)))
+        if report.verdict != "VALID" or report.record is None:
+            raise Broken(f"a record is {report.verdict}: {report.checks[-1].message}")
+        return report.record, envelope
+
+    def require_refused(self, answer: Answer, code: str) -> None:
+        """Make sure that a request was refused with a code."""
+        found = answer.document.get("code")
+        if answer.status < ERROR_STATUS or found != code:
+            raise Broken(f"{code} was expected, the API answered {answer.status} {found}")

@@ -1,0 +1,86 @@
+"""The fixed workload that versions are compared on."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+from contracts.base import canonical_bytes, sha256_digest
+from contracts.envelope import Envelope, decode_base64
+from contracts.release_reports import CaseFigures, ExecutionFigures
+from contracts.types import Digest
+from supervisor.domain.comparison import build_case
+from supervisor.release.subject import Broken, Executed, Subject
+
+__all__ = ["WORKLOAD", "Case", "Workload", "run_workload"]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One request, executed several times."""
+
+    name: str
+    prompt: str
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Cases, and how often each is executed."""
+
+    cases: tuple[Case, ...]
+    repeats: int
+
+    @property
+    def digest(self) -> Digest:
+        """What names this workload: figures of another are not compared."""
+        return sha256_digest(canonical_bytes(asdict(self)))
+
+
+# Changing anything here makes the next version incomparable with the one before: its digest is in the reports.
+WORKLOAD = Workload(
+    cases=(
+        Case("short_answer", "The capital of France is", 16),
+        Case("long_answer", "Once upon a time, in a village by the sea,", 128),
+        Case("long_prompt", "The quick brown fox jumps over the lazy dog. " * 40, 16),
+    ),
+    repeats=5,
+)
+
+
+def run_workload(
+    subject: Subject, workload: Workload, tell: Callable[[str], None]
+) -> tuple[list[CaseFigures], dict[str, bytes]]:
+    """Execute the workload; return its figures and the signed records, by execution.
+
+    The cases take turns, so that a load of the machine that comes and goes falls on all of them.
+
+    Raises:
+        Broken: an execution did not complete.
+        EngineError: the engine does not answer.
+    """
+    figures: dict[str, list[ExecutionFigures]] = {case.name: [] for case in workload.cases}
+    envelopes: dict[str, bytes] = {}
+    for _ in range(workload.repeats):
+        for case in workload.cases:
+            tell(case.name)
+            executed = subject.execute(case.prompt, limits={"max_tokens": case.max_tokens})
+            figures[case.name].append(_figures_of(executed))
+            envelopes[executed.record.execution_id] = executed.envelope
+    return [build_case(name, subject.backend, executions) for name, executions in figures.items()], envelopes
+
+
+def _figures_of(executed: Executed) -> ExecutionFigures:
+    record = executed.record
+    if record.metrics is None or record.output is None:
+        raise Broken("a completed execution has no metrics")
+    payload = decode_base64(Envelope.parse(executed.envelope).payload)
+    return ExecutionFigures(
+        execution_id=record.execution_id,
+        record=sha256_digest(payload),
+        output=record.output.sha256,
+        tokens_total=record.metrics.tokens_total,
+        tokens_per_sec=record.metrics.tokens_per_sec,
+        latency_p95_ms=record.metrics.latency_p95_ms,
+        watts_avg=record.metrics.watts_avg,
+        tokens_per_watt=record.metrics.tokens_per_watt,
+        watts_source=record.metrics.watts_source,
+    )
