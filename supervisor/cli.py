@@ -3,16 +3,18 @@
 So `verify` needs no more than the contracts, whatever else is installed.
 """
 
-import importlib
 import sys
 from typing import NoReturn
 
 import click
 
+from supervisor.commands.lazy import LazyGroup
+
 __all__ = ["main"]
 
 # command -> module of supervisor.commands, and what it does
 COMMANDS = {
+    "audit": "Check records, logs and checkpoints offline.",
     "demo": "Prepare everything, execute the specification's request and verify its record.",
     "doctor": "Show what this host can and cannot do, and what follows.",
     "gvisor": "Install gVisor's runsc and register it with the container engine.",
@@ -25,30 +27,20 @@ COMMANDS = {
     "token": "Make bearer tokens for agents.",
     "verify": "Verify a signed record offline.",
 }
+# Modules of the extra [server], which an auditor's installation is without.
+SERVER_MODULES = frozenset({"aiohttp", "docker", "psutil", "pynvml", "rich"})
+MISSING = (
+    "this command needs the engine, of which {name} is missing here; from its source tree: make bootstrap, "
+    "or: pip install '.[server]'. `audit` and `verify` work without it."
+)
 
 
-class _LazyGroup(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        del ctx
-        return sorted(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        del ctx
-        if cmd_name not in COMMANDS:
-            return None
-        command = importlib.import_module(f"supervisor.commands.{cmd_name}").command
-        if not isinstance(command, click.Command):
-            message = f"supervisor.commands.{cmd_name} defines no command"
-            raise TypeError(message)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        del ctx
-        with formatter.section("Commands"):
-            formatter.write_dl(sorted(COMMANDS.items()))
-
-
-@click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    cls=LazyGroup,
+    package="supervisor.commands",
+    summaries=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(package_name="weos-engine")
 def _root() -> None:
     """WeOS execution engine: executes, measures and signs; it decides nothing."""
@@ -67,6 +59,11 @@ def main() -> NoReturn:
     except BrokenPipeError:
         # Whoever read our output has gone; there is nobody to tell.
         sys.stdout = None  # so that nothing is flushed into the closed pipe at exit
+        sys.exit(1)
+    except ModuleNotFoundError as error:
+        if error.name not in SERVER_MODULES:
+            raise
+        click.echo(f"not_installed: {MISSING.format(name=error.name)}", err=True)
         sys.exit(1)
     except OSError as error:
         click.echo(f"host_error: {error}; see that the place exists, has room and may be written", err=True)

@@ -1,6 +1,5 @@
 """`weos-engine verify`: one line per check, and a verdict; needs nothing but the contracts."""
 
-import json
 import os
 import re
 import sys
@@ -8,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from contracts.base import ContractError
 from contracts.envelope import Envelope
-from contracts.trust import Trust
 from contracts.verify import CHECKS, VerificationReport, output_matches
 from contracts.verify_released import ReleaseEvidence, claimed_version, verify_released_record
+from supervisor.commands.audit.files import read_bounded, read_trust
+from supervisor.commands.audit.view import describe_checks, show_checks, show_json, show_verdict
 
 __all__ = ["command", "show_report"]
 
@@ -40,29 +39,10 @@ def _read_evidence(version: str | None, manifest: Path | None) -> ReleaseEvidenc
     )
 
 
-def _read_trust(path: Path) -> Trust:
-    try:
-        return Trust.parse(path.read_bytes())
-    except FileNotFoundError as error:
-        message = f"there is no trust file {path}; name one with --trust (it holds the public keys that you trust)"
-        raise click.ClickException(message) from error
-    except ContractError as error:
-        message = f"{path} is not a trust file: {error}"
-        raise click.ClickException(message) from error
-
-
 def show_report(report: VerificationReport) -> None:
     """Print one line per check and the verdict."""
-    for check in report.checks:
-        mark = click.style("ok  ", fg="green") if check.code == "OK" else click.style("FAIL", fg="red")
-        code = "" if check.code == "OK" else f" [{check.code}]"
-        click.echo(f"  {mark} {check.name:<16} {check.message}{code}")
-    made = {check.name for check in report.checks}
-    for name in CHECKS:
-        if name not in made:
-            click.echo(f"  -    {name:<16} not reached")
-    colour = "green" if report.verdict == "VALID" else "red"
-    click.echo(click.style(report.verdict, fg=colour, bold=True))
+    show_checks(report.checks, CHECKS)
+    show_verdict(report.verdict)
 
 
 @click.command(name="verify")
@@ -77,14 +57,11 @@ def show_report(report: VerificationReport) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def command(file: Path, trust_file: Path | None, manifest: Path | None, output: Path | None, as_json: bool) -> None:
     """Verify the signed record in FILE, offline. Exit status 0 only for VALID."""
-    trust = _read_trust(trust_file or _home() / "trust.json")
-    with file.open("rb") as reader:
-        # One byte past the limit is enough to refuse it.
-        data = reader.read(Envelope.MAX_BYTES + 1)
+    trust = read_trust(trust_file or _home() / "trust.json")
+    data = read_bounded(file, Envelope.MAX_BYTES)
     report = verify_released_record(data, trust, _read_evidence(claimed_version(data), manifest))
     if as_json:
-        checks = [{"check": check.name, "code": check.code, "message": check.message} for check in report.checks]
-        click.echo(json.dumps({"verdict": report.verdict, "checks": checks}, indent=1))
+        show_json({"verdict": report.verdict, "checks": describe_checks(report.checks)})
     else:
         show_report(report)
     if report.verdict != "VALID":

@@ -1,0 +1,17 @@
+"""`weos-engine audit`: what an auditor does, offline, with nothing but the contracts.
+
+A verdict is one of the codes of `contracts/README.md`; the exit status is 0 only where everything is VALID.
+"""
+
+from supervisor.commands.lazy import LazyGroup
+
+__all__ = ["command"]
+
+# command -> what it does; each is the `command` of the module of its name beside this one
+SUMMARIES = {
+    "verify": "Verify bundles: records with their proofs, held against keys that you trust.",
+}
+
+command = LazyGroup(
+    name="audit", package=__name__, summaries=SUMMARIES, help="Check records, logs and checkpoints offline."
+)

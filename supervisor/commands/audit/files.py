@@ -1,0 +1,40 @@
+"""The files that an auditor names: the trust file, and others that may be as large as their maker liked."""
+
+from pathlib import Path
+
+import click
+
+from contracts.base import ContractError
+from contracts.trust import Trust
+
+__all__ = ["TRUST_OPTION", "read_bounded", "read_trust"]
+
+TRUST_OPTION = click.option(
+    "--trust",
+    "trust_file",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Whom you trust: root keys or keys, ledgers, witnesses, and the last checkpoint that you saw.",
+)
+
+
+def read_bounded(path: Path, max_bytes: int) -> bytes:
+    """Return a file, or as much of it as shows that it is larger than ``max_bytes``."""
+    with path.open("rb") as file:
+        return file.read(max_bytes + 1)
+
+
+def read_trust(path: Path) -> Trust:
+    """Return a trust file.
+
+    Raises:
+        click.ClickException: there is none, or it is something else.
+    """
+    try:
+        return Trust.parse(read_bounded(path, Trust.MAX_BYTES))
+    except FileNotFoundError as error:
+        message = f"there is no trust file {path}; name one with --trust (it holds the public keys that you trust)"
+        raise click.ClickException(message) from error
+    except ContractError as error:
+        message = f"{path} is not a trust file: {error}"
+        raise click.ClickException(message) from error
