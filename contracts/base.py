@@ -139,7 +139,8 @@ def decode_json(data: bytes, *, max_bytes: int) -> Any:  # noqa: ANN401 - any JS
     except UnicodeDecodeError as error:
         _refuse("malformed_json", f"the document is not UTF-8 (at byte {error.start})")
     if _depth(text) > MAX_DEPTH:
-        _refuse("malformed_json", f"the document nests deeper than {MAX_DEPTH} levels")
+        fault = FieldError(field="", code="too_deep", message=f"the document nests deeper than {MAX_DEPTH} levels")
+        raise ContractError("malformed_json", (fault,))
     try:
         value = json.loads(
             text,

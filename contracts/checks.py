@@ -9,9 +9,9 @@ from contracts.envelope import PAYLOAD_TYPE, Envelope, decode_base64
 
 __all__ = [
     "OPENING_CHECKS",
-    "PARSE_CODES",
     "Check",
     "CheckFailed",
+    "code_of",
     "collect_checks",
     "open_envelope",
     "read_payload",
@@ -23,7 +23,7 @@ _Document = TypeVar("_Document", bound=Contract)
 
 # The checks of `open_envelope`.
 OPENING_CHECKS = ("size", "envelope", "payload type", "encoding")
-PARSE_CODES = {
+_PARSE_CODES = {
     "too_large": "TOO_LARGE",
     "malformed_json": "MALFORMED",
     "out_of_range": "OUT_OF_RANGE",
@@ -47,6 +47,13 @@ class CheckFailed(Exception):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+def code_of(error: ContractError) -> str:
+    """Return the stable code of a document that was refused while it was parsed."""
+    if any(fault.code == "too_deep" for fault in error.errors):
+        return "TOO_LARGE"
+    return _PARSE_CODES[error.code]
 
 
 def verdict_of(checks: Sequence[Check]) -> str:
@@ -91,7 +98,7 @@ def open_envelope(data: bytes) -> Generator[str, None, tuple[tuple[bytes, ...], 
     try:
         envelope = Envelope.parse(data)
     except ContractError as error:
-        raise CheckFailed(PARSE_CODES[error.code], str(error)) from error
+        raise CheckFailed(code_of(error), str(error)) from error
     yield "one DSSE envelope, no field missing or unknown"
     if envelope.payloadType != PAYLOAD_TYPE:
         raise CheckFailed("UNSUPPORTED_TYPE", f"the payload type is not {PAYLOAD_TYPE}")
@@ -111,7 +118,7 @@ def read_payload(kind: type[_Document], payload: bytes) -> _Document:
     try:
         document = kind.parse(payload)
     except ContractError as error:
-        raise CheckFailed(PARSE_CODES[error.code], str(error)) from error
+        raise CheckFailed(code_of(error), str(error)) from error
     if canonical_bytes(decode_json(payload, max_bytes=kind.MAX_BYTES)) != payload:
         raise CheckFailed("MALFORMED", "the payload is not in RFC 8785 form")
     return document

@@ -57,6 +57,10 @@ class Envelope(Contract):
     signatures: Annotated[Many[EnvelopeSignature], Field(max_length=16)]
     """Exactly one, except where root keys sign together."""
 
+    def encode(self) -> bytes:
+        """Return the envelope in RFC 8785 form, without a newline: as it is stored."""
+        return canonical_bytes(self.model_dump(mode="json", exclude_none=True))
+
 
 def decode_base64(text: str) -> bytes:
     """Decode standard base64 and refuse every other spelling of the same bytes.
@@ -92,7 +96,7 @@ def seal(payload: bytes, *signers: Signer) -> bytes:
             EnvelopeSignature(sig=base64.b64encode(signer.sign(signed)).decode("ascii")) for signer in signers
         ),
     )
-    return canonical_bytes(envelope.model_dump(mode="json", exclude_none=True))
+    return envelope.encode()
 
 
 def signature_holds(key: Ed25519PublicKey, signature: bytes, payload: bytes) -> bool:

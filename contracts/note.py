@@ -15,6 +15,7 @@ from contracts.envelope import Signer, decode_base64
 from contracts.trust import require_strong
 
 __all__ = [
+    "ED25519",
     "MAX_NOTE_BYTES",
     "Note",
     "NoteSignature",

@@ -8,15 +8,16 @@ was left out, or that the output at hand is the one meant. Compare the output's 
 pass it in.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-from contracts.base import ContractError, sha256_digest
+from contracts.base import Contract, ContractError, sha256_digest
 from contracts.checks import (
     OPENING_CHECKS,
-    PARSE_CODES,
     Check,
     CheckFailed,
+    code_of,
     collect_checks,
     open_envelope,
     read_payload,
@@ -27,17 +28,22 @@ from contracts.metrics import derive_metrics
 from contracts.metrics_record import MetricsRecord, Statement
 from contracts.trust import Trust, load_public_key
 
-__all__ = ["CHECKS", "Check", "VerificationReport", "output_matches", "verify_record"]
+__all__ = [
+    "CHECKS",
+    "SIGNED_CHECKS",
+    "Check",
+    "VerificationReport",
+    "open_signed",
+    "output_matches",
+    "require_key_version",
+    "verify_record",
+]
 
-CHECKS = (
-    *OPENING_CHECKS,
-    "signature count",
-    "signature",
-    "record",
-    "key version",
-    "identity",
-    "metrics",
-)
+# The checks of `open_signed`.
+SIGNED_CHECKS = (*OPENING_CHECKS, "signature count", "signature")
+CHECKS = (*SIGNED_CHECKS, "record", "key version", "identity", "metrics")
+
+_Document = TypeVar("_Document", bound=Contract)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +59,12 @@ class VerificationReport:
         return verdict_of(self.checks)
 
 
-def _signing_versions(trust: Trust, signature: bytes, payload: bytes) -> list[str]:
+def _signing_versions(trust: Trust, signature: bytes, payload: bytes) -> tuple[str, ...]:
     try:
         keys = [(entry.engine_version, load_public_key(entry.public_key)) for entry in trust.keys]
     except ContractError as error:
-        raise CheckFailed(PARSE_CODES[error.code], f"a key of the trust file is refused: {error}") from error
-    return [version for version, key in keys if signature_holds(key, signature, payload)]
+        raise CheckFailed(code_of(error), f"a key of the trust file is refused: {error}") from error
+    return tuple(version for version, key in keys if signature_holds(key, signature, payload))
 
 
 def _check_identity(statement: Statement) -> None:
@@ -100,7 +106,10 @@ def _check_metrics(record: MetricsRecord) -> None:
         raise CheckFailed("METRIC_INCONSISTENT", f"recomputed from the raw integers, these differ: {', '.join(names)}")
 
 
-def _steps(data: bytes, trust: Trust, seen: list[MetricsRecord]) -> Generator[str, None, None]:
+def open_signed(
+    data: bytes, trust: Trust, kind: type[_Document]
+) -> Generator[str, None, tuple[_Document, tuple[str, ...]]]:
+    """Make the ``SIGNED_CHECKS`` and read the payload; return it and the versions whose key signed it."""
     signatures, payload = yield from open_envelope(data)
     if len(signatures) != 1:
         raise CheckFailed("SIGNATURE_COUNT", f"{len(signatures)} signatures; exactly one is expected")
@@ -109,16 +118,27 @@ def _steps(data: bytes, trust: Trust, seen: list[MetricsRecord]) -> Generator[st
     if not versions:
         raise CheckFailed("BAD_SIGNATURE", f"made by none of the {len(trust.keys)} trusted keys over these bytes")
     yield f"Ed25519, by the key of {', '.join(versions)}"
-    statement = read_payload(Statement, payload)
+    return read_payload(kind, payload), versions
+
+
+def require_key_version(what: str, engine_version: str, versions: Sequence[str]) -> str:
+    """Require that a statement is of a version whose key signed it; return the version.
+
+    Raises:
+        CheckFailed: ``KEY_VERSION_MISMATCH``.
+    """
+    if engine_version not in versions:
+        detail = f"the {what} is of engine version {engine_version}, the key speaks for {', '.join(versions)}"
+        raise CheckFailed("KEY_VERSION_MISMATCH", detail)
+    return engine_version
+
+
+def _steps(data: bytes, trust: Trust, seen: list[MetricsRecord]) -> Generator[str, None, None]:
+    statement, versions = yield from open_signed(data, trust, Statement)
     yield f"{statement.predicateType}, in RFC 8785 form"
     record = statement.predicate
     seen.append(record)
-    if record.engine_version not in versions:
-        raise CheckFailed(
-            "KEY_VERSION_MISMATCH",
-            f"the record is of engine version {record.engine_version}, the key speaks for {', '.join(versions)}",
-        )
-    yield record.engine_version
+    yield require_key_version("record", record.engine_version, versions)
     _check_identity(statement)
     yield f"{record.execution_id}, plan and output digests agree"
     _check_metrics(record)

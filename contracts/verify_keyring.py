@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from contracts.base import ContractError
 from contracts.checks import (
     OPENING_CHECKS,
-    PARSE_CODES,
     Check,
     CheckFailed,
+    code_of,
     collect_checks,
     open_envelope,
     read_payload,
@@ -63,7 +63,7 @@ def load_checked_key(text: str, whose: str) -> Ed25519PublicKey:
     try:
         return load_public_key(text)
     except ContractError as error:
-        raise CheckFailed(PARSE_CODES[error.code], f"{whose} is refused: {error}") from error
+        raise CheckFailed(code_of(error), f"{whose} is refused: {error}") from error
 
 
 def _find_signers(keys: Iterable[RootKey], signatures: Sequence[bytes], payload: bytes) -> tuple[list[RootKey], int]:
@@ -161,20 +161,24 @@ def read_first_keyring(data: bytes) -> Verified[RootKeyring]:
 
 
 def _next_steps(
-    data: bytes, trusted: RootKeyring, current: RootKeyring, before: int | None
+    data: bytes, trusted: RootKeyring, current: RootKeyring, before: RootKeyring | None
 ) -> Generator[str, None, RootKeyring]:
     opened = yield from _open_keyring(data)
     keyring = opened.keyring
-    follows = keyring.version == before + 1 if before is not None else keyring.version <= trusted.version + 1
+    follows = keyring.version == before.version + 1 if before else keyring.version <= trusted.version + 1
     if not follows:
         raise CheckFailed("INCONSISTENT", f"root keyring {keyring.version} does not follow on the one before")
     if keyring.version == trusted.version and keyring != trusted:
         raise CheckFailed("FORK", f"it differs from the trusted root keyring {trusted.version}; keep both")
     yield str(keyring.version)
-    if keyring.version <= trusted.version:
-        yield "not needed, it is no newer than the trusted one"
+    if keyring.version > trusted.version:
+        yield _require_signed_by(opened, current, keyring)
         return keyring
-    yield _require_signed_by(opened, current, keyring)
+    # Nothing rests on it, but what was changed on the way is not passed over. Where the chain begins later than with
+    # the first, the keys of the one before are not at hand.
+    if before is not None or keyring.version == 1:
+        _require_signed_by(opened, *((before,) if before else ()), keyring)
+    yield "not needed, it is no newer than the trusted one"
     return keyring
 
 
@@ -191,7 +195,8 @@ def verify_keyring_chain(trusted: RootKeyring, chain: Sequence[bytes]) -> Verifi
         ``BAD_SIGNATURE`` and ``SIGNATURE_COUNT``: not signed by the keys before and its own.
     """
     done: list[Check] = []
-    current, before = trusted, None
+    current = trusted
+    before: RootKeyring | None = None
     for number, data in enumerate(chain, 1):
         checks, keyring = collect_checks(KEYRING_CHECKS, _next_steps(data, trusted, current, before))
         name = f"root keyring {number}"
@@ -199,10 +204,10 @@ def verify_keyring_chain(trusted: RootKeyring, chain: Sequence[bytes]) -> Verifi
             failed = checks[-1]
             return Verified((*done, Check(name, failed.code, f"{failed.name}: {failed.message}")), None)
         done.append(Check(name, "OK", f"version {keyring.version}: {checks[-1].message}"))
-        before = keyring.version
+        before = keyring
         if keyring.version > current.version:
             current = keyring
-    if before is not None and before < trusted.version:
-        message = f"the newest that is offered is {before}, the trusted one is {trusted.version}"
+    if before is not None and before.version < trusted.version:
+        message = f"the newest that is offered is {before.version}, the trusted one is {trusted.version}"
         return Verified((*done, Check("root keyring age", "ROOT_ROLLBACK", message)), None)
     return Verified(tuple(done), current)

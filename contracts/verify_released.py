@@ -9,14 +9,26 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from contracts.checks import OPENING_CHECKS, Check, CheckFailed, collect_checks, open_envelope, read_payload
-from contracts.engine_manifest import Revocation, RootKeyring
+from contracts.engine_manifest import Revocation
+from contracts.execution_plan import ExecutionPlan
 from contracts.metrics_record import MetricsRecord, Statement
 from contracts.trust import Trust, TrustedKey
 from contracts.verify import VerificationReport, verify_record
 from contracts.verify_keyring import Verified, verify_keyring_chain
 from contracts.verify_release import SignedManifest, verify_manifest, verify_revocation
 
-__all__ = ["ReleaseEvidence", "claimed_version", "is_released", "judge_release", "verify_released_record"]
+__all__ = [
+    "ReleaseEvidence",
+    "Speaker",
+    "check_plan",
+    "claimed_version",
+    "find_revocation",
+    "find_speaker",
+    "is_released",
+    "judge_release",
+    "verify_released_record",
+    "verify_spoken_record",
+]
 
 _T = TypeVar("_T")
 
@@ -33,6 +45,18 @@ class ReleaseEvidence:
     """Envelopes of revocations."""
 
 
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """Who may make statements under an engine version."""
+
+    trust: Trust
+    """The trust, with those keys alone that count for the version."""
+    release: SignedManifest | None = None
+    """The version's manifest; None where it is trusted through a key that the caller named."""
+    revocations: tuple[Revocation, ...] = ()
+    """Verified ones, of any version."""
+
+
 def is_released(engine_version: str) -> bool:
     """Tell a released version from a development tree's."""
     return "+" not in engine_version
@@ -46,6 +70,20 @@ def _claim_steps(data: bytes) -> Generator[str, None, str]:
 def claimed_version(data: bytes) -> str | None:
     """Return the engine version that a record claims, so that its manifest can be looked for; nothing is verified."""
     return collect_checks((*OPENING_CHECKS, "record"), _claim_steps(data))[1]
+
+
+def check_plan(plan: ExecutionPlan, release: SignedManifest) -> None:
+    """Require that a plan names nothing that its version does not consist of.
+
+    Raises:
+        CheckFailed: ``ID_MISMATCH``.
+    """
+    manifest = release.manifest
+    version = manifest.engine_version
+    if plan.policies != manifest.policies:
+        raise CheckFailed("ID_MISMATCH", f"the plan names policies that {version} does not consist of")
+    if (plan.backend, plan.runtime_image) not in {(each.backend, each.image) for each in manifest.images}:
+        raise CheckFailed("ID_MISMATCH", f"the plan names a runtime image that {version} does not consist of")
 
 
 def _check_record(record: MetricsRecord, release: SignedManifest) -> None:
@@ -65,10 +103,25 @@ def _check_record(record: MetricsRecord, release: SignedManifest) -> None:
     if record.accepted_at < manifest.created_at:
         detail = f"it was accepted at {record.accepted_at}; {version} is of {manifest.created_at}"
         raise CheckFailed("OUT_OF_VALIDITY", detail)
-    if record.plan.policies != manifest.policies:
-        raise CheckFailed("ID_MISMATCH", f"the plan names policies that {version} does not consist of")
-    if (record.plan.backend, record.plan.runtime_image) not in {(each.backend, each.image) for each in manifest.images}:
-        raise CheckFailed("ID_MISMATCH", f"the plan names a runtime image that {version} does not consist of")
+    check_plan(record.plan, release)
+
+
+def find_revocation(version: str, revocations: Sequence[Revocation], ledger_index: int | None) -> str | None:
+    """Return why a version cannot have made a leaf of the ledger, None where no revocation covers it.
+
+    Args:
+        version: the released version.
+        revocations: verified ones, of any version.
+        ledger_index: place of the leaf in the ledger, counted from 0; None where it is not known.
+    """
+    for each in revocations:
+        if each.engine_version != version:
+            continue
+        if ledger_index is None:
+            return f"{version} was revoked, and the record's place in the ledger is not known"
+        if ledger_index >= each.from_index:
+            return f"{version} was revoked from ledger index {each.from_index} on"
+    return None
 
 
 def judge_release(
@@ -88,15 +141,10 @@ def judge_release(
     except CheckFailed as failure:
         return Check(name, failure.code, str(failure))
     version = release.manifest.engine_version
-    for each in revocations:
-        if each.engine_version != version:
-            continue
-        if ledger_index is None:
-            message = f"{version} was revoked, and the record's place in the ledger is not known"
-            return Check(name, "REVOKED", message)
-        if ledger_index >= each.from_index:
-            return Check(name, "REVOKED", f"{version} was revoked from ledger index {each.from_index} on")
-    return Check(name, "OK", f"made by {version} of its own policies and images; no revocation at hand")
+    revoked = find_revocation(version, revocations, ledger_index)
+    if revoked is not None:
+        return Check(name, "REVOKED", revoked)
+    return Check(name, "OK", f"made by {version} of its own policies and images; no revocation covers it")
 
 
 def _in_one(name: str, verified: Verified[_T], message: str) -> Check:
@@ -106,38 +154,58 @@ def _in_one(name: str, verified: Verified[_T], message: str) -> Check:
     )
 
 
-def _verify_evidence(
-    evidence: ReleaseEvidence, root: RootKeyring, version: str, done: list[Check]
-) -> tuple[SignedManifest, list[Revocation]] | None:
-    chain = verify_keyring_chain(root, evidence.keyrings)
-    done.extend(chain.checks)
+def find_speaker(version: str | None, trust: Trust, evidence: ReleaseEvidence) -> Verified[Speaker]:
+    """Find out whose signature counts for an engine version.
+
+    For a released version it is the key of its manifest where the trust has a root; for every other one the keys of
+    the trust, of which only those of development versions count where it has a root.
+
+    Args:
+        version: what a statement claims; None where it claims nothing that can be read.
+        trust: the caller's.
+        evidence: what came with the statement.
+    """
+    if trust.root is None:
+        return Verified((), Speaker(trust))
+    if version is None or not is_released(version):
+        keys = tuple(key for key in trust.keys if not is_released(key.engine_version))
+        return Verified((), Speaker(trust.model_copy(update={"keys": keys})))
+    chain = verify_keyring_chain(trust.root, evidence.keyrings)
+    done = list(chain.checks)
     if chain.document is None:
-        return None
+        return Verified(tuple(done), None)
     if evidence.manifest is None:
-        done.append(Check("engine manifest", "UNTRUSTED_MANIFEST", f"there is none of {version}"))
-        return None
+        return Verified((*done, Check("engine manifest", "UNTRUSTED_MANIFEST", f"there is none of {version}")), None)
     manifest = verify_manifest(evidence.manifest, chain.document)
     release = manifest.document
     done.append(_in_one("engine manifest", manifest, "" if release is None else release.digest))
     if release is None:
-        return None
+        return Verified(tuple(done), None)
     revocations = []
     for data in evidence.revocations:
         revocation = verify_revocation(data, chain.document)
         done.append(_in_one("revocation", revocation, "signed by the root"))
         if revocation.document is None:
-            return None
+            return Verified(tuple(done), None)
         revocations.append(revocation.document)
-    return release, revocations
+    key = TrustedKey(engine_version=release.manifest.engine_version, public_key=release.manifest.public_key)
+    speaker = Speaker(trust.model_copy(update={"keys": (key,)}), release, tuple(revocations))
+    return Verified(tuple(done), speaker)
+
+
+def verify_spoken_record(data: bytes, speaker: Speaker, *, ledger_index: int | None = None) -> VerificationReport:
+    """Verify a record whose speaker was found; see ``verify_released_record``."""
+    report = verify_record(data, speaker.trust)
+    if speaker.release is None or report.verdict != "VALID" or report.record is None:
+        return report
+    judged = judge_release(report.record, speaker.release, speaker.revocations, ledger_index)
+    return VerificationReport((*report.checks, judged), report.record)
 
 
 def verify_released_record(
     data: bytes, trust: Trust, evidence: ReleaseEvidence, *, ledger_index: int | None = None
 ) -> VerificationReport:
     """Verify a record of any version.
-
-    A record of a released version is held against the manifest where the trust has a root; every other one against the
-    keys of the trust, of which only those of development versions count where it has a root.
 
     Args:
         data: the envelope of the record.
@@ -148,20 +216,8 @@ def verify_released_record(
     Returns:
         A report; it never raises for a bad record.
     """
-    if trust.root is None:
-        return verify_record(data, trust)
-    version = claimed_version(data)
-    if version is None or not is_released(version):
-        keys = tuple(key for key in trust.keys if not is_released(key.engine_version))
-        return verify_record(data, trust.model_copy(update={"keys": keys}))
-    done: list[Check] = []
-    verified = _verify_evidence(evidence, trust.root, version, done)
-    if verified is None:
-        return VerificationReport(tuple(done), None)
-    release, revocations = verified
-    key = TrustedKey(engine_version=release.manifest.engine_version, public_key=release.manifest.public_key)
-    report = verify_record(data, trust.model_copy(update={"keys": (key,)}))
-    if report.verdict != "VALID" or report.record is None:
-        return VerificationReport((*done, *report.checks), report.record)
-    judged = judge_release(report.record, release, revocations, ledger_index)
-    return VerificationReport((*done, *report.checks, judged), report.record)
+    found = find_speaker(None if trust.root is None else claimed_version(data), trust, evidence)
+    if found.document is None:
+        return VerificationReport(found.checks, None)
+    report = verify_spoken_record(data, found.document, ledger_index=ledger_index)
+    return VerificationReport((*found.checks, *report.checks), report.record)
