@@ -39,8 +39,14 @@ class Bundle(Contract):
     """Their places in the ledger."""
     manifest: Envelope | None
     """The engine manifest of the version that signed, under the root's signature; null: a development tree."""
+    started_manifest: Envelope | None
+    """The engine manifest of the version that accepted the execution, where that is another released one: an execution
+    that one version left behind is recorded as aborted by the next. null: the same version, or a development tree."""
     keyrings: Annotated[Many[Envelope], Field(max_length=64)]
-    """The root's keyrings from the first to the newest, which lead from an older trusted one to the manifest's."""
+    """The root's keyrings from the first to the newest, which lead from an older trusted one to the manifest's. Empty
+    where there is no manifest."""
+    revocations: Annotated[Many[Envelope], Field(max_length=64)]
+    """The root's revocations of these versions, as far as whoever made the bundle knows of any."""
 
 
 class ConsistencyProof(Contract):

@@ -24,6 +24,7 @@ from supervisor.adapters.keys import load_signer
 from supervisor.adapters.ledger import LogIdentity, SqliteLedger
 from supervisor.adapters.model_store import ModelStore
 from supervisor.adapters.policies import load_policies
+from supervisor.adapters.release_store import ReleaseStore
 from supervisor.adapters.trust_file import publish_log
 from supervisor.cpu_pool import CpuPool
 from supervisor.domain.errors import EngineError
@@ -131,6 +132,7 @@ async def _assemble(home: Home, docker_host: str, wrap: Wrapping) -> AsyncIterat
             service=service,
             sandboxes=outside.sandboxes,
             installation=installation,
+            releases=ReleaseStore(home.root),
         )
         yield context, await book.recover()
     finally:

@@ -28,8 +28,8 @@ from contracts.responses import (
 from contracts.run_request import RunRequest
 from contracts.types import RoleName
 from supervisor.domain.errors import EngineError, Refusal, StorageError
-from supervisor.domain.ports import InstallationPort, LedgerPort, SandboxPort
-from supervisor.http_ledger import LEDGER, LEDGER_HANDLERS
+from supervisor.domain.ports import InstallationPort, LedgerPort, ReleasesPort, SandboxPort
+from supervisor.http_ledger import LEDGER, LEDGER_HANDLERS, RELEASES
 from supervisor.http_problems import answer_problem, problem_of, problem_of_parsing, problem_of_run
 from supervisor.http_request import (
     find_role,
@@ -70,6 +70,7 @@ class ApiContext:
     service: ExecutionService
     sandboxes: SandboxPort
     installation: InstallationPort
+    releases: ReleasesPort
     keep_alive_s: float = KEEP_ALIVE_S
     body_timeout_s: float = BODY_TIMEOUT_S
     health_timeout_s: float = HEALTH_TIMEOUT_S
@@ -287,6 +288,7 @@ def build_app(context: ApiContext) -> web.Application:
     app = web.Application(middlewares=[_guard], client_max_size=RunRequest.MAX_BYTES)
     app[CONTEXT] = context
     app[LEDGER] = context.ledger
+    app[RELEASES] = context.releases
     for operation in OPERATIONS:
         app.router.add_route(operation.method, operation.path, HANDLERS[operation.operation_id])
     return app

@@ -1,5 +1,6 @@
 """The routes about the ledger: what auditors and witnesses read."""
 
+import asyncio
 import base64
 import re
 from collections.abc import Awaitable, Callable
@@ -7,19 +8,21 @@ from typing import Literal
 
 from aiohttp import web
 
-from contracts.base import MAX_SAFE_INTEGER, Contract
-from contracts.bundle import Bundle, BundleProofs, ConsistencyProof, EntryPage, LedgerEntryView
+from contracts.base import MAX_SAFE_INTEGER, Contract, ContractError
+from contracts.bundle import Bundle, ConsistencyProof, EntryPage, LedgerEntryView
 from contracts.envelope import Envelope
 from contracts.ledger_api import ENTRIES_MAX, TEXT
-from contracts.ledger_proof import Checkpoint, Leaf
+from contracts.ledger_proof import Checkpoint, InclusionProof, Leaf
 from contracts.note import parse_note
-from supervisor.domain.errors import Refusal
-from supervisor.domain.ports import LedgerPort
+from supervisor.domain.bundling import build_bundle, released_versions
+from supervisor.domain.errors import Refusal, StorageError
+from supervisor.domain.ports import LedgerPort, ReleasesPort, StoredRun
 from supervisor.http_request import read_execution_id
 
-__all__ = ["LEDGER", "LEDGER_HANDLERS"]
+__all__ = ["LEDGER", "LEDGER_HANDLERS", "RELEASES"]
 
 LEDGER: web.AppKey[LedgerPort] = web.AppKey("ledger", LedgerPort)
+RELEASES: web.AppKey[ReleasesPort] = web.AppKey("releases", ReleasesPort)
 
 
 def _answer(document: Contract) -> web.Response:
@@ -51,15 +54,19 @@ async def get_bundle(request: web.Request) -> web.StreamResponse:
     if stored.envelope is None:
         raise Refusal("record_not_ready", "the record is made when the execution ends; ask again then")
     proofs = await ledger.prove_both(execution_id)
-    bundle = Bundle(
-        schema_version="weos.bundle/1",
-        record=Envelope.parse(stored.envelope),
-        started=Envelope.parse(stored.started_envelope),
-        proofs=BundleProofs(started=proofs[0].encode(), final=proofs[1].encode()),
-        manifest=None,
-        keyrings=(),
-    )
+    try:
+        bundle = await asyncio.to_thread(_bundle, stored, stored.envelope, proofs, request.app[RELEASES])
+    except ContractError as error:
+        raise StorageError("ledger_unsound", f"a document of the release is not sound: {error}") from error
     return _answer(bundle)
+
+
+def _bundle(
+    stored: StoredRun, record: bytes, proofs: tuple[InclusionProof, InclusionProof], releases: ReleasesPort
+) -> Bundle:
+    planned = stored.plan.engine_version
+    known = {version: releases.evidence(version) for version in released_versions(record, planned)}
+    return build_bundle(record, stored.started_envelope, planned, proofs, known)
 
 
 async def get_checkpoint(request: web.Request) -> web.StreamResponse:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from contracts.execution_plan import ExecutionPlan, PlannedModel
 from contracts.ledger_proof import InclusionProof, LeafKind
+from contracts.verify_released import ReleaseEvidence
 from supervisor.domain.escape_evidence import EscapeEvidence
 from supervisor.domain.installation import Installation
 from supervisor.domain.isolation import RegisteredRuntime
@@ -22,6 +23,7 @@ __all__ = [
     "LedgerPort",
     "LocatedModel",
     "ModelStorePort",
+    "ReleasesPort",
     "Sandbox",
     "SandboxPort",
     "StartedEntry",
@@ -153,6 +155,14 @@ class ModelStorePort(Protocol):
         Raises:
             Refusal: ``model_missing`` or ``model_altered``.
         """
+        ...
+
+
+class ReleasesPort(Protocol):
+    """What is known of released versions."""
+
+    def evidence(self, version: str) -> ReleaseEvidence:
+        """Return the manifest, revocation and root keyrings of a version, as envelopes that nobody has verified."""
         ...
 
 

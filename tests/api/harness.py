@@ -19,6 +19,7 @@ from contracts.problem import PROBLEM_CODES, Problem
 from contracts.responses import VersionView
 from contracts.trust import Trust, TrustedKey
 from contracts.verify import verify_record
+from contracts.verify_released import ReleaseEvidence
 from supervisor.adapters.keys import FileSigner
 from supervisor.cpu_pool import CpuPool
 from supervisor.domain.errors import Refusal
@@ -122,6 +123,16 @@ class FakeInstallation:
         return IMAGE_FACTS
 
 
+@dataclass
+class FakeReleases:
+    """See ``ports.ReleasesPort``."""
+
+    known: dict[str, ReleaseEvidence] = field(default_factory=dict)
+
+    def evidence(self, version: str) -> ReleaseEvidence:
+        return self.known.get(version, ReleaseEvidence())
+
+
 class Engine:
     """One supervisor with fakes, and a client that is authorized."""
 
@@ -130,6 +141,7 @@ class Engine:
         self.sandboxes = FakeSandboxes(script)
         self.models = FakeModels()
         self.ledger = FakeLedger()
+        self.releases = FakeReleases()
         self.installation = FakeInstallation(installation or fixed_installation())
         fixed = self.installation.value
         self.keep_alive_s = 15.0
@@ -206,6 +218,7 @@ class Engine:
             service=self.service,
             sandboxes=self.sandboxes,
             installation=self.installation,
+            releases=self.releases,
             keep_alive_s=self.keep_alive_s,
             body_timeout_s=self.body_timeout_s,
             health_timeout_s=self.health_timeout_s,
