@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import ConfigDict, Field, StringConstraints
 
 from contracts.base import MAX_SAFE_INTEGER, Contract, Many
+from contracts.determinism import Determinism
 from contracts.execution_plan import ExecutionPlan, PlannedArtifact
 from contracts.metrics import Measurements, Metrics, PowerEvidence
 from contracts.types import Count, Digest, EngineVersion, ExecutionId, IsolationTier, Timestamp
@@ -210,6 +211,8 @@ class MetricsRecord(Contract):
     """Numbers derived from the two above; null likewise."""
     sandbox: SandboxObservation | None
     """The container; null: none was made, or it is not known."""
+    determinism: Determinism | None
+    """What, beside model, prompt and limits, decides the tokens; null: the runner never became ready."""
 
 
 class Subject(Contract):

@@ -23,6 +23,7 @@ from contracts.checks import (
     read_payload,
     verdict_of,
 )
+from contracts.determinism import classify_determinism
 from contracts.envelope import signature_holds
 from contracts.metrics import derive_metrics
 from contracts.metrics_record import MetricsRecord, Statement
@@ -74,6 +75,9 @@ def _check_identity(statement: Statement) -> None:
     # An execution that one version left behind is recorded as aborted by the next.
     if record.plan.engine_version != record.engine_version and record.outcome != "aborted":
         raise CheckFailed("ID_MISMATCH", "plan and record name different engine versions")
+    features = None if record.sandbox is None else record.sandbox.cpu_features
+    if record.determinism != classify_determinism(record.plan, features):
+        raise CheckFailed("ID_MISMATCH", "the determinism class is not that of the plan and the sandbox")
     expected = {"plan": record.plan_digest}
     if record.output is not None:
         expected["output"] = record.output.sha256

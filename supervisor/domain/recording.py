@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from contracts.base import canonical_bytes, sha256_digest
+from contracts.determinism import classify_determinism
 from contracts.execution_plan import ExecutionPlan, PlannedArtifact
 from contracts.metrics import Measurements, Metrics, PowerEvidence, PowerModel, derive_metrics
 from contracts.metrics_record import (
@@ -103,6 +104,7 @@ def build_record(
     if conclusion.output is not None:
         text = conclusion.output.encode("utf-8")
         output = PlannedArtifact(sha256=sha256_digest(text), size_bytes=len(text))
+    sandbox = conclusion.sandbox
     return MetricsRecord(
         schema_version="weos.metrics-record/1",
         execution_id=execution_id,
@@ -119,7 +121,8 @@ def build_record(
         measurements=conclusion.measurements,
         power=conclusion.power,
         metrics=conclusion.metrics,
-        sandbox=conclusion.sandbox,
+        sandbox=sandbox,
+        determinism=classify_determinism(plan, None if sandbox is None else sandbox.cpu_features),
     )
 
 

@@ -9,6 +9,7 @@ __all__ = ["command"]
 
 # command -> what it does; each is the `command` of the module of its name beside this one
 SUMMARIES = {
+    "replay": "Repeat an execution on the running engine and compare the outputs.",
     "verify": "Verify bundles: records with their proofs, held against keys that you trust.",
 }
 
