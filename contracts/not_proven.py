@@ -33,7 +33,7 @@ def _of_the_version(record: MetricsRecord, trust: Trust) -> list[str]:
         return [f"what {version} consists of: a development version has no manifest"]
     if trust.root is None:
         return [f"what {version} consists of, and that it was not revoked: the trust names its key, and no root"]
-    return [f"that {version} was not revoked since: the revocations are those that came with the bundle"]
+    return [f"that {version} was not revoked: only the revocations at hand were looked at"]
 
 
 def list_not_proven(record: MetricsRecord, place: Place, trust: Trust, *, asked: bool) -> tuple[str, ...]:

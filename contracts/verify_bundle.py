@@ -70,9 +70,10 @@ class _Opened:
     started: StatedLeaf
     final: StatedLeaf
     ledgers: LedgerTrust
+    revocations: tuple[bytes, ...]
 
 
-def _open_steps(data: bytes, trust: Trust) -> Generator[str, None, _Opened]:
+def _open_steps(data: bytes, trust: Trust, revocations: tuple[bytes, ...]) -> Generator[str, None, _Opened]:
     if len(data) > Bundle.MAX_BYTES:
         raise CheckFailed("TOO_LARGE", f"more than {Bundle.MAX_BYTES} bytes, which is what is read")
     yield f"{len(data)} bytes"
@@ -86,18 +87,18 @@ def _open_steps(data: bytes, trust: Trust) -> Generator[str, None, _Opened]:
     yield "two of the form C2SP tlog-proof"
     logs, witnesses = load_logs(trust), load_witnesses(trust)
     yield f"{len(logs)} ledgers, {len(witnesses)} witnesses"
-    return _Opened(bundle, started, final, LedgerTrust(trust, logs, witnesses))
+    return _Opened(bundle, started, final, LedgerTrust(trust, logs, witnesses), revocations)
 
 
 def _encode(envelopes: Iterable[Envelope]) -> tuple[bytes, ...]:
     return tuple(envelope.encode() for envelope in envelopes)
 
 
-def _evidence(bundle: Bundle, manifest: Envelope | None) -> ReleaseEvidence:
+def _evidence(opened: _Opened, manifest: Envelope | None) -> ReleaseEvidence:
     return ReleaseEvidence(
         manifest=None if manifest is None else manifest.encode(),
-        keyrings=_encode(bundle.keyrings),
-        revocations=_encode(bundle.revocations),
+        keyrings=_encode(opened.bundle.keyrings),
+        revocations=(*_encode(opened.bundle.revocations), *opened.revocations),
     )
 
 
@@ -152,9 +153,9 @@ class _Draft:
             raise _Stop
         return found
 
-    def judge(self, data: bytes, trust: Trust, nonce: str | None) -> None:
+    def judge(self, data: bytes, trust: Trust, nonce: str | None, revocations: tuple[bytes, ...]) -> None:
         """Make all the checks."""
-        opened = self.add(*collect_checks(OPENING, _open_steps(data, trust)))
+        opened = self.add(*collect_checks(OPENING, _open_steps(data, trust, revocations)))
         positions = (opened.started.proof.index, opened.final.proof.index)
         self.report = replace(self.report, positions=positions)
         record, speaker = self._judge_record(opened)
@@ -169,7 +170,7 @@ class _Draft:
     def _judge_record(self, opened: _Opened) -> tuple[MetricsRecord, Speaker]:
         trust, envelope = opened.ledgers.trust, opened.bundle.record.encode()
         version = None if trust.root is None else claimed_version(envelope)
-        found = find_speaker(version, trust, _evidence(opened.bundle, opened.bundle.manifest))
+        found = find_speaker(version, trust, _evidence(opened, opened.bundle.manifest))
         speaker = self.add(found.checks, found.document)
         spoken = verify_spoken_record(envelope, speaker, ledger_index=opened.final.proof.index)
         self.report = replace(self.report, record=spoken.record)
@@ -178,25 +179,28 @@ class _Draft:
     def _judge_started(self, opened: _Opened, record: MetricsRecord, speaker: Speaker) -> StartedRecord:
         bundle = opened.bundle
         if record.plan.engine_version != record.engine_version:
-            evidence = _evidence(bundle, bundle.started_manifest)
+            evidence = _evidence(opened, bundle.started_manifest)
             found = find_speaker(record.plan.engine_version, opened.ledgers.trust, evidence)
             speaker = self.add(_prefixed(STARTED, found.checks), found.document)
         steps = started_steps(bundle.started.encode(), record, speaker, opened.started.proof.index)
         return self.add(*collect_checks(_STARTED_CHECKS, steps))
 
 
-def verify_bundle(data: bytes, trust: Trust, *, nonce: str | None = None) -> BundleReport:
+def verify_bundle(
+    data: bytes, trust: Trust, *, nonce: str | None = None, revocations: tuple[bytes, ...] = ()
+) -> BundleReport:
     """Verify the bytes of one bundle.
 
     Args:
         data: the bundle as `GET /v1/runs/{id}/bundle` gives it.
         trust: root keys or keys, ledgers, witnesses and the last checkpoint seen: the caller's, from elsewhere.
         nonce: the caller's challenge, which the execution must have answered; None: there was none.
+        revocations: envelopes of revocations that the caller has from elsewhere; the bundle may keep quiet about them.
 
     Returns:
         A report; it never raises for a bad bundle.
     """
     draft = _Draft()
     with suppress(_Stop):
-        draft.judge(data, trust, nonce)
+        draft.judge(data, trust, nonce, revocations)
     return draft.report

@@ -167,7 +167,8 @@ def find_speaker(version: str | None, trust: Trust, evidence: ReleaseEvidence) -
     """
     if trust.root is None:
         return Verified((), Speaker(trust))
-    if version is None or not is_released(version):
+    # Where no claim can be read nothing will be VALID; with the manifest at hand it is said what is wrong.
+    if (version is None and evidence.manifest is None) or (version is not None and not is_released(version)):
         keys = tuple(key for key in trust.keys if not is_released(key.engine_version))
         return Verified((), Speaker(trust.model_copy(update={"keys": keys})))
     chain = verify_keyring_chain(trust.root, evidence.keyrings)
