@@ -10,14 +10,13 @@ import click
 
 from contracts.responses import VersionView
 from contracts.trust import Trust
-from contracts.verify_released import verify_released_record
+from contracts.verify_bundle import BUNDLE_CHECKS, verify_bundle
 from supervisor.adapters.policies import load_policies
-from supervisor.adapters.release_store import ReleaseStore
 from supervisor.child import child_supervisor
 from supervisor.client import EngineClient
+from supervisor.commands.audit.view import show_checks, show_not_proven, show_verdict
 from supervisor.commands.run import execute_and_show
 from supervisor.commands.setup import DEMO_BACKEND, DEMO_MODEL, DEMO_QUANTIZATION, prepare
-from supervisor.commands.verify import show_report
 from supervisor.composition import SOURCE_ROOT
 from supervisor.domain.errors import EngineError
 from supervisor.home import Home, default_home
@@ -72,13 +71,15 @@ def command() -> None:
         shape = {name: view[name] for name in ("execution_id", "engine_version", "metrics")}
         click.echo("\nThe answer, in the specification's shape (section 6), with what stands beside it:")
         click.echo(json.dumps(shape, indent=2, ensure_ascii=False))
-        record = client.get_bytes(view["record"])
-        record_file = home.root / "records" / f"{view['execution_id']}.json"
-        record_file.parent.mkdir(exist_ok=True)
-        record_file.write_bytes(record)
-        click.echo(f"\nVerifying the signed record {record_file}")
-        evidence = ReleaseStore(home.root).evidence(view["engine_version"])
-        report = verify_released_record(record, Trust.parse(home.trust_file.read_bytes()), evidence)
-        show_report(report)
+        bundle = client.get_bytes(f"/v1/runs/{view['execution_id']}/bundle")
+        bundle_file = home.root / "records" / f"{view['execution_id']}.bundle.json"
+        bundle_file.parent.mkdir(exist_ok=True)
+        bundle_file.write_bytes(bundle)
+        click.echo(f"\nVerifying the signed record with its proofs: {bundle_file}")
+        report = verify_bundle(bundle, Trust.parse(home.trust_file.read_bytes()))
+        show_checks(report.checks, BUNDLE_CHECKS)
+        show_not_proven(report.not_proven)
+        show_verdict(report.verdict)
+        click.echo(f"Do it again, anywhere: weos-engine audit verify {bundle_file} --trust {home.trust_file}")
     if report.verdict != "VALID":
         sys.exit(1)

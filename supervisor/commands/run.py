@@ -78,6 +78,12 @@ def _read_request(file: Path) -> bytes:
 @click.option("--max-watts", type=float, help="Limit of the average power in watts.")
 @click.option("--isolation", type=click.Choice(get_args(IsolationTier)), help="Isolation tier; else the policy's.")
 @click.option("--record", "record_file", type=click.Path(path_type=Path), help="Write the signed record here.")
+@click.option(
+    "--bundle",
+    "bundle_file",
+    type=click.Path(path_type=Path),
+    help="Write the record with its proofs here.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the whole result as JSON on stdout.")
 def command(  # noqa: PLR0913 - one parameter per option
     *,
@@ -91,6 +97,7 @@ def command(  # noqa: PLR0913 - one parameter per option
     max_watts: float | None,
     isolation: IsolationTier | None,
     record_file: Path | None,
+    bundle_file: Path | None,
     as_json: bool,
 ) -> None:
     """Execute PROMPT, or the Run Request in a file, on the running supervisor."""
@@ -124,6 +131,8 @@ def command(  # noqa: PLR0913 - one parameter per option
         click.echo(json.dumps(view, indent=1, ensure_ascii=False))
     if record_file is not None:
         record_file.write_bytes(client.get_bytes(view["record"]))
+    if bundle_file is not None:
+        bundle_file.write_bytes(client.get_bytes(f"/v1/runs/{view['execution_id']}/bundle"))
 
 
 def _execute_quietly(client: EngineClient, request: dict[str, Any] | bytes) -> dict[str, Any]:

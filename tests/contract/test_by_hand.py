@@ -1,4 +1,4 @@
-"""The page for whoever verifies by hand: every step on it is done, in its order, with openssl and a bare interpreter."""
+"""The page for whoever verifies by hand: every step is done in its order, with openssl and a bare interpreter."""
 
 import json
 import re
