@@ -53,8 +53,6 @@ class BundleReport:
     """The record, where it could be read; it is verified where the verdict is VALID."""
     place: Place | None = None
     """Its place in the ledger, where that was verified."""
-    positions: tuple[int, int] | None = None
-    """Indices of the started and of the final leaf, as the proofs state them."""
     not_proven: tuple[str, ...] = ()
     """What a VALID verdict does not say of this bundle."""
 
@@ -156,8 +154,6 @@ class _Draft:
     def judge(self, data: bytes, trust: Trust, nonce: str | None, revocations: tuple[bytes, ...]) -> None:
         """Make all the checks."""
         opened = self.add(*collect_checks(OPENING, _open_steps(data, trust, revocations)))
-        positions = (opened.started.proof.index, opened.final.proof.index)
-        self.report = replace(self.report, positions=positions)
         record, speaker = self._judge_record(opened)
         self.add(*collect_checks(("nonce",), _nonce_steps(record, nonce)))
         started = self._judge_started(opened, record, speaker)

@@ -60,6 +60,10 @@ class Place:
     """What was verified of an execution's place in a ledger."""
 
     checkpoint: Checkpoint
+    positions: tuple[int, int]
+    """Indices of the started and of the final leaf."""
+    leaf_hashes: tuple[bytes, bytes]
+    """Their hashes, as the tree has them."""
     seen: Checkpoint | None
     """The last checkpoint of this ledger in the caller's trust."""
     witnesses: tuple[Witnessed, ...]
@@ -77,12 +81,15 @@ def read_stated_leaf(kind: LeafKind, envelope: Envelope, proof: str) -> StatedLe
         raise CheckFailed(code_of(error), f"the proof of the {kind} leaf: {error}") from error
 
 
-def _require_included(stated: StatedLeaf, statement: MetricsRecord | StartedRecord) -> str:
-    leaf = build_leaf(
-        stated.kind, statement.seq, statement.execution_id, stated.envelope.encode(), statement.manifest
-    ).canonical()
+def _hash_leaf(stated: StatedLeaf, statement: MetricsRecord | StartedRecord) -> bytes:
+    envelope = stated.envelope.encode()
+    leaf = build_leaf(stated.kind, statement.seq, statement.execution_id, envelope, statement.manifest)
+    return hash_leaf(leaf.canonical())
+
+
+def _require_included(stated: StatedLeaf, leaf_hash: bytes) -> str:
     index, checkpoint = stated.proof.index, stated.checkpoint
-    if inclusion_root(hash_leaf(leaf), index, checkpoint.size, stated.proof.hashes) != checkpoint.root:
+    if inclusion_root(leaf_hash, index, checkpoint.size, stated.proof.hashes) != checkpoint.root:
         detail = f"the {stated.kind} leaf and its proof do not lead from index {index} to the checkpoint's root"
         raise CheckFailed("BAD_INCLUSION", detail)
     return f"index {index} of {checkpoint.size}, {len(stated.proof.hashes)} hashes"
@@ -127,12 +134,13 @@ def place_steps(
         message = require_log_signature(ledgers.logs, leaf.note, leaf.checkpoint)
     yield message
     yield _require_one_checkpoint(*leaves)
-    yield _require_included(*started)
-    yield _require_included(*final)
+    hashes = (_hash_leaf(*started), _hash_leaf(*final))
+    yield _require_included(leaves[0], hashes[0])
+    yield _require_included(leaves[1], hashes[1])
     yield _require_order(*leaves, final[1].seq)
     checkpoint = final[0].checkpoint
     seen = read_seen(ledgers.trust, ledgers.logs, origin)
     yield compare_with_seen(checkpoint, seen)
     witnesses = find_cosignatures(ledgers.witnesses, final[0].note)
     yield ", ".join(each.name for each in witnesses) or "none"
-    return Place(checkpoint, seen, witnesses)
+    return Place(checkpoint, (leaves[0].proof.index, leaves[1].proof.index), hashes, seen, witnesses)

@@ -39,8 +39,8 @@ def test_a_genuine_bundle_is_valid(bundles: dict[str, Genuine], kind: str) -> No
     assert report.verdict == "VALID", report.checks[-1]
     made = [check.name for check in report.checks]
     assert [name for name in made if name in BUNDLE_CHECKS] == list(BUNDLE_CHECKS)
-    assert report.positions == genuine.positions
     assert report.place is not None
+    assert report.place.positions == genuine.positions
     assert report.place.checkpoint.size == len(genuine.leaves)
 
 
