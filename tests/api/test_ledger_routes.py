@@ -1,6 +1,7 @@
 """The routes of auditors and witnesses."""
 
 import base64
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,8 +10,11 @@ from contracts.bundle import Bundle, ConsistencyProof, EntryPage
 from contracts.ledger_proof import Checkpoint, build_leaf, parse_proof
 from contracts.merkle import consistency_holds, hash_leaf, inclusion_root
 from contracts.note import parse_note
+from contracts.verify_bundle import verify_bundle
+from contracts.verify_released import ReleaseEvidence
 from tests.api.harness import Engine, problem_of
-from tests.fakes import HeldRunner, spec_request
+from tests.fakes import HeldRunner, answering, fixed_installation, spec_request
+from tests.releases import VERSION, make_keyring, sealed_keyring, sealed_manifest, sealed_revocation
 
 
 async def ended(engine: Engine) -> str:
@@ -76,6 +80,31 @@ async def test_a_bundle_holds_both_statements_and_both_proofs(engine: Engine) ->
     assert started[2] == final[2] == await checkpoint_of(engine)
     record = await (await engine.client.get(f"/v1/runs/{execution_id}/record")).read()
     assert bundle.record.model_dump_json(exclude_none=True).encode() == record
+
+
+async def test_a_bundle_verifies_offline(engine: Engine) -> None:
+    data = await (await engine.client.get(f"/v1/runs/{await ended(engine)}/bundle")).read()
+    trust = engine.trust.model_copy(update={"logs": (engine.ledger.log.verifier.encode(),)})
+    report = verify_bundle(data, trust)
+    assert report.verdict == "VALID", report.checks[-1]
+    bundle = Bundle.parse(data)
+    assert (bundle.manifest, bundle.started_manifest, bundle.keyrings, bundle.revocations) == (None, None, (), ())
+
+
+async def test_a_bundle_of_a_released_version_has_what_it_is_trusted_through() -> None:
+    installation = replace(fixed_installation(), engine_version=VERSION)
+    evidence = ReleaseEvidence(sealed_manifest(), (sealed_keyring(make_keyring()),), (sealed_revocation(),))
+    async with Engine(answering(["ok"]), installation).serving() as engine:
+        engine.releases.known[VERSION] = evidence
+        answer = await engine.client.get(f"/v1/runs/{await ended(engine)}/bundle")
+        bundle = Bundle.parse(await answer.read())
+        assert bundle.manifest is not None
+        assert bundle.manifest.encode() == sealed_manifest()
+        assert [each.encode() for each in bundle.keyrings] == list(evidence.keyrings)
+        assert [each.encode() for each in bundle.revocations] == list(evidence.revocations)
+        engine.releases.known[VERSION] = replace(evidence, manifest=b"{")
+        unsound = await engine.client.get(f"/v1/runs/{await ended(engine)}/bundle")
+        assert (unsound.status, (await problem_of(unsound)).code) == (503, "ledger_unsound")
 
 
 @pytest.mark.parametrize(

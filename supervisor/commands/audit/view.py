@@ -9,7 +9,7 @@ from contracts.checks import Check
 
 __all__ = ["describe_checks", "printable", "show_checks", "show_json", "show_not_proven", "show_verdict"]
 
-NAME_WIDTH = 20
+NAME_WIDTH = 25
 
 
 def printable(text: str) -> str:
