@@ -6,6 +6,7 @@ revocations; the record itself, with the manifest's key; and whether that versio
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeVar
 
 from contracts.checks import OPENING_CHECKS, Check, CheckFailed, collect_checks, open_envelope, read_payload
@@ -154,6 +155,8 @@ def _in_one(name: str, verified: Verified[_T], message: str) -> Check:
     )
 
 
+# Thousands of bundles of one version come with the same manifest, which takes longer to verify than all else in them.
+@lru_cache(maxsize=4)
 def find_speaker(version: str | None, trust: Trust, evidence: ReleaseEvidence) -> Verified[Speaker]:
     """Find out whose signature counts for an engine version.
 

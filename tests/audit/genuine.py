@@ -3,12 +3,14 @@
 import asyncio
 import json
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from contracts.base import sha256_digest
+from contracts.engine_manifest import EngineManifest
 from contracts.envelope import Envelope, decode_base64
 from contracts.execution_plan import ExecutionPlan
 from contracts.release_statements import state_manifest
@@ -118,7 +120,9 @@ class Genuine:
 
 
 def _plan(voice: Voice) -> ExecutionPlan:
-    return make_plan().model_copy(update={"engine_version": voice.version, "nonce": NONCE})
+    plan = make_plan()
+    limits = plan.limits.model_copy(update={"max_tokens": 256})
+    return plan.model_copy(update={"engine_version": voice.version, "nonce": NONCE, "limits": limits})
 
 
 def _ledger(place: Path, voice: Voice) -> SqliteLedger:
@@ -145,7 +149,9 @@ async def _end(
     await ledger.append_final(FinalEntry(execution_id, conclusion.outcome, envelope, conclusion.output))
 
 
-async def _make(started_by: Voice, ended_by: Voice, conclusion: Conclusion, releases: dict[str, Any]) -> Any:
+async def _make(
+    started_by: Voice, ended_by: Voice, conclusion: Conclusion, releases: Mapping[str, ReleaseEvidence]
+) -> tuple[bytes, tuple[bytes, ...], tuple[int, int]]:
     with tempfile.TemporaryDirectory() as directory:
         ledger = _ledger(Path(directory), started_by)
         await ledger.open()
@@ -173,21 +179,24 @@ def _trust(**changes: Any) -> Trust:
     return Trust(schema_version="weos.trust/1", keys=(), logs=(LOG.verifier.encode(),)).model_copy(update=changes)
 
 
-def development_bundle() -> Genuine:
+def development_bundle(conclusion: Conclusion | None = None) -> Genuine:
     """Of a development tree, trusted through its key."""
-    data, leaves, positions = asyncio.run(_make(DEVELOPING, DEVELOPING, make_conclusion(), {}))
+    made = asyncio.run(_make(DEVELOPING, DEVELOPING, conclusion or make_conclusion(), {}))
     key = TrustedKey(engine_version=DEVELOPMENT, public_key=SIGNER.public_key)
-    return Genuine(data, _trust(keys=(key,)), SIGNER, leaves, positions)
+    return Genuine(made[0], _trust(keys=(key,)), SIGNER, *made[1:])
 
 
-def released_bundle() -> Genuine:
+def released_bundle(conclusion: Conclusion | None = None, manifest: EngineManifest | None = None) -> Genuine:
     """Of a released version, trusted through its manifest and an older root keyring."""
-    data, leaves, positions = asyncio.run(_make(RELEASED, RELEASED, make_conclusion(), {VERSION: RELEASE}))
-    return Genuine(data, _trust(root=FIRST_KEYRING), VERSION_KEY, leaves, positions)
+    manifest = manifest or make_manifest()
+    voice = Voice(VERSION, VERSION_KEY, make_release(manifest).digest)
+    release = ReleaseEvidence(manifest=sealed_manifest(manifest), keyrings=KEYRINGS)
+    made = asyncio.run(_make(voice, voice, conclusion or make_conclusion(), {VERSION: release}))
+    return Genuine(made[0], _trust(root=FIRST_KEYRING), VERSION_KEY, *made[1:])
 
 
 def left_behind_bundle() -> Genuine:
     """Of an execution that one released version accepted and the next recorded as aborted."""
     releases = {VERSION: RELEASE, LATER_VERSION: LATER_RELEASE}
-    data, leaves, positions = asyncio.run(_make(RELEASED, LATER, abort_conclusion(), releases))
-    return Genuine(data, _trust(root=FIRST_KEYRING), LATER_KEY, leaves, positions)
+    made = asyncio.run(_make(RELEASED, LATER, abort_conclusion(), releases))
+    return Genuine(made[0], _trust(root=FIRST_KEYRING), LATER_KEY, *made[1:])

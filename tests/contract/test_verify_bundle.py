@@ -136,6 +136,7 @@ def test_without_a_witness_the_report_says_so() -> None:
     assert witnessed.place is not None
     assert [each.name for each in witnessed.place.witnesses] == ["witness.example"]
     assert "witness: none" not in "\n".join(witnessed.not_proven)
+    assert "witness: none" in not_proven(RELEASED, witnesses=attempt.trust.witnesses)
 
 
 def test_a_longer_ledger_than_was_seen_needs_a_consistency_proof() -> None:
