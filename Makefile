@@ -6,7 +6,7 @@ BIN := $(WEOS_HOME)/venv/bin
 FAST_TESTS := tests/unit tests/contract tests/api
 
 FUZZ_SECONDS ?= 60
-FUZZ_TARGETS ?= event stream gguf command request record statement proof json
+FUZZ_TARGETS ?= event stream gguf command request record statement proof bundle json
 
 .PHONY: help run serve setup gvisor test check fuzz format schemas lock bootstrap
 .DEFAULT_GOAL := help

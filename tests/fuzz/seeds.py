@@ -6,9 +6,12 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from contracts.bundle import Bundle, BundleProofs
+from contracts.envelope import Envelope
 from contracts.ledger_proof import Checkpoint, InclusionProof
 from contracts.note import cosign, sign_note, verifier_of
 from supervisor.adapters.keys import FileSigner
+from tests.factories import make_envelope, make_started
 
 __all__ = ["DICTIONARY", "seeds_of", "write_seeds"]
 
@@ -60,11 +63,27 @@ def _ledger_texts() -> list[bytes]:
     return [text.encode() for text in (checkpoint, seen, proof, verifier.encode(), witness.encode())]
 
 
+def _bundle() -> bytes:
+    signer, proof = FileSigner(SIGNING_KEY), _ledger_texts()[2].decode()
+    bundle = Bundle(
+        schema_version="weos.bundle/1",
+        record=Envelope.parse(make_envelope(signer)),
+        started=Envelope.parse(make_started(signer)),
+        proofs=BundleProofs(started=proof, final=proof),
+        manifest=None,
+        started_manifest=None,
+        keyrings=(),
+        revocations=(),
+    )
+    return bundle.model_dump_json().encode()
+
+
 def seeds_of(target: str) -> list[bytes]:
     """Return what the tries of a target begin with."""
     lines = {path.stem: _one_line(path.read_bytes()) for path in sorted(EXAMPLES.glob("*/runner-*.json"))}
     events = [line for name, line in lines.items() if not name.startswith(("runner-setup", "runner-job"))]
     known = {
+        "bundle": [_bundle()],
         "command": [lines["runner-setup.two-threads"], lines["runner-job.greedy"], b'{"type":"exit"}'],
         "gguf": [_gguf()],
         "proof": _ledger_texts(),

@@ -30,6 +30,7 @@ from contracts.runner_protocol import (
 )
 from contracts.trust import Trust
 from contracts.verify import CHECKS, verify_record
+from contracts.verify_bundle import verify_bundle
 from runner.protocol import RunnerError, is_exit, parse_job, parse_setup
 from supervisor.adapters.frames import FrameReader
 from supervisor.adapters.gguf_file import GgufError, parse_gguf
@@ -158,6 +159,14 @@ def try_record(data: bytes) -> None:
     assert Envelope.model_validate_json(envelope.model_dump_json()) == envelope
 
 
+def try_bundle(data: bytes) -> None:
+    """A bundle of a ledger that nobody trusts: there is a verdict, with words that are safe to print."""
+    report = verify_bundle(data, TRUST)
+    require(report.verdict not in {"VALID", "OK"})
+    require(all(check.message.isprintable() for check in report.checks))
+    require(all(check.code == "OK" for check in report.checks[:-1]))
+
+
 def try_command(data: bytes) -> None:
     """A line to the runner: its own parser, which shares no code with the supervisor's, reads what that one says."""
     for parse in (parse_setup, parse_job):
@@ -248,6 +257,7 @@ def try_planted(data: bytes) -> None:
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
+    "bundle": try_bundle,
     "command": try_command,
     "event": try_event,
     "gguf": try_gguf,

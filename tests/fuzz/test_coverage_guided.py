@@ -13,6 +13,7 @@ from tests.conftest import FUZZ_DEPTH
 ROOT = Path(__file__).resolve().parents[2]
 # Some ten seconds in all on one core.
 RUNS = {
+    "bundle": 1_500,
     "event": 20_000,
     "stream": 6_000,
     "gguf": 20_000,
