@@ -6,7 +6,8 @@ import pytest
 
 from contracts.generate import DIRECTORY
 from contracts.verify_bundle import BUNDLE_CHECKS, verify_bundle
-from tests.audit.attacks import ANY, DEVELOPMENT_ONLY, RELEASED_ONLY, Attack
+from tests.audit.attacks import ANY, DEVELOPMENT_ONLY, RELEASED_ONLY
+from tests.audit.forging import Attack
 from tests.audit.genuine import NONCE, Genuine, development_bundle, left_behind_bundle, released_bundle
 
 # Verdicts about more than one bundle; `audit log` and `compare_bundles` give them.

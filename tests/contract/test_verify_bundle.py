@@ -17,7 +17,7 @@ from contracts.release_statements import state_manifest
 from contracts.trust import TrustedKey
 from contracts.verify_bundle import BundleReport, verify_bundle
 from supervisor.adapters.keys import FileSigner
-from tests.audit.attacks import MemoryLog, cosigned, revocation_of, seen_before, seen_when_it_was_shorter
+from tests.audit.forging import MemoryLog, revocation_of
 from tests.audit.genuine import (
     NONCE,
     SECOND_ROOT,
@@ -26,6 +26,7 @@ from tests.audit.genuine import (
     left_behind_bundle,
     released_bundle,
 )
+from tests.audit.harmless import cosigned, seen_before, seen_when_it_was_shorter
 from tests.factories import make_signer
 from tests.releases import ROOT, VERSION_KEY, make_manifest, sealed_manifest
 

@@ -14,8 +14,10 @@ from contracts.base import canonical_bytes
 from contracts.verify_bundle import BUNDLE_CHECKS
 from supervisor.commands.audit.verify import command
 from supervisor.composition import SOURCE_ROOT
-from tests.audit.attacks import MemoryLog, bit_flip_in_the_record, cosigned, revocation_of
+from tests.audit.attacks_on_statements import bit_flip_in_the_record
+from tests.audit.forging import MemoryLog, revocation_of
 from tests.audit.genuine import NONCE, Genuine, development_bundle, released_bundle
+from tests.audit.harmless import cosigned
 
 DEVELOPED = development_bundle()
 RELEASED = released_bundle()
