@@ -63,6 +63,8 @@ class ConsistencyProof(Contract):
 class LedgerEntryView(Contract):
     """One entry of the ledger."""
 
+    MAX_BYTES: ClassVar[int] = 6_356_992
+
     position: Count
     """Its place, from 0."""
     leaf: Leaf

@@ -20,6 +20,7 @@ __all__ = ["Checkpoint", "InclusionProof", "Leaf", "LeafKind", "build_leaf", "pa
 LeafKind = Literal["started", "final"]
 PROOF_HEADER = "c2sp.org/tlog-proof@v1"
 CHECKPOINT_LINES = 3
+SIGNATURE_BYTES = 64
 _DECIMAL = re.compile(r"(0|[1-9][0-9]{0,15})")
 _ORIGIN = re.compile(r"[!-*,-~]{1,128}")
 
@@ -47,11 +48,13 @@ def build_leaf(kind: LeafKind, seq: int, execution_id: str, envelope: bytes, man
     """Return the leaf of a signed envelope.
 
     Raises:
-        ContractError: the envelope has not exactly one signature, or is none.
+        ContractError: the envelope has not exactly one signature, that is no Ed25519 signature, or it is no envelope.
     """
     parsed = Envelope.parse(envelope)
     if len(parsed.signatures) != 1:
         raise _malformed("an envelope in the ledger has exactly one signature")
+    if len(decode_base64(parsed.signatures[0].sig)) != SIGNATURE_BYTES:
+        raise _malformed("not an Ed25519 signature")
     signed = pre_authentication_bytes(parsed.payloadType, decode_base64(parsed.payload))
     return Leaf(
         schema_version="weos.ledger-leaf/1",

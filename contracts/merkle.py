@@ -12,6 +12,7 @@ __all__ = [
     "EMPTY_ROOT",
     "HASH_BYTES",
     "MAX_PROOF_HASHES",
+    "Frontier",
     "Node",
     "NodeReader",
     "consistency_holds",
@@ -22,6 +23,7 @@ __all__ = [
     "prove_consistency",
     "prove_inclusion",
     "root_of",
+    "subtree_places",
 ]
 
 HASH_BYTES = 32
@@ -43,6 +45,54 @@ def hash_leaf(leaf: bytes) -> bytes:
 def hash_children(left: bytes, right: bytes) -> bytes:
     """Return the hash of the node above two others (RFC 9162, 2.1.1)."""
     return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+class Frontier:
+    """A growing tree of which only the complete subtrees are kept that its leaves come to, largest first: O(log n)."""
+
+    def __init__(self, size: int = 0, subtrees: Sequence[bytes] = ()) -> None:
+        """Begin with no leaves, or with those of an older tree.
+
+        Args:
+            size: leaves of the older tree.
+            subtrees: the hashes of its complete subtrees, largest first: one for each bit that is set in its size.
+
+        Raises:
+            ValueError: there are more or fewer.
+        """
+        if len(subtrees) != size.bit_count():
+            message = f"{size} leaves are {size.bit_count()} complete subtrees, not {len(subtrees)}"
+            raise ValueError(message)
+        self.size = size
+        self._subtrees = list(subtrees)
+
+    def append(self, leaf_hash: bytes) -> None:
+        """Add the hash of one leaf."""
+        node_hash, rest = leaf_hash, self.size
+        while rest & 1:
+            node_hash, rest = hash_children(self._subtrees.pop(), node_hash), rest >> 1
+        self._subtrees.append(node_hash)
+        self.size += 1
+
+    @property
+    def subtrees(self) -> tuple[bytes, ...]:
+        """The hashes of the complete subtrees, largest first."""
+        return tuple(self._subtrees)
+
+    def root(self) -> bytes:
+        """Return the root over all leaves."""
+        if not self._subtrees:
+            return EMPTY_ROOT
+        root = self._subtrees[-1]
+        for node_hash in reversed(self._subtrees[:-1]):
+            root = hash_children(node_hash, root)
+        return root
+
+
+def subtree_places(size: int) -> list[tuple[int, int]]:
+    """Return level and index of the complete subtrees that ``size`` leaves come to, largest first."""
+    levels = (level for level in reversed(range(size.bit_length())) if size >> level & 1)
+    return [(level, (size >> level) - 1) for level in levels]
 
 
 def new_nodes(size: int, leaf_hash: bytes, read: NodeReader) -> list[Node]:

@@ -2,13 +2,15 @@
 
 from collections.abc import Generator
 
-from contracts.checks import CheckFailed
+from contracts.checks import CheckFailed, collect_checks
+from contracts.execution_plan import ExecutionPlan
 from contracts.metrics_record import MetricsRecord
 from contracts.started_record import StartedRecord, StartedStatement
 from contracts.verify import SIGNED_CHECKS, open_signed, require_key_version
+from contracts.verify_keyring import Verified
 from contracts.verify_released import Speaker, check_plan, find_revocation
 
-__all__ = ["STARTED_CHECKS", "started_steps"]
+__all__ = ["STARTED_CHECKS", "started_steps", "verify_lone_started"]
 
 STARTED_CHECKS = (*SIGNED_CHECKS, "statement", "key version", "identity", "release")
 
@@ -28,12 +30,16 @@ def _check_identity(statement: StartedStatement, record: MetricsRecord) -> None:
     differing = [name for name, (said, recorded) in expected.items() if said != recorded]
     if differing:
         raise CheckFailed("ID_MISMATCH", f"it and the record differ in {', '.join(differing)}")
-    subject = statement.subject[0]
+    _check_subject(statement)
+
+
+def _check_subject(statement: StartedStatement) -> None:
+    started, subject = statement.predicate, statement.subject[0]
     if (subject.name, f"sha256:{subject.digest.get('sha256')}") != ("plan", started.plan_digest):
         raise CheckFailed("ID_MISMATCH", "the statement's subject is not the plan")
 
 
-def _check_release(started: StartedRecord, record: MetricsRecord, speaker: Speaker, ledger_index: int) -> str:
+def _check_release(started: StartedRecord, plan: ExecutionPlan | None, speaker: Speaker, ledger_index: int) -> str:
     if speaker.release is None:
         return "none: its key is one that you named"
     manifest, version = speaker.release.manifest, started.engine_version
@@ -42,11 +48,34 @@ def _check_release(started: StartedRecord, record: MetricsRecord, speaker: Speak
     if started.accepted_at < manifest.created_at:
         detail = f"it was accepted at {started.accepted_at}; {version} is of {manifest.created_at}"
         raise CheckFailed("OUT_OF_VALIDITY", detail)
-    check_plan(record.plan, speaker.release)
+    if plan is not None:
+        check_plan(plan, speaker.release)
     revoked = find_revocation(version, speaker.revocations, ledger_index)
     if revoked is not None:
         raise CheckFailed("REVOKED", revoked)
-    return f"planned by {version} of its own policies and images"
+    return f"accepted by {version}" if plan is None else f"planned by {version} of its own policies and images"
+
+
+def _lone_steps(data: bytes, speaker: Speaker, ledger_index: int) -> Generator[str, None, StartedRecord]:
+    statement, versions = yield from open_signed(data, speaker.trust, StartedStatement)
+    yield f"{statement.predicateType}, in RFC 8785 form"
+    started = statement.predicate
+    yield require_key_version("statement", started.engine_version, versions)
+    _check_subject(statement)
+    yield "the subject is the plan"
+    yield _check_release(started, None, speaker, ledger_index)
+    return started
+
+
+def verify_lone_started(data: bytes, speaker: Speaker, *, ledger_index: int) -> Verified[StartedRecord]:
+    """Verify the statement by itself, where its execution has not ended or its record is looked at elsewhere.
+
+    Args:
+        data: the envelope.
+        speaker: who may speak for the version that accepted it.
+        ledger_index: place of the statement's leaf.
+    """
+    return Verified(*collect_checks(STARTED_CHECKS, _lone_steps(data, speaker, ledger_index)))
 
 
 def started_steps(
@@ -66,5 +95,5 @@ def started_steps(
     yield require_key_version("statement", started.engine_version, versions)
     _check_identity(statement, record)
     yield "execution, number, plan, nonce and time are the record's"
-    yield _check_release(started, record, speaker, ledger_index)
+    yield _check_release(started, record.plan, speaker, ledger_index)
     return started

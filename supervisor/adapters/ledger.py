@@ -27,7 +27,7 @@ from contracts.ledger_proof import Checkpoint, InclusionProof, LeafKind, build_l
 from contracts.merkle import prove_consistency, prove_inclusion, root_of
 from contracts.note import Verifier, parse_note, sign_note
 from supervisor.adapters.checkpoint_file import CheckpointFile
-from supervisor.adapters.ledger_schema import SCHEMA, SCHEMA_VERSION
+from supervisor.adapters.ledger_schema import SCHEMA, SCHEMA_VERSION, SELECT_ENTRIES
 from supervisor.adapters.ledger_tree import LedgerTree, recompute_root
 from supervisor.domain.errors import Refusal, StorageError
 from supervisor.domain.ports import FinalEntry, LedgerEntry, StartedEntry, StoredRun
@@ -47,10 +47,6 @@ FROM executions e LEFT JOIN records r USING (execution_id) LEFT JOIN texts t USI
 _SELECT_SUMMARY = """
 SELECT e.seq, e.execution_id, e.plan, e.accepted_at, e.request_digest, e.envelope, r.outcome, NULL, NULL
 FROM executions e LEFT JOIN records r USING (execution_id)
-"""
-_SELECT_ENTRIES = """
-SELECT l.position, l.leaf, CASE l.kind WHEN 'started' THEN e.envelope ELSE r.envelope END
-FROM leaves l JOIN executions e USING (execution_id) LEFT JOIN records r USING (execution_id)
 """
 
 
@@ -147,7 +143,7 @@ class SqliteLedger:
 
         def select() -> tuple[LedgerEntry, ...]:
             where = "WHERE l.position >= ? ORDER BY l.position LIMIT ?"
-            return tuple(LedgerEntry(*row) for row in self._database().execute(_SELECT_ENTRIES + where, (start, limit)))
+            return tuple(LedgerEntry(*row) for row in self._database().execute(SELECT_ENTRIES + where, (start, limit)))
 
         return await self._call(select)
 

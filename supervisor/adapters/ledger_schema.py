@@ -1,6 +1,6 @@
 """The ledger's tables: rows of executions, records, leaves and nodes can neither be changed nor deleted."""
 
-__all__ = ["SCHEMA", "SCHEMA_VERSION"]
+__all__ = ["SCHEMA", "SCHEMA_VERSION", "SELECT_ENTRIES"]
 
 SCHEMA_VERSION = 2
 
@@ -66,3 +66,8 @@ def _triggers(table: str, taken: str) -> str:
 
 
 SCHEMA = _TABLES + "".join(_triggers(table, taken) for table, taken in _TAKEN.items())
+# Position, leaf and envelope of entries; a condition and an order follow.
+SELECT_ENTRIES = """
+SELECT l.position, l.leaf, CASE l.kind WHEN 'started' THEN e.envelope ELSE r.envelope END
+FROM leaves l JOIN executions e USING (execution_id) LEFT JOIN records r USING (execution_id)
+"""

@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 
-from contracts.merkle import Node, hash_children, hash_leaf, new_nodes, root_of
+from contracts.merkle import Frontier, hash_leaf, new_nodes, root_of, subtree_places
 
 __all__ = ["LedgerTree", "recompute_root"]
 
@@ -66,10 +66,7 @@ class LedgerTree:
         """Take what was added for durable, and keep in memory only what the next leaf can need."""
         self.size = self._next
         known = self._frontier | self._added
-        places = (
-            (level, (self.size >> level) - 1) for level in range(self.size.bit_length()) if self.size >> level & 1
-        )
-        self._frontier = {place: known[place] for place in places if place in known}
+        self._frontier = {place: known[place] for place in subtree_places(self.size) if place in known}
         self._added = {}
 
 
@@ -79,24 +76,13 @@ def recompute_root(connection: sqlite3.Connection) -> tuple[int, bytes]:
     Raises:
         sqlite3.DatabaseError: positions have gaps.
     """
-    stack: list[Node] = []
-    size = 0
+    tree = Frontier()
     for position, leaf in _leaves(connection):
-        if position != size:
-            message = f"leaf {size} is missing"
+        if position != tree.size:
+            message = f"leaf {tree.size} is missing"
             raise sqlite3.DatabaseError(message)
-        level, node_hash = 0, hash_leaf(leaf)
-        while stack and stack[-1][0] == level:
-            node_hash = hash_children(stack.pop()[2], node_hash)
-            level += 1
-        stack.append((level, 0, node_hash))
-        size += 1
-    if not stack:
-        return 0, root_of(0, lambda *_: b"")
-    root = stack.pop()[2]
-    while stack:
-        root = hash_children(stack.pop()[2], root)
-    return size, root
+        tree.append(hash_leaf(leaf))
+    return tree.size, tree.root()
 
 
 def _leaves(connection: sqlite3.Connection) -> Iterator[tuple[int, bytes]]:

@@ -1,0 +1,88 @@
+"""One state of a ledger, read from its database without writing to it, also while a supervisor does."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from contracts.execution_plan import ExecutionPlan
+from contracts.ledger_export import OpenExecution
+from contracts.ledger_proof import Checkpoint, LeafKind
+from contracts.note import parse_note
+from supervisor.adapters.ledger_schema import SCHEMA_VERSION, SELECT_ENTRIES
+from supervisor.adapters.ledger_tree import LedgerTree
+from supervisor.domain.errors import EngineError
+from supervisor.domain.ports import LedgerEntry
+
+__all__ = ["LedgerReader", "read_ledger"]
+
+
+class LedgerReader:
+    """The ledger as its last checkpoint says; what is appended meanwhile is not seen."""
+
+    def __init__(self, connection: sqlite3.Connection, note: str) -> None:
+        self._connection = connection
+        self._tree = LedgerTree(connection)
+        self.note = note
+        """The signed checkpoint."""
+        self.checkpoint = Checkpoint.of_note(parse_note(note.encode("utf-8")))
+
+    def read(self, level: int, index: int) -> bytes:
+        """Return the hash of a complete subtree; see ``contracts.merkle.NodeReader``."""
+        return self._tree.read(level, index)
+
+    def entries(self) -> Iterator[LedgerEntry]:
+        """Give every entry, in order."""
+        for row in self._connection.execute(SELECT_ENTRIES + "ORDER BY l.position"):
+            yield LedgerEntry(*row)
+
+    def open_executions(self) -> tuple[OpenExecution, ...]:
+        """Return the executions without a final entry, in the order of acceptance."""
+        query = "SELECT execution_id, plan FROM executions WHERE execution_id NOT IN (SELECT execution_id FROM records)"
+        return tuple(
+            OpenExecution(execution_id=execution_id, plan=ExecutionPlan.parse(plan.encode("utf-8")))
+            for execution_id, plan in self._connection.execute(query + " ORDER BY seq")
+        )
+
+    def leaves(self, first: int, second: int) -> tuple[bytes, ...]:
+        """Return the leaves from one position to before another."""
+        query = "SELECT leaf FROM leaves WHERE position >= ? AND position < ? ORDER BY position"
+        return tuple(bytes(row[0]) for row in self._connection.execute(query, (first, second)))
+
+    def find_leaf(self, execution_id: str, kind: LeafKind) -> tuple[int, bytes] | None:
+        """Return position and bytes of one leaf."""
+        query = "SELECT position, leaf FROM leaves WHERE execution_id = ? AND kind = ?"
+        row = self._connection.execute(query, (execution_id, kind)).fetchone()
+        return None if row is None else (int(row[0]), bytes(row[1]))
+
+
+@contextmanager
+def read_ledger(path: Path) -> Iterator[LedgerReader]:
+    """Open a ledger for as long as the block runs; it is not checked here against its checkpoint.
+
+    A writer is not kept waiting, but the file beside the database in which SQLite keeps what was written lately grows
+    until the block ends.
+
+    Raises:
+        EngineError: ``ledger_missing``, there is none or it has no entries; ``ledger_unsound``, it cannot be read.
+    """
+    if not path.is_file():
+        raise EngineError("ledger_missing", f"there is no ledger {path}; the supervisor makes it when it first serves")
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        try:
+            connection.execute("PRAGMA trusted_schema = OFF")
+            # One transaction is one state of the database.
+            connection.execute("BEGIN")
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version != SCHEMA_VERSION:
+                detail = f"the ledger {path} has schema {version}, this engine knows {SCHEMA_VERSION}"
+                raise EngineError("ledger_unsound", detail)
+            row = connection.execute("SELECT note FROM checkpoint").fetchone()
+            if row is None:
+                raise EngineError("ledger_missing", f"the ledger {path} has no entries yet")
+            yield LedgerReader(connection, str(row[0]))
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise EngineError("ledger_unsound", f"the ledger {path} cannot be read: {error}") from error

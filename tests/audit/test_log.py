@@ -1,0 +1,122 @@
+"""The export of a whole ledger: genuine ones are VALID, every attack gets its code."""
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts.trust import TrustedKey
+from contracts.verify_log import FINDINGS_MAX, LOG_CHECKS, verify_log
+from tests.audit.log_attacks import ATTACKS
+from tests.audit.logs import DEVELOPMENT, LOG, TRUST, GenuineLog, execution_id, make_genuine
+from tests.factories import make_signer
+from tests.fakes import make_log
+
+GENUINE = make_genuine().lines()
+
+
+def test_a_genuine_log_is_valid() -> None:
+    report = verify_log(make_genuine().lines(), TRUST)
+    assert (report.verdict, report.findings) == ("VALID", ())
+    assert tuple(check.name for check in report.checks) == LOG_CHECKS
+    assert report.checkpoint is not None
+    summary = report.summary
+    assert (summary.entries, summary.executions, summary.open) == (8, 4, 0)
+    assert summary.outcomes == {"completed": 3, "aborted": 1}
+    assert (summary.first_at, summary.last_at) == ("2026-01-31T12:00:00.123Z", "2026-01-31T12:00:02.123Z")
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_an_attack_gets_its_code(name: str) -> None:
+    attack = ATTACKS[name]
+    lines, trust = attack.make()
+    report = verify_log(lines, trust)
+    failed = next(check for check in report.checks if check.code != "OK")
+    assert (report.verdict, failed.name) == (attack.code, attack.check), report.findings
+
+
+def test_executions_under_way_are_allowed_where_that_is_asked_for() -> None:
+    log = make_genuine()
+    log.start(5)
+    refused = verify_log(log.lines(), TRUST)
+    assert refused.verdict == "MISSING_RESULT"
+    assert execution_id(5) in refused.findings[0].message
+    assert refused.summary.open == 1
+    allowed = verify_log(log.lines(), TRUST, allow_open=True)
+    assert allowed.verdict == "VALID"
+    assert execution_id(5) in allowed.checks[-1].message
+
+
+def test_one_that_the_export_does_not_name_is_missing_all_the_same() -> None:
+    log = make_genuine()
+    log.start(5)
+    assert verify_log(log.lines(open=()), TRUST, allow_open=True).verdict == "MISSING_RESULT"
+
+
+def test_an_empty_log_is_valid() -> None:
+    report = verify_log(GenuineLog().lines(), TRUST)
+    assert (report.verdict, report.summary.first_at) == ("VALID", None)
+
+
+def test_a_longer_log_than_was_seen_is_valid() -> None:
+    log = make_genuine()
+    for size in range(1, 9):
+        assert verify_log(log.lines(), TRUST.model_copy(update={"checkpoint": log.checkpoint(size)})).verdict == "VALID"
+
+
+def test_a_checkpoint_of_another_log_says_nothing_of_this_one() -> None:
+    log, other = make_genuine(), make_genuine(log=make_log("weos-engine/ledger/other"))
+    logs = (LOG.verifier.encode(), other.log.verifier.encode())
+    trust = TRUST.model_copy(update={"logs": logs, "checkpoint": other.checkpoint()})
+    report = verify_log(log.lines(), trust)
+    assert report.verdict == "VALID"
+    assert any("another ledger" in check.message for check in report.checks)
+
+
+def test_findings_are_bounded_and_counted() -> None:
+    log = make_genuine()
+    for number in range(5, 40):
+        log.start(number)
+    report = verify_log(log.lines(), TRUST)
+    assert len(report.findings) == FINDINGS_MAX
+    assert "and 34 more" in report.checks[-1].message
+
+
+def test_no_more_is_read_than_the_checkpoint_tells_of() -> None:
+    lines = make_genuine().lines()
+
+    def endless() -> Iterator[bytes]:
+        yield from lines
+        while True:
+            yield lines[-1]
+
+    report = verify_log(endless(), TRUST)
+    assert report.verdict == "INCONSISTENT"
+    assert report.summary.entries == 9
+
+
+def test_several_signers_are_told_apart() -> None:
+    other = make_signer()
+    version = "0.1.0+dev.eeeeeeeeeeee"
+    log = make_genuine()
+    later = GenuineLog(version=version, signer=other, entries=log.entries)
+    later.start(5)
+    later.end(5)
+    log.start(6)
+    key = TrustedKey(engine_version=version, public_key=other.public_key)
+    trust = TRUST.model_copy(update={"keys": (key, *TRUST.keys)})
+    report = verify_log(log.lines(), trust, allow_open=True)
+    assert report.verdict == "VALID"
+    assert report.summary.versions == {DEVELOPMENT: 9, version: 2}
+
+
+@given(st.data())
+def test_no_change_of_one_byte_is_valid(data: st.DataObject) -> None:
+    position = data.draw(st.integers(0, len(GENUINE) - 1))
+    line = GENUINE[position]
+    place, value = data.draw(st.integers(0, len(line) - 1)), data.draw(st.integers(0, 255))
+    changed = line[:place] + bytes([value]) + line[place + 1 :]
+    lines = [*GENUINE[:position], changed, *GENUINE[position + 1 :]]
+    verdict = verify_log(lines, TRUST).verdict
+    assert (verdict == "VALID") == (changed == line)
