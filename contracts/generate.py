@@ -10,14 +10,16 @@ from typing import Any
 
 from contracts.api import build_openapi
 from contracts.base import Contract
-from contracts.bundle import Bundle
+from contracts.bundle import Bundle, ConsistencyProof, LedgerEntryView
 from contracts.engine_manifest import EngineManifest, Revocation, RootKeyring
 from contracts.envelope import Envelope
 from contracts.escape_report import EscapeReport
 from contracts.execution_plan import ExecutionPlan
+from contracts.ledger_export import ExportHeader
 from contracts.ledger_proof import Leaf
 from contracts.metrics_record import MetricsRecord, Statement
 from contracts.problem import Problem
+from contracts.range_proof import RangeProof
 from contracts.release_reports import ComparisonReport, ValidationReport
 from contracts.release_statements import (
     ComparisonStatement,
@@ -46,6 +48,7 @@ DIRECTORY = Path(__file__).resolve().parent
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 PUBLISHED: dict[str, type[Contract]] = {
     "bundle": Bundle,
+    "consistency-proof": ConsistencyProof,
     "comparison-report": ComparisonReport,
     "comparison-statement": ComparisonStatement,
     "engine-manifest": EngineManifest,
@@ -68,7 +71,10 @@ PUBLISHED: dict[str, type[Contract]] = {
     "runner-ready": ReadyEvent,
     "runner-setup": SetupCommand,
     "runner-token": TokenEvent,
+    "ledger-entry": LedgerEntryView,
+    "ledger-export": ExportHeader,
     "ledger-leaf": Leaf,
+    "range-proof": RangeProof,
     "started-statement": StartedStatement,
     "statement": Statement,
     "trust": Trust,

@@ -2,6 +2,7 @@
 
 from contracts.bundle import Bundle, ConsistencyProof, EntryPage
 from contracts.operation import EXECUTION_ID, Operation, Parameter
+from contracts.range_proof import RANGE_MAX, RangeProof
 
 __all__ = ["ENTRIES_MAX", "LEDGER_OPERATIONS"]
 
@@ -27,6 +28,9 @@ LIMIT = Parameter(
     "At most so many.",
     {"type": "integer", "minimum": 1, "maximum": ENTRIES_MAX, "default": ENTRIES_MAX},
 )
+
+RANGE_FROM = Parameter("from", "query", "Entries of the ledger where the range begins.", START.schema, required=True)
+RANGE_TO = Parameter("to", "query", f"Entries where it ends; at most {RANGE_MAX} more.", _COUNT, required=True)
 
 LEDGER_OPERATIONS = (
     Operation(
@@ -69,6 +73,16 @@ LEDGER_OPERATIONS = (
         {200: ("The proof.", ConsistencyProof)},
         ("bad_parameter", "ledger_range_unknown", *_STORAGE),
         parameters=(FROM, TO),
+    ),
+    Operation(
+        "getRange",
+        "GET",
+        "/v1/ledger/range",
+        "Get the proof that between two sizes nothing was left out",
+        "The leaves between them, and for every execution accepted there its final leaf in the newest checkpoint.",
+        {200: ("The proof.", RangeProof)},
+        ("bad_parameter", "ledger_range_unknown", *_STORAGE),
+        parameters=(RANGE_FROM, RANGE_TO),
     ),
     Operation(
         "listEntries",

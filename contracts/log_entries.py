@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from contracts.base import ContractError
 from contracts.bundle import LedgerEntryView
-from contracts.checks import PARSE_CODES, Check, CheckFailed
+from contracts.checks import Check, CheckFailed, code_of
 from contracts.envelope import Envelope
 from contracts.ledger_export import ExportHeader, encode_entry
 from contracts.ledger_proof import Leaf, build_leaf
@@ -91,7 +91,7 @@ class EntryReader:
                 )
             rebuilt = build_leaf(leaf.kind, leaf.seq, leaf.execution_id, envelope, leaf.manifest)
         except ContractError as error:
-            return _refused(PARSE_CODES[error.code], str(error))
+            return _refused(code_of(error), str(error))
         facts = EntryFacts(entry.position, leaf, hash_leaf(leaf.canonical()), None, ())
         if encode_entry(entry) != line:
             return replace(facts, faults=(Fault("entries", "MALFORMED", "the line is not in RFC 8785 form"),))

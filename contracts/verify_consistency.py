@@ -5,14 +5,14 @@ saw, make a split view visible.
 """
 
 import base64
-from collections.abc import Generator
+from collections.abc import Collection, Generator, Iterable, Mapping
 
 from contracts.base import ContractError
-from contracts.bundle import ConsistencyProof
-from contracts.checks import PARSE_CODES, CheckFailed, collect_checks
+from contracts.bundle import ConsistencyProof, LedgerEntryView
+from contracts.checks import CheckFailed, code_of, collect_checks
 from contracts.envelope import decode_base64
 from contracts.ledger_proof import Checkpoint
-from contracts.merkle import consistency_holds
+from contracts.merkle import Frontier, consistency_holds, hash_leaf
 from contracts.note import Note, parse_note
 from contracts.trust import Trust
 from contracts.verify_checkpoint import (
@@ -31,6 +31,7 @@ __all__ = [
     "open_checkpoint",
     "read_consistency_proof",
     "require_extension",
+    "roots_of_export",
     "verify_checkpoint",
     "verify_consistency",
 ]
@@ -85,17 +86,55 @@ def read_consistency_proof(data: bytes) -> ConsistencyProof:
         for each in proof.hashes:
             decode_base64(each)
     except ContractError as error:
-        raise CheckFailed(PARSE_CODES[error.code], f"not a consistency proof: {error}") from error
+        raise CheckFailed(code_of(error), f"not a consistency proof: {error}") from error
     return proof
 
 
-def require_extension(older: Checkpoint, newer: Checkpoint, proof: ConsistencyProof | None) -> str:
+def roots_of_export(lines: Iterable[bytes], sizes: Collection[int]) -> dict[int, bytes]:
+    """Return the roots over the first entries of an export, for those of the sizes that it reaches.
+
+    Leaves alone are looked at: what they commit to is for `contracts.verify_log`.
+
+    Raises:
+        CheckFailed: a line is not an entry.
+    """
+    tree = Frontier()
+    roots = {size: tree.root() for size in sizes if size == 0}
+    given = iter(lines)
+    next(given, None)
+    for line in given:
+        if tree.size >= max(sizes, default=0):
+            break
+        try:
+            entry = LedgerEntryView.parse(line.removesuffix(b"\n"))
+        except ContractError as error:
+            raise CheckFailed(code_of(error), f"entry {tree.size}: {error}") from error
+        tree.append(hash_leaf(entry.leaf.canonical()))
+        if tree.size in sizes:
+            roots[tree.size] = tree.root()
+    return roots
+
+
+def _require_roots(older: Checkpoint, newer: Checkpoint, roots: Mapping[int, bytes]) -> str:
+    for checkpoint in (older, newer):
+        root = roots.get(checkpoint.size)
+        if root is None:
+            raise CheckFailed("INCONSISTENT", f"the export does not reach {checkpoint.size} entries")
+        if root != checkpoint.root:
+            raise CheckFailed("INCONSISTENT", f"the first {checkpoint.size} entries of the export have another root")
+    return f"both roots were computed anew, from the {newer.size} leaves of an export"
+
+
+def require_extension(
+    older: Checkpoint, newer: Checkpoint, proof: ConsistencyProof | Mapping[int, bytes] | None
+) -> str:
     """Return a message that the log of one checkpoint begins with that of another; both are verified already.
 
     Args:
         older: what was seen before.
         newer: what is to extend it.
-        proof: None where there is none; none is needed for equal sizes and from the empty log.
+        proof: a proof, or roots by size that were computed of the leaves; None where there is nothing, and nothing is
+            needed for equal sizes and from the empty log.
 
     Raises:
         CheckFailed: ``WRONG_ORIGIN``: two logs. ``ROLLBACK``: the newer is shorter. ``FORK``: of the same size with
@@ -110,6 +149,8 @@ def require_extension(older: Checkpoint, newer: Checkpoint, proof: ConsistencyPr
         return f"{newer.size} entries after none"
     if proof is None:
         raise CheckFailed("INCONSISTENT", f"nothing proves that the first {older.size} entries are unchanged")
+    if not isinstance(proof, ConsistencyProof):
+        return _require_roots(older, newer, proof)
     if (proof.first, proof.second) != (older.size, newer.size):
         detail = f"the proof leads from {proof.first} to {proof.second} entries, not from {older.size} to {newer.size}"
         raise CheckFailed("INCONSISTENT", detail)
@@ -121,23 +162,23 @@ def require_extension(older: Checkpoint, newer: Checkpoint, proof: ConsistencyPr
 
 
 def _consistency_steps(
-    older: bytes, newer: bytes, proof: bytes | None, trust: Trust
+    older: bytes, newer: bytes, proof: bytes | Mapping[int, bytes] | None, trust: Trust
 ) -> Generator[str, None, tuple[Checkpoint, Checkpoint]]:
     _, first = yield from open_checkpoint(older, trust)
     _, second = yield from open_checkpoint(newer, trust)
-    yield require_extension(first, second, None if proof is None else read_consistency_proof(proof))
+    yield require_extension(first, second, read_consistency_proof(proof) if isinstance(proof, bytes) else proof)
     return first, second
 
 
 def verify_consistency(
-    older: bytes, newer: bytes, proof: bytes | None, trust: Trust
+    older: bytes, newer: bytes, proof: bytes | Mapping[int, bytes] | None, trust: Trust
 ) -> Verified[tuple[Checkpoint, Checkpoint]]:
     """Verify that one signed checkpoint extends another.
 
     Args:
         older: the note that was seen first.
         newer: the note that was seen later.
-        proof: the JSON of a `ConsistencyProof`.
+        proof: the JSON of a `ConsistencyProof`, or what `roots_of_export` gives.
         trust: the caller's.
 
     Returns:

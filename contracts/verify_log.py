@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from contracts.base import ContractError
-from contracts.checks import PARSE_CODES, Check, collect_checks, verdict_of
+from contracts.checks import Check, code_of, collect_checks, verdict_of
 from contracts.ledger_export import ExportHeader, encode_header
 from contracts.ledger_proof import Checkpoint, Leaf
 from contracts.log_entries import EntryFacts, EntryReader, StatementFacts
@@ -128,7 +128,7 @@ class LogVerifier:
         try:
             header = ExportHeader.parse(line.removesuffix(b"\n"))
         except ContractError as error:
-            self._checks.append(Check("header", PARSE_CODES[error.code], str(error)))
+            self._checks.append(Check("header", code_of(error), str(error)))
             return None
         if encode_header(header) != line:
             self._checks.append(Check("header", "MALFORMED", "the line is not in RFC 8785 form"))
@@ -162,6 +162,11 @@ class LogVerifier:
             self._begin_execution(facts.leaf, facts.statement)
         else:
             self._end_execution(facts.leaf, facts.statement)
+
+    @property
+    def expected(self) -> int:
+        """Entries that the header tells of."""
+        return 0 if self._header is None else self._header.entries
 
     @property
     def is_over(self) -> bool:

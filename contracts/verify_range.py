@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 
 from contracts.base import ContractError
-from contracts.checks import PARSE_CODES, CheckFailed, collect_checks
+from contracts.checks import CheckFailed, code_of, collect_checks
 from contracts.envelope import decode_base64
 from contracts.ledger_proof import Checkpoint, Leaf
 from contracts.merkle import Frontier, consistency_holds, hash_leaf, inclusion_root
@@ -145,7 +145,7 @@ def _read_page(data: bytes) -> RangeProof:
         for text in (*page.edge, *page.consistency, *(each for late in page.late for each in late.hashes)):
             decode_base64(text)
     except ContractError as error:
-        raise CheckFailed(PARSE_CODES[error.code], f"not a range proof: {error}") from error
+        raise CheckFailed(code_of(error), f"not a range proof: {error}") from error
     return page
 
 

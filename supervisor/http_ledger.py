@@ -14,6 +14,7 @@ from contracts.envelope import Envelope
 from contracts.ledger_api import ENTRIES_MAX, TEXT
 from contracts.ledger_proof import Checkpoint, InclusionProof, Leaf
 from contracts.note import parse_note
+from contracts.range_proof import RANGE_MAX
 from supervisor.domain.bundling import build_bundle, released_versions
 from supervisor.domain.errors import Refusal, StorageError
 from supervisor.domain.ports import LedgerPort, ReleasesPort, StoredRun
@@ -95,6 +96,14 @@ async def get_consistency(request: web.Request) -> web.StreamResponse:
     return _answer(ConsistencyProof(first=first, second=second, hashes=encoded))
 
 
+async def get_range(request: web.Request) -> web.StreamResponse:
+    """GET /v1/ledger/range."""
+    query = _read_query(request, "from", "to")
+    first = _number(query, "from", least=0, most=MAX_SAFE_INTEGER - RANGE_MAX)
+    second = _number(query, "to", least=first + 1, most=first + RANGE_MAX)
+    return _answer(await request.app[LEDGER].prove_range(first, second))
+
+
 async def list_entries(request: web.Request) -> web.StreamResponse:
     """GET /v1/ledger/entries."""
     query = _read_query(request, "start", "limit")
@@ -115,5 +124,6 @@ LEDGER_HANDLERS: dict[str, Callable[[web.Request], Awaitable[web.StreamResponse]
     "getCheckpoint": get_checkpoint,
     "getProof": get_proof,
     "getConsistency": get_consistency,
+    "getRange": get_range,
     "listEntries": list_entries,
 }

@@ -16,6 +16,7 @@ from contracts.execution_plan import PlannedModel
 from contracts.ledger_proof import Checkpoint, InclusionProof, Leaf, LeafKind, build_leaf
 from contracts.merkle import hash_leaf, new_nodes, prove_consistency, prove_inclusion, root_of
 from contracts.note import sign_note, verifier_of
+from contracts.range_proof import RangeProof, build_range_proof
 from contracts.runner_protocol import DoneEvent, PromptEvent, ReadyEvent, TokenEvent
 from supervisor.adapters.keys import FileSigner
 from supervisor.adapters.ledger import LogIdentity
@@ -481,6 +482,23 @@ class FakeLedger:
         if not 0 < first <= second <= len(self.entries_written):
             raise Refusal("ledger_range_unknown", "the ledger is not so long")
         return tuple(prove_consistency(first, second, self._read))
+
+    async def prove_range(self, first: int, second: int) -> RangeProof:
+        """See ``ports.LedgerPort``."""
+        self._require_room(self.unreadable)
+        size = len(self.entries_written)
+        if not 0 <= first < second <= size:
+            raise Refusal("ledger_range_unknown", "the ledger is not so long")
+
+        def find_final(execution_id: str) -> tuple[int, bytes] | None:
+            for entry in self.entries_written:
+                leaf = Leaf.parse(entry.leaf)
+                if (leaf.execution_id, leaf.kind) == (execution_id, "final"):
+                    return entry.position, entry.leaf
+            return None
+
+        leaves = tuple(entry.leaf for entry in self.entries_written[first:second])
+        return build_range_proof(first, leaves, self._read, find_final, note=await self.checkpoint(), size=size)
 
     async def entries(self, *, start: int, limit: int) -> tuple[LedgerEntry, ...]:
         """See ``ports.LedgerPort``."""

@@ -26,6 +26,7 @@ from contracts.execution_plan import ExecutionPlan
 from contracts.ledger_proof import Checkpoint, InclusionProof, LeafKind, build_leaf
 from contracts.merkle import prove_consistency, prove_inclusion, root_of
 from contracts.note import Verifier, parse_note, sign_note
+from contracts.range_proof import RangeProof
 from supervisor.adapters.checkpoint_file import CheckpointFile
 from supervisor.adapters.ledger_schema import SCHEMA, SCHEMA_VERSION, SELECT_ENTRIES
 from supervisor.adapters.ledger_tree import LedgerTree, recompute_root
@@ -137,6 +138,10 @@ class SqliteLedger:
     async def prove_consistency(self, first: int, second: int) -> tuple[bytes, ...]:
         """See ``ports.LedgerPort``."""
         return await self._call(partial(self._prove_consistency, first, second))
+
+    async def prove_range(self, first: int, second: int) -> RangeProof:
+        """See ``ports.LedgerPort``."""
+        return await self._call(partial(self._prove_range, first, second))
 
     async def entries(self, *, start: int, limit: int) -> tuple[LedgerEntry, ...]:
         """See ``ports.LedgerPort``."""
@@ -346,12 +351,13 @@ class SqliteLedger:
         return self._stored_checkpoint() or self._sign_checkpoint()
 
     def _prove(self, execution_id: str, kind: LeafKind) -> InclusionProof:
-        query = "SELECT position FROM leaves WHERE execution_id = ? AND kind = ?"
-        row = self._database().execute(query, (execution_id, kind)).fetchone()
-        if row is None:
+        self._database()
+        tree = self._tree
+        found = tree.find(execution_id, kind)
+        if found is None:
             detail = "the ledger has no such entry; a `final` one is made when the execution ends"
             raise Refusal("ledger_entry_not_found", detail)
-        position, tree = int(row[0]), self._tree
+        position = found[0]
         return InclusionProof(position, tuple(prove_inclusion(position, tree.size, tree.read)), self._checkpoint())
 
     def _prove_consistency(self, first: int, second: int) -> tuple[bytes, ...]:
@@ -359,6 +365,13 @@ class SqliteLedger:
             detail = f"the ledger has {self._tree.size} entries; 0 < from <= to <= {self._tree.size}"
             raise Refusal("ledger_range_unknown", detail)
         return tuple(prove_consistency(first, second, self._tree.read))
+
+    def _prove_range(self, first: int, second: int) -> RangeProof:
+        self._database()
+        if not 0 <= first < second <= self._tree.size:
+            detail = f"the ledger has {self._tree.size} entries; 0 <= from < to <= {self._tree.size}"
+            raise Refusal("ledger_range_unknown", detail)
+        return self._tree.prove_range(first, second, self._checkpoint())
 
     def _close(self) -> None:
         if self._connection is None:

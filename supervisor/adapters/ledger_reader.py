@@ -7,8 +7,9 @@ from pathlib import Path
 
 from contracts.execution_plan import ExecutionPlan
 from contracts.ledger_export import OpenExecution
-from contracts.ledger_proof import Checkpoint, LeafKind
+from contracts.ledger_proof import Checkpoint
 from contracts.note import parse_note
+from contracts.range_proof import RANGE_MAX, RangeProof
 from supervisor.adapters.ledger_schema import SCHEMA_VERSION, SELECT_ENTRIES
 from supervisor.adapters.ledger_tree import LedgerTree
 from supervisor.domain.errors import EngineError
@@ -27,10 +28,6 @@ class LedgerReader:
         """The signed checkpoint."""
         self.checkpoint = Checkpoint.of_note(parse_note(note.encode("utf-8")))
 
-    def read(self, level: int, index: int) -> bytes:
-        """Return the hash of a complete subtree; see ``contracts.merkle.NodeReader``."""
-        return self._tree.read(level, index)
-
     def entries(self) -> Iterator[LedgerEntry]:
         """Give every entry, in order."""
         for row in self._connection.execute(SELECT_ENTRIES + "ORDER BY l.position"):
@@ -44,16 +41,17 @@ class LedgerReader:
             for execution_id, plan in self._connection.execute(query + " ORDER BY seq")
         )
 
-    def leaves(self, first: int, second: int) -> tuple[bytes, ...]:
-        """Return the leaves from one position to before another."""
-        query = "SELECT leaf FROM leaves WHERE position >= ? AND position < ? ORDER BY position"
-        return tuple(bytes(row[0]) for row in self._connection.execute(query, (first, second)))
+    def range_proofs(self, first: int, second: int) -> Iterator[RangeProof]:
+        """Give the range proofs that together lead from one size to another.
 
-    def find_leaf(self, execution_id: str, kind: LeafKind) -> tuple[int, bytes] | None:
-        """Return position and bytes of one leaf."""
-        query = "SELECT position, leaf FROM leaves WHERE execution_id = ? AND kind = ?"
-        row = self._connection.execute(query, (execution_id, kind)).fetchone()
-        return None if row is None else (int(row[0]), bytes(row[1]))
+        Raises:
+            EngineError: ``ledger_range_unknown``.
+        """
+        if not 0 <= first < second <= self.checkpoint.size:
+            detail = f"the ledger has {self.checkpoint.size} entries; 0 <= from < to <= {self.checkpoint.size}"
+            raise EngineError("ledger_range_unknown", detail)
+        for begin in range(first, second, RANGE_MAX):
+            yield self._tree.prove_range(begin, min(begin + RANGE_MAX, second), self.note)
 
 
 @contextmanager

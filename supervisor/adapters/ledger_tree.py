@@ -3,7 +3,9 @@
 import sqlite3
 from collections.abc import Iterator
 
+from contracts.ledger_proof import LeafKind
 from contracts.merkle import Frontier, hash_leaf, new_nodes, root_of, subtree_places
+from contracts.range_proof import RangeProof, build_range_proof
 
 __all__ = ["LedgerTree", "recompute_root"]
 
@@ -40,6 +42,28 @@ class LedgerTree:
             return hash_leaf(row[0])
         row = self._connection.execute("SELECT hash FROM nodes WHERE level = ? AND position = ?", place).fetchone()
         return bytes(row[0])
+
+    def leaves(self, first: int, second: int) -> tuple[bytes, ...]:
+        """Return the leaves from one position to before another."""
+        query = "SELECT leaf FROM leaves WHERE position >= ? AND position < ? ORDER BY position"
+        return tuple(bytes(row[0]) for row in self._connection.execute(query, (first, second)))
+
+    def find(self, execution_id: str, kind: LeafKind) -> tuple[int, bytes] | None:
+        """Return position and bytes of one leaf, None where there is none."""
+        query = "SELECT position, leaf FROM leaves WHERE execution_id = ? AND kind = ?"
+        row = self._connection.execute(query, (execution_id, kind)).fetchone()
+        return None if row is None else (int(row[0]), bytes(row[1]))
+
+    def prove_range(self, first: int, second: int, note: str) -> RangeProof:
+        """Return a range proof that leads to a checkpoint over all leaves; see ``contracts.range_proof``."""
+        return build_range_proof(
+            first,
+            self.leaves(first, second),
+            self.read,
+            lambda execution_id: self.find(execution_id, "final"),
+            note=note,
+            size=self.size,
+        )
 
     @property
     def pending_size(self) -> int:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from contracts.execution_plan import ExecutionPlan, PlannedModel
 from contracts.ledger_proof import InclusionProof, LeafKind
+from contracts.range_proof import RangeProof
 from contracts.verify_released import ReleaseEvidence
 from supervisor.domain.escape_evidence import EscapeEvidence
 from supervisor.domain.installation import Installation
@@ -283,6 +284,14 @@ class LedgerPort(Protocol):
 
     async def prove_consistency(self, first: int, second: int) -> tuple[bytes, ...]:
         """Return the hashes that lead from the log of ``first`` entries to that of ``second``.
+
+        Raises:
+            Refusal: ``ledger_range_unknown``.
+        """
+        ...
+
+    async def prove_range(self, first: int, second: int) -> RangeProof:
+        """Return the proof that what was accepted between two sizes of the log has ended, under the newest checkpoint.
 
         Raises:
             Refusal: ``ledger_range_unknown``.

@@ -12,6 +12,8 @@ from contracts.merkle import consistency_holds, hash_leaf, inclusion_root
 from contracts.note import parse_note
 from contracts.verify_bundle import verify_bundle
 from contracts.verify_released import ReleaseEvidence
+from contracts.trust import Trust
+from contracts.verify_range import verify_range
 from tests.api.harness import Engine, problem_of
 from tests.fakes import HeldRunner, answering, fixed_installation, spec_request
 from tests.releases import VERSION, make_keyring, sealed_keyring, sealed_manifest, sealed_revocation
@@ -153,3 +155,33 @@ async def test_a_ledger_that_cannot_be_read_is_told(engine: Engine, path: str) -
     engine.ledger.unreadable = True
     answer = await engine.client.get(f"/v1/ledger/{path}")
     assert (answer.status, (await problem_of(answer)).code) == (507, "storage_full")
+
+
+async def test_a_range_proof_shows_that_nothing_was_left_out(engine: Engine) -> None:
+    for _ in range(3):
+        await ended(engine)
+    answer = await engine.client.get("/v1/ledger/range?from=2&to=5")
+    assert answer.status == 200
+    trust = Trust(schema_version="weos.trust/1", keys=(), logs=(engine.ledger.log.verifier.encode(),))
+    verified = verify_range([await answer.read()], trust)
+    assert verified.verdict == "VALID"
+    assert verified.document is not None
+    assert verified.document.executions == 2
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "code"),
+    [
+        ("from=0&to=7", 422, "ledger_range_unknown"),
+        ("from=2&to=2", 400, "bad_parameter"),
+        ("from=0&to=1001", 400, "bad_parameter"),
+        ("from=0", 400, "bad_parameter"),
+        ("from=-1&to=1", 400, "bad_parameter"),
+    ],
+)
+async def test_a_range_that_there_is_not_is_refused(engine: Engine, query: str, status: int, code: str) -> None:
+    for _ in range(3):
+        await ended(engine)
+    answer = await engine.client.get(f"/v1/ledger/range?{query}")
+    assert answer.status == status
+    assert (await problem_of(answer)).code == code

@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 
 from contracts.trust import TrustedKey
 from contracts.verify_log import FINDINGS_MAX, LOG_CHECKS, verify_log
-from tests.audit.log_attacks import ATTACKS
+from supervisor.domain.recording import abort_conclusion
+from tests.audit.log_attacks import ATTACKS, RELEASED, ROOTED, vouched
 from tests.audit.logs import DEVELOPMENT, LOG, TRUST, GenuineLog, execution_id, make_genuine
 from tests.factories import make_signer
 from tests.fakes import make_log
+from tests.releases import VERSION, make_revocation, sealed_revocation
 
 GENUINE = make_genuine().lines()
 
@@ -72,6 +74,23 @@ def test_a_checkpoint_of_another_log_says_nothing_of_this_one() -> None:
     report = verify_log(log.lines(), trust)
     assert report.verdict == "VALID"
     assert any("another ledger" in check.message for check in report.checks)
+
+
+def test_released_versions_are_trusted_through_their_manifests() -> None:
+    report = verify_log(make_genuine(**RELEASED).lines(**vouched()), ROOTED)
+    assert report.verdict == "VALID", report.findings
+    before = sealed_revocation(make_revocation(from_index=8))
+    assert verify_log(make_genuine(**RELEASED).lines(**vouched(revocations=(before,))), ROOTED).verdict == "VALID"
+
+
+def test_what_one_version_left_behind_another_may_record() -> None:
+    log = make_genuine(**RELEASED)
+    log.start(5)
+    GenuineLog(entries=log.entries).end(5, conclusion=abort_conclusion(), engine_version=VERSION)
+    trust = ROOTED.model_copy(update={"keys": TRUST.keys})
+    assert verify_log(log.lines(**vouched()), trust).verdict == "VALID"
+    without_root = verify_log(log.lines(**vouched()), TRUST)
+    assert without_root.verdict == "BAD_SIGNATURE"
 
 
 def test_findings_are_bounded_and_counted() -> None:

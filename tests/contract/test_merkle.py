@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from contracts.merkle import (
     EMPTY_ROOT,
+    Frontier,
     Node,
     NodeReader,
     consistency_holds,
@@ -18,6 +19,7 @@ from contracts.merkle import (
     prove_consistency,
     prove_inclusion,
     root_of,
+    subtree_places,
 )
 
 # The leaves that implementations of Certificate Transparency test with, and the roots they agree on.
@@ -150,3 +152,20 @@ def test_a_leaf_that_is_not_there_has_no_proof(index: int, size: int) -> None:
 def test_there_is_no_consistency_backwards(first: int, second: int) -> None:
     with pytest.raises(ValueError, match="no proof"):
         prove_consistency(first, second, grow(numbered(8)))
+
+
+@given(st.lists(st.binary(max_size=8), max_size=40), st.data())
+def test_a_frontier_grows_to_the_same_root_from_anywhere(leaves: list[bytes], data: st.DataObject) -> None:
+    read = grow(leaves)
+    begin = data.draw(st.integers(0, len(leaves)))
+    tree = Frontier(begin, [read(*place) for place in subtree_places(begin)])
+    for size in range(begin, len(leaves) + 1):
+        assert (tree.size, tree.root()) == (size, root_of(size, read))
+        assert tree.subtrees == tuple(read(*place) for place in subtree_places(size))
+        if size < len(leaves):
+            tree.append(hash_leaf(leaves[size]))
+
+
+def test_a_frontier_begins_with_as_many_subtrees_as_its_size_has() -> None:
+    with pytest.raises(ValueError, match="2 complete subtrees, not 1"):
+        Frontier(5, [EMPTY_ROOT])

@@ -9,8 +9,12 @@ __all__ = ["command"]
 
 # command -> what it does; each is the `command` of the module of its name beside this one
 SUMMARIES = {
+    "consistency": "Verify that a newer checkpoint of a ledger extends an older one.",
+    "log": "Verify the export of a whole ledger.",
+    "range": "Verify that between two sizes of a ledger every accepted execution has its record.",
     "replay": "Repeat an execution on the running engine and compare the outputs.",
     "verify": "Verify bundles: records with their proofs, held against keys that you trust.",
+    "witness": "Countersign checkpoints; refuse rollbacks and forks.",
 }
 
 command = LazyGroup(

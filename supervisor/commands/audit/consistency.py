@@ -1,0 +1,110 @@
+"""`weos-engine audit consistency`: that a newer checkpoint of a ledger extends an older one."""
+
+import http.client
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from contracts.base import ContractError
+from contracts.bundle import ConsistencyProof
+from contracts.checks import CheckFailed
+from contracts.ledger_proof import Checkpoint
+from contracts.note import MAX_NOTE_BYTES, parse_note
+from contracts.verify_consistency import CONSISTENCY_CHECKS, roots_of_export, verify_consistency
+from supervisor.commands.audit.export_file import read_export
+from supervisor.commands.audit.files import TRUST_OPTION, read_bounded, read_trust
+from supervisor.commands.audit.view import describe_checks, show_checks, show_json, show_verdict
+
+__all__ = ["Evidence", "command", "read_evidence", "read_note"]
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+TIMEOUT_S = 30.0
+TOKEN_CHARACTERS = 4096
+Evidence = bytes | Mapping[int, bytes] | None
+
+
+def read_note(path: Path) -> bytes:
+    """Return a checkpoint, or as much of the file as shows that it is none."""
+    return read_bounded(path, MAX_NOTE_BYTES)
+
+
+def _sizes(*notes: bytes) -> tuple[int, ...]:
+    # Empty where a note is none; the verdict says so.
+    try:
+        return tuple(Checkpoint.of_note(parse_note(note)).size for note in notes)
+    except ContractError:
+        return ()
+
+
+def _fetch(url: str, token_file: Path | None, first: int, second: int) -> bytes:
+    if not url.startswith(("http://", "https://")):
+        message = "an address begins with http:// or https://"
+        raise click.UsageError(message)
+    address = f"{url.rstrip('/')}/v1/ledger/consistency?from={first}&to={second}"
+    headers = {}
+    if token_file is not None:
+        headers["Authorization"] = f"Bearer {token_file.read_text(encoding='ascii').strip()[:TOKEN_CHARACTERS]}"
+    request = urllib.request.Request(address, headers=headers)  # noqa: S310 - http or https, as was seen above
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310 - likewise
+            return bytes(answer.read(ConsistencyProof.MAX_BYTES + 1))
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError) as error:
+        message = f"{address} gave no proof: {error}"
+        raise click.ClickException(message) from error
+
+
+def read_evidence(
+    older: bytes, newer: bytes, *, proof: Path | None, export: Path | None, url: str | None, token_file: Path | None
+) -> Evidence:
+    """Return what is to lead from one checkpoint to the other: a proof, roots of an export's leaves, or nothing."""
+    if sum(each is not None for each in (proof, export, url)) > 1:
+        message = "name one of --proof, --export and --url"
+        raise click.UsageError(message)
+    sizes = _sizes(older, newer)
+    if proof is not None:
+        return read_bounded(proof, ConsistencyProof.MAX_BYTES)
+    if export is not None:
+        try:
+            return roots_of_export(read_export(export), set(sizes))
+        except CheckFailed as failure:
+            message = f"{export} is not an export: {failure.code}: {failure}"
+            raise click.ClickException(message) from failure
+    if url is not None and sizes and 0 < sizes[0] < sizes[1]:
+        return _fetch(url, token_file, *sizes)
+    return None
+
+
+@click.command(name="consistency")
+@click.argument("old", type=FILE)
+@click.argument("new", type=FILE)
+@TRUST_OPTION
+@click.option("--proof", type=FILE, help="The JSON of GET /v1/ledger/consistency.")
+@click.option("--export", type=FILE, help="An export of the ledger, of whose leaves both roots are computed.")
+@click.option("--url", help="Where the engine's API answers, to ask it for the proof.")
+@click.option("--token-file", type=FILE, help="The bearer token for it.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def command(
+    old: Path,
+    new: Path,
+    trust_file: Path,
+    proof: Path | None,
+    export: Path | None,
+    url: str | None,
+    token_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Verify that the signed checkpoint NEW extends OLD. Exit status 0 only for VALID."""
+    older, newer = read_note(old), read_note(new)
+    evidence = read_evidence(older, newer, proof=proof, export=export, url=url, token_file=token_file)
+    verified = verify_consistency(older, newer, evidence, read_trust(trust_file))
+    if as_json:
+        show_json({"verdict": verified.verdict, "checks": describe_checks(verified.checks)})
+    else:
+        show_checks(verified.checks, CONSISTENCY_CHECKS)
+        show_verdict(verified.verdict)
+    if verified.verdict != "VALID":
+        sys.exit(1)
