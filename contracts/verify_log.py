@@ -164,9 +164,9 @@ class LogVerifier:
             self._end_execution(facts.leaf, facts.statement)
 
     @property
-    def expected(self) -> int:
-        """Entries that the header tells of."""
-        return 0 if self._header is None else self._header.entries
+    def header(self) -> ExportHeader | None:
+        """The header, None where it was refused."""
+        return self._header
 
     @property
     def is_over(self) -> bool:

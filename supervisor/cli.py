@@ -19,6 +19,7 @@ COMMANDS = {
     "doctor": "Show what this host can and cannot do, and what follows.",
     "gvisor": "Install gVisor's runsc and register it with the container engine.",
     "images": "Build and list runtime images.",
+    "ledger": "Export and import the ledger; prove ranges of it.",
     "models": "Add, list, verify and remove models.",
     "release": "Make, list, show, select and revoke engine versions.",
     "run": "Execute a request through the API of the running supervisor.",

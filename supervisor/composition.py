@@ -14,14 +14,13 @@ from aiohttp import web
 
 from contracts.base import canonical_bytes
 from contracts.envelope import Signer
-from contracts.note import verifier_of
 from contracts.responses import VersionView
 from supervisor.adapters.docker_sandbox import DockerSandboxes
 from supervisor.adapters.files import write_private
 from supervisor.adapters.host import read_host_facts
 from supervisor.adapters.installation import InstallationReader
-from supervisor.adapters.keys import load_signer
-from supervisor.adapters.ledger import LogIdentity, SqliteLedger
+from supervisor.adapters.keys import FileSigner, key_path, load_signer
+from supervisor.adapters.ledger import LogIdentity, SqliteLedger, identify_log
 from supervisor.adapters.model_store import ModelStore
 from supervisor.adapters.policies import load_policies
 from supervisor.adapters.release_store import ReleaseStore
@@ -29,7 +28,7 @@ from supervisor.adapters.trust_file import publish_log
 from supervisor.cpu_pool import CpuPool
 from supervisor.domain.errors import EngineError
 from supervisor.domain.ports import LedgerPort, ModelStorePort, SandboxPort
-from supervisor.home import Home
+from supervisor.home import LOG_KEY, Home
 from supervisor.http_api import ApiContext, build_app
 from supervisor.http_server import BACKLOG, ApiRunner
 from supervisor.identity import load_identity
@@ -74,6 +73,14 @@ class Outside:
 Wrapping = Callable[[Outside], Outside]
 
 
+def _load_log_signer(home: Home) -> FileSigner:
+    path = key_path(home.keys, LOG_KEY)
+    if home.checkpoint_copy.exists() and not path.exists():
+        detail = f"the ledger of {home.root} can be continued only with its key, which is not there; put it at {path}"
+        raise EngineError("key_missing", detail)
+    return load_signer(home.keys, LOG_KEY)
+
+
 @asynccontextmanager
 async def _assemble(home: Home, docker_host: str, wrap: Wrapping) -> AsyncIterator[tuple[ApiContext, int]]:
     policies = load_policies(SOURCE_ROOT / "policies")
@@ -81,8 +88,8 @@ async def _assemble(home: Home, docker_host: str, wrap: Wrapping) -> AsyncIterat
     version, signer = identity.engine_version, identity.signer
     host = read_host_facts()
     models = ModelStore(home.models)
-    log_signer = load_signer(home.keys, "log")
-    log = verifier_of(f"weos-engine/ledger/{log_signer.key_id[:16]}", log_signer.key)
+    log_signer = _load_log_signer(home)
+    log = identify_log(log_signer.key)
     publish_log(home.trust_file, log.encode())
     ledger = SqliteLedger(home.ledger, LogIdentity(log, log_signer, identity.manifest_digest), home.checkpoint_copy)
     sandboxes = await DockerSandboxes.connect(docker_host, home.instance_id())

@@ -13,7 +13,10 @@ from contracts.types import RoleName
 from supervisor.adapters.files import write_private
 from supervisor.domain.errors import EngineError
 
-__all__ = ["Home", "default_home"]
+__all__ = ["LOG_KEY", "Home", "default_home"]
+
+# The name under which the ledger's key lies among the keys.
+LOG_KEY = "log"
 
 
 def default_home() -> Path:

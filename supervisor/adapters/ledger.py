@@ -20,20 +20,23 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 from contracts.base import ContractError
 from contracts.envelope import Signer
 from contracts.execution_plan import ExecutionPlan
 from contracts.ledger_proof import Checkpoint, InclusionProof, LeafKind, build_leaf
 from contracts.merkle import prove_consistency, prove_inclusion, root_of
-from contracts.note import Verifier, parse_note, sign_note
+from contracts.note import Verifier, parse_note, sign_note, verifier_of
 from contracts.range_proof import RangeProof
+from contracts.trust import key_fingerprint
 from supervisor.adapters.checkpoint_file import CheckpointFile
 from supervisor.adapters.ledger_schema import SCHEMA, SCHEMA_VERSION, SELECT_ENTRIES
 from supervisor.adapters.ledger_tree import LedgerTree, recompute_root
 from supervisor.domain.errors import Refusal, StorageError
 from supervisor.domain.ports import FinalEntry, LedgerEntry, StartedEntry, StoredRun
 
-__all__ = ["LogIdentity", "SqliteLedger"]
+__all__ = ["LogIdentity", "SqliteLedger", "identify_log"]
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -58,6 +61,11 @@ class LogIdentity:
     verifier: Verifier
     signer: Signer
     manifest: str | None
+
+
+def identify_log(key: Ed25519PublicKey) -> Verifier:
+    """Return the verifier of a home's log: its name follows from its key."""
+    return verifier_of(f"weos-engine/ledger/{key_fingerprint(key)[:16]}", key)
 
 
 def _stored(row: tuple[int, str, str, str, str, bytes, str | None, bytes | None, str | None]) -> StoredRun:

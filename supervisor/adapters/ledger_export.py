@@ -82,14 +82,14 @@ class LedgerBuilder:
         self._waiting: dict[str, tuple[int, str, bytes]] = {}
         self._tree = LedgerTree(connection)
 
-    def add(self, leaf: Leaf, envelope: bytes) -> None:
+    def add(self, leaf: Leaf, envelope: Envelope) -> None:
         """Write one entry; it is the next one, and verified."""
-        payload = decode_base64(Envelope.parse(envelope).payload)
+        payload, stored = decode_base64(envelope.payload), envelope.encode()
         if leaf.kind == "started":
             accepted_at = StartedStatement.parse(payload).predicate.accepted_at
-            self._waiting[leaf.execution_id] = (leaf.seq, accepted_at, envelope)
+            self._waiting[leaf.execution_id] = (leaf.seq, accepted_at, stored)
         else:
-            self._end(Statement.parse(payload).predicate, envelope)
+            self._end(Statement.parse(payload).predicate, stored)
         self._tree.append(leaf.execution_id, leaf.kind, leaf.canonical())
         if self._tree.pending_size % ADOPT_EVERY == 0:
             self._tree.adopt()

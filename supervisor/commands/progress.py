@@ -18,7 +18,7 @@ class Bar:
 
     def __init__(self, title: str, total: int, stack: ExitStack, quiet_s: float) -> None:
         self._title = title
-        self._total = total
+        self.total = total
         self._stack = stack
         self._show_from_s = time.monotonic() + quiet_s
         self._bar: click._termui_impl.ProgressBar[int] | None = None
@@ -31,12 +31,12 @@ class Bar:
         if now_s < self._show_from_s:
             return
         if not sys.stderr.isatty():
-            part = min(1.0, self.done / max(self._total, 1))
-            click.echo(f"{self._title}: {part:.0%} ({self.done} of {self._total})", err=True)
+            part = min(1.0, self.done / max(self.total, 1))
+            click.echo(f"{self._title}: {part:.0%} ({self.done} of {self.total})", err=True)
             self._show_from_s = now_s + PLAIN_INTERVAL_S
             return
         if self._bar is None:
-            bar = click.progressbar(length=self._total, label=self._title, file=sys.stderr)
+            bar = click.progressbar(length=self.total, label=self._title, file=sys.stderr)
             self._bar = self._stack.enter_context(bar)
         self._bar.update(self.done - self._bar.pos)
 

@@ -1,6 +1,7 @@
 """`weos-engine audit consistency`: that a newer checkpoint of a ledger extends an older one."""
 
 import http.client
+import os
 import sys
 import urllib.error
 import urllib.request
@@ -19,11 +20,13 @@ from supervisor.commands.audit.export_file import read_export
 from supervisor.commands.audit.files import TRUST_OPTION, read_bounded, read_trust
 from supervisor.commands.audit.view import describe_checks, show_checks, show_json, show_verdict
 
-__all__ = ["Evidence", "command", "read_evidence", "read_note"]
+__all__ = ["FILE", "URL_HELP", "Evidence", "command", "read_evidence", "read_note"]
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 TIMEOUT_S = 30.0
-TOKEN_CHARACTERS = 4096
+# Names the file with the bearer token for the engine's API.
+TOKEN_FILE = "WEOS_TOKEN_FILE"  # noqa: S105 - a name
+URL_HELP = f"Where the engine's API answers, to ask it for the proof; its token is in the file named by {TOKEN_FILE}."
 Evidence = bytes | Mapping[int, bytes] | None
 
 
@@ -40,26 +43,29 @@ def _sizes(*notes: bytes) -> tuple[int, ...]:
         return ()
 
 
-def _fetch(url: str, token_file: Path | None, first: int, second: int) -> bytes:
+def _fetch(url: str, first: int, second: int) -> bytes:
     if not url.startswith(("http://", "https://")):
         message = "an address begins with http:// or https://"
         raise click.UsageError(message)
     address = f"{url.rstrip('/')}/v1/ledger/consistency?from={first}&to={second}"
+    token_file = os.environ.get(TOKEN_FILE)
     headers = {}
-    if token_file is not None:
-        headers["Authorization"] = f"Bearer {token_file.read_text(encoding='ascii').strip()[:TOKEN_CHARACTERS]}"
+    if token_file:
+        headers["Authorization"] = f"Bearer {Path(token_file).read_text(encoding='ascii').strip()}"
     request = urllib.request.Request(address, headers=headers)  # noqa: S310 - http or https, as was seen above
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310 - likewise
             return bytes(answer.read(ConsistencyProof.MAX_BYTES + 1))
+    except urllib.error.HTTPError as error:
+        with error:
+            message = f"{address} gave no proof: it answered {error.code}"
+        raise click.ClickException(message) from error
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError) as error:
         message = f"{address} gave no proof: {error}"
         raise click.ClickException(message) from error
 
 
-def read_evidence(
-    older: bytes, newer: bytes, *, proof: Path | None, export: Path | None, url: str | None, token_file: Path | None
-) -> Evidence:
+def read_evidence(older: bytes, newer: bytes, *, proof: Path | None, export: Path | None, url: str | None) -> Evidence:
     """Return what is to lead from one checkpoint to the other: a proof, roots of an export's leaves, or nothing."""
     if sum(each is not None for each in (proof, export, url)) > 1:
         message = "name one of --proof, --export and --url"
@@ -74,7 +80,7 @@ def read_evidence(
             message = f"{export} is not an export: {failure.code}: {failure}"
             raise click.ClickException(message) from failure
     if url is not None and sizes and 0 < sizes[0] < sizes[1]:
-        return _fetch(url, token_file, *sizes)
+        return _fetch(url, *sizes)
     return None
 
 
@@ -84,8 +90,7 @@ def read_evidence(
 @TRUST_OPTION
 @click.option("--proof", type=FILE, help="The JSON of GET /v1/ledger/consistency.")
 @click.option("--export", type=FILE, help="An export of the ledger, of whose leaves both roots are computed.")
-@click.option("--url", help="Where the engine's API answers, to ask it for the proof.")
-@click.option("--token-file", type=FILE, help="The bearer token for it.")
+@click.option("--url", help=URL_HELP)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def command(
     old: Path,
@@ -94,12 +99,11 @@ def command(
     proof: Path | None,
     export: Path | None,
     url: str | None,
-    token_file: Path | None,
     as_json: bool,
 ) -> None:
     """Verify that the signed checkpoint NEW extends OLD. Exit status 0 only for VALID."""
     older, newer = read_note(old), read_note(new)
-    evidence = read_evidence(older, newer, proof=proof, export=export, url=url, token_file=token_file)
+    evidence = read_evidence(older, newer, proof=proof, export=export, url=url)
     verified = verify_consistency(older, newer, evidence, read_trust(trust_file))
     if as_json:
         show_json({"verdict": verified.verdict, "checks": describe_checks(verified.checks)})

@@ -31,8 +31,8 @@ def verify_export(file: Path, verifier: LogVerifier) -> LogReport:
     """Verify the lines of a file, with a bar."""
     lines = read_export(file)
     reader = verifier.begin(next(lines, b""))
-    if reader is not None:
-        with show_progress("verifying entries", verifier.expected) as bar:
+    if reader is not None and verifier.header is not None:
+        with show_progress("verifying entries", verifier.header.entries) as bar:
             for line in lines:
                 verifier.add(reader.read(line))
                 bar.step()

@@ -1,0 +1,88 @@
+"""`weos-engine ledger`: take the ledger out in one file, put one into an empty home, prove ranges of it."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from supervisor.adapters.keys import key_path
+from supervisor.adapters.ledger_export import ReleaseDocuments, export_lines, write_whole
+from supervisor.adapters.ledger_reader import read_ledger
+from supervisor.adapters.release_store import ReleaseStore
+from supervisor.commands.audit.export_file import read_export
+from supervisor.commands.audit.files import TRUST_OPTION, read_trust
+from supervisor.commands.progress import show_progress
+from supervisor.home import LOG_KEY, Home, default_home
+from supervisor.ledger_import import import_ledger
+
+__all__ = ["command"]
+
+
+@click.group(name="ledger")
+def command() -> None:
+    """Export, import and prove the ledger of this home, also while the supervisor runs."""
+
+
+def _read_releases(store: ReleaseStore) -> ReleaseDocuments:
+    versions = store.versions()
+
+    def read_all(name: str) -> tuple[bytes, ...]:
+        found = (store.read(version, name) for version in versions)
+        return tuple(data for data in found if data is not None)
+
+    return ReleaseDocuments(store.keyrings(), read_all("manifest.json"), read_all("revocation.json"))
+
+
+@command.command(name="export")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+def export(file: Path) -> None:
+    """Write the whole ledger, as its last checkpoint says, to FILE."""
+    home = Home(default_home())
+    releases = _read_releases(ReleaseStore(home.root))
+    with read_ledger(home.ledger) as reader, write_whole(file) as written:
+        size = reader.checkpoint.size
+        with show_progress("exporting entries", size) as bar:
+            for line in export_lines(reader, releases):
+                written.write(line)
+                bar.step()
+    click.echo(f"{size} entries of {reader.checkpoint.origin} are in {file}")
+
+
+@command.command(name="import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@TRUST_OPTION
+def import_file(file: Path, trust_file: Path) -> None:
+    """Put the export FILE into this home, which has no ledger yet; only one that is VALID comes in."""
+    home = Home(default_home())
+    with show_progress("importing entries", 0) as bar:
+
+        def step(entries: int) -> None:
+            bar.total = entries
+            bar.step()
+
+        report, has_key = import_ledger(home, read_export(file), read_trust(trust_file), step)
+    click.echo(f"{report.summary.entries} entries were verified and imported into {home.root}")
+    if not has_key:
+        path = key_path(home.keys, LOG_KEY)
+        click.echo(f"The ledger can be read and not continued: its key is not in this home (it belongs at {path}).")
+
+
+@command.command(name="checkpoint")
+def checkpoint() -> None:
+    """Print the ledger's last signed checkpoint."""
+    with read_ledger(Home(default_home()).ledger) as reader:
+        sys.stdout.write(reader.note)
+
+
+@command.command(name="range")
+@click.argument("first", metavar="FROM", type=click.IntRange(min=0))
+@click.argument("second", metavar="TO", type=click.IntRange(min=1))
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+def prove_range(first: int, second: int, file: Path) -> None:
+    """Write to FILE the proof that what was accepted between FROM and TO entries has its final record."""
+    with read_ledger(Home(default_home()).ledger) as reader, write_whole(file) as written:
+        proofs = 0
+        for proof in reader.range_proofs(first, second):
+            written.write(proof.canonical() + b"\n")
+            proofs += 1
+    click.echo(f"{proofs} range proofs from {first} to {second} are in {file}")
