@@ -1,0 +1,202 @@
+"""Figures of the ledger: appending, proving, checking at start, and verifying.
+
+    python -m benchmarks.ledger DIRECTORY [--entries 1000000] [--appends 500] [--verified 1000]
+
+DIRECTORY is on the disk to be measured; what is made in it is removed again. Every figure is the machine's, and of one
+process; compare runs on one machine only.
+"""
+
+import argparse
+import asyncio
+import resource
+import shutil
+import sqlite3
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from contracts.ledger_proof import Checkpoint, Leaf, parse_proof
+from contracts.log_entries import EntryFacts, StatementFacts
+from contracts.merkle import Frontier, hash_leaf, inclusion_root, new_nodes
+from contracts.note import sign_note
+from contracts.verify_log import LogVerifier, verify_log
+from supervisor.adapters.ledger import SqliteLedger
+from supervisor.adapters.ledger_schema import SCHEMA, SCHEMA_VERSION
+from supervisor.domain.ports import FinalEntry, StartedEntry
+from tests.audit.logs import LOG, TRUST, GenuineLog, execution_id
+from tests.factories import WHEN
+
+__all__ = ["main"]
+
+MIB = 2**20
+
+
+def report(name: str, value: str) -> None:
+    """Print one row."""
+    sys.stdout.write(f"{name:<58} {value}\n")
+    sys.stdout.flush()
+
+
+async def append(directory: Path, writers: int, executions: int) -> None:
+    """Append executions, each a started and a final entry, one after the other in each writer."""
+    ledger = SqliteLedger(directory / "ledger.sqlite3", LOG, directory / "checkpoint.note")
+    await ledger.open()
+    log, plan = GenuineLog(), GenuineLog().plan()
+    sealed = [(log.start(number).envelope, log.end(number).envelope) for number in range(1, executions + 1)]
+
+    async def write(number: int) -> None:
+        started, final = sealed[number - 1]
+        entry = StartedEntry(
+            execution_id(number), plan, "prompt", WHEN, None, "sha256:" + "0" * 64, lambda _seq: started
+        )
+        await ledger.append_started(entry)
+        await ledger.append_final(FinalEntry(execution_id(number), "completed", final, "output"))
+
+    numbers = iter(range(1, executions + 1))
+
+    async def work() -> None:
+        for number in numbers:
+            await write(number)
+
+    begun_s = time.perf_counter()
+    await asyncio.gather(*(work() for _ in range(writers)))
+    took_s = time.perf_counter() - begun_s
+    await ledger.close()
+    name = f"appended durably, {writers} concurrent writer(s)"
+    report(name, f"{2 * executions / took_s:8.0f} entries/s = {executions / took_s:.0f} executions/s")
+
+
+def made_leaf(position: int) -> bytes:
+    """A leaf of the size of a real one; no envelope has it."""
+    return Leaf(
+        schema_version="weos.ledger-leaf/1",
+        kind="started" if position % 2 == 0 else "final",
+        seq=position // 2 + 1,
+        execution_id=execution_id(position // 2 + 1),
+        statement_sha256=f"{position:064x}",
+        signature="A" * 86 + "==",
+        manifest=None,
+    ).canonical()
+
+
+def make_leaves(entries: int) -> Iterator[tuple[int, str, str, bytes]]:
+    """Leaves in bulk: one real form, in which the numbers are written."""
+    forms = [made_leaf(position) for position in (0, 1)]
+    for position in range(entries):
+        seq, kind = position // 2 + 1, "started" if position % 2 == 0 else "final"
+        leaf = forms[position % 2].replace(b'"seq":1,', b'"seq":%d,' % seq, 1)
+        leaf = leaf.replace(execution_id(1).encode(), execution_id(seq).encode(), 1)
+        yield position, execution_id(seq), kind, leaf.replace(b"0" * 60, b"%060x" % position, 1)
+
+
+def make_log(path: Path, entries: int) -> None:
+    """A ledger of leaves, nodes and a checkpoint, without envelopes."""
+    path.parent.mkdir()
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.executescript(f"PRAGMA synchronous = OFF; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; BEGIN;")
+    nodes: dict[tuple[int, int], bytes] = {}
+    tree = Frontier()
+    for row in make_leaves(entries):
+        leaf_hash = hash_leaf(row[3])
+        made = new_nodes(row[0], leaf_hash, lambda level, index: nodes[level, index])
+        tree.append(leaf_hash)
+        nodes.update({(level, index): node_hash for level, index, node_hash in made})
+        for level, index, _ in made[1:]:
+            # Two children have become one node, and are not read again.
+            nodes.pop((level - 1, 2 * index), None)
+            nodes.pop((level - 1, 2 * index + 1), None)
+        connection.execute("INSERT INTO leaves VALUES (?, ?, ?, ?)", row)
+        connection.executemany("INSERT INTO nodes VALUES (?, ?, ?)", (node for node in made if node[0]))
+    text = Checkpoint(LOG.verifier.name, tree.size, tree.root()).text
+    connection.execute("INSERT INTO checkpoint VALUES (1, ?)", (sign_note(text, LOG.verifier, LOG.signer),))
+    connection.execute("COMMIT")
+    connection.close()
+
+
+async def prove(directory: Path, entries: int) -> None:
+    """Open a long ledger, and prove and check one of its entries."""
+    path = directory / "ledger.sqlite3"
+    make_log(path, entries)
+    report(f"ledger of {entries} entries, without envelopes", f"{path.stat().st_size / MIB:8.0f} MiB")
+    for name in ("first", "second"):
+        ledger = SqliteLedger(path, LOG, directory / "checkpoint.note")
+        begun_s = time.perf_counter()
+        await ledger.open()
+        report(f"  self-check at start ({name} time)", f"{time.perf_counter() - begun_s:8.2f} s")
+        if name == "first":
+            await ledger.close()
+    wanted = execution_id(entries // 3)
+    begun_s = time.perf_counter()
+    proof = (await ledger.prove(wanted, "final")).encode().encode("utf-8")
+    report("  an inclusion proof made", f"{(time.perf_counter() - begun_s) * 1e3:8.2f} ms, {len(proof)} bytes")
+    leaf = hash_leaf(ledger_leaf(path, wanted))
+    rounds = 200
+    begun_s = time.perf_counter()
+    for _ in range(rounds):
+        parsed, note, checkpoint = parse_proof(proof)
+        holds = LOG.verifier.holds(note)
+        root = inclusion_root(leaf, parsed.index, checkpoint.size, parsed.hashes)
+    took_ms = (time.perf_counter() - begun_s) / rounds * 1e3
+    if not holds or root != checkpoint.root:
+        message = "the proof does not hold"
+        raise RuntimeError(message)
+    report("  it checked, the checkpoint's signature included", f"{took_ms:8.3f} ms")
+    await ledger.close()
+
+
+def ledger_leaf(path: Path, wanted: str) -> bytes:
+    """The final leaf of an execution."""
+    connection = sqlite3.connect(path)
+    row = connection.execute("SELECT leaf FROM leaves WHERE execution_id = ? AND kind = 'final'", (wanted,)).fetchone()
+    connection.close()
+    return bytes(row[0])
+
+
+def verify(executions: int, entries: int) -> None:
+    """Verify an export, and see what the ids of a long one need in memory."""
+    log = GenuineLog()
+    for number in range(1, executions + 1):
+        log.start(number)
+        log.end(number)
+    lines = log.lines()
+    begun_s = time.perf_counter()
+    verdict = verify_log(lines, TRUST).verdict
+    took_s = time.perf_counter() - begun_s
+    if verdict != "VALID":
+        raise RuntimeError(verdict)
+    report(
+        "`audit log` on one core",
+        f"{took_s / len(lines) * 1e3:8.2f} ms an entry = {executions / took_s:.0f} executions/s",
+    )
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    verifier = LogVerifier(TRUST)
+    verifier.begin(lines[0])
+    facts = StatementFacts("0.1.0", "0.1.0", "sha256:" + "0" * 64, None, "", None, None)
+    for position, _, _, leaf in make_leaves(entries):
+        verifier.add(EntryFacts(position, Leaf.model_validate_json(leaf), hash_leaf(leaf), facts, ()))
+    grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    report(f"  memory for the ids of {entries} entries", f"{grown_kib / 1024:8.0f} MiB")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--entries", type=int, default=1_000_000)
+    parser.add_argument("--appends", type=int, default=500)
+    parser.add_argument("--verified", type=int, default=1000)
+    chosen = parser.parse_args()
+    place = chosen.directory / "weos-ledger-figures"
+    place.mkdir(parents=True)
+    try:
+        for writers in (1, 32):
+            asyncio.run(append(place / f"writers-{writers}", writers, chosen.appends))
+        verify(chosen.verified, chosen.entries)
+        asyncio.run(prove(place / "long", chosen.entries))
+    finally:
+        shutil.rmtree(place)
+
+
+if __name__ == "__main__":
+    main()
