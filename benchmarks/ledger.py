@@ -96,11 +96,11 @@ def make_log(path: Path, entries: int) -> None:
     connection = sqlite3.connect(path, isolation_level=None)
     connection.executescript(f"PRAGMA synchronous = OFF; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; BEGIN;")
     nodes: dict[tuple[int, int], bytes] = {}
-    tree = Frontier()
+    tree, hashes = Frontier(), []
     for row in make_leaves(entries):
         leaf_hash = hash_leaf(row[3])
         made = new_nodes(row[0], leaf_hash, lambda level, index: nodes[level, index])
-        tree.append(leaf_hash)
+        hashes.append(leaf_hash)
         nodes.update({(level, index): node_hash for level, index, node_hash in made})
         for level, index, _ in made[1:]:
             # Two children have become one node, and are not read again.
@@ -108,6 +108,7 @@ def make_log(path: Path, entries: int) -> None:
             nodes.pop((level - 1, 2 * index + 1), None)
         connection.execute("INSERT INTO leaves VALUES (?, ?, ?, ?)", row)
         connection.executemany("INSERT INTO nodes VALUES (?, ?, ?)", (node for node in made if node[0]))
+    tree.extend(hashes)
     text = Checkpoint(LOG.verifier.name, tree.size, tree.root()).text
     connection.execute("INSERT INTO checkpoint VALUES (1, ?)", (sign_note(text, LOG.verifier, LOG.signer),))
     connection.execute("COMMIT")

@@ -68,11 +68,21 @@ class Frontier:
 
     def append(self, leaf_hash: bytes) -> None:
         """Add the hash of one leaf."""
-        node_hash, rest = leaf_hash, self.size
-        while rest & 1:
-            node_hash, rest = hash_children(self._subtrees.pop(), node_hash), rest >> 1
-        self._subtrees.append(node_hash)
-        self.size += 1
+        self.extend((leaf_hash,))
+
+    def extend(self, leaf_hashes: Sequence[bytes]) -> None:
+        """Add the hashes of leaves, in order: many at once cost a fraction of what they cost one by one."""
+        nodes, kept, rest = list(leaf_hashes), [], self.size
+        self.size += len(nodes)
+        # As binary numbers are added: at every level what is left over stays, and every pair becomes a node above.
+        while nodes or rest:
+            if rest & 1:
+                nodes.insert(0, self._subtrees.pop())
+            if len(nodes) & 1:
+                kept.append(nodes.pop())
+            nodes = [hash_children(left, right) for left, right in zip(nodes[::2], nodes[1::2], strict=True)]
+            rest >>= 1
+        self._subtrees = kept[::-1]
 
     @property
     def subtrees(self) -> tuple[bytes, ...]:

@@ -100,7 +100,7 @@ async def get_range(request: web.Request) -> web.StreamResponse:
     """GET /v1/ledger/range."""
     query = _read_query(request, "from", "to")
     first = _number(query, "from", least=0, most=MAX_SAFE_INTEGER - RANGE_MAX)
-    second = _number(query, "to", least=first + 1, most=first + RANGE_MAX)
+    second = _number(query, "to", least=max(first, 1), most=first + RANGE_MAX)
     return _answer(await request.app[LEDGER].prove_range(first, second))
 
 

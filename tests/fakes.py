@@ -487,7 +487,7 @@ class FakeLedger:
         """See ``ports.LedgerPort``."""
         self._require_room(self.unreadable)
         size = len(self.entries_written)
-        if not 0 <= first < second <= size:
+        if not 0 <= first <= second <= size or second == 0:
             raise Refusal("ledger_range_unknown", "the ledger is not so long")
 
         def find_final(execution_id: str) -> tuple[int, bytes] | None:

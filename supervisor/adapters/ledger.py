@@ -376,8 +376,8 @@ class SqliteLedger:
 
     def _prove_range(self, first: int, second: int) -> RangeProof:
         self._database()
-        if not 0 <= first < second <= self._tree.size:
-            detail = f"the ledger has {self._tree.size} entries; 0 <= from < to <= {self._tree.size}"
+        if not 0 <= first <= second <= self._tree.size or second == 0:
+            detail = f"the ledger has {self._tree.size} entries; 0 <= from <= to <= {self._tree.size}"
             raise Refusal("ledger_range_unknown", detail)
         return self._tree.prove_range(first, second, self._checkpoint())
 

@@ -1,7 +1,6 @@
 """The ledger's Merkle tree in its database: append, roots, proofs, and the check of everything at start."""
 
 import sqlite3
-from collections.abc import Iterator
 
 from contracts.ledger_proof import LeafKind
 from contracts.merkle import Frontier, hash_leaf, new_nodes, root_of, subtree_places
@@ -101,15 +100,11 @@ def recompute_root(connection: sqlite3.Connection) -> tuple[int, bytes]:
         sqlite3.DatabaseError: positions have gaps.
     """
     tree = Frontier()
-    for position, leaf in _leaves(connection):
-        if position != tree.size:
-            message = f"leaf {tree.size} is missing"
-            raise sqlite3.DatabaseError(message)
-        tree.append(hash_leaf(leaf))
-    return tree.size, tree.root()
-
-
-def _leaves(connection: sqlite3.Connection) -> Iterator[tuple[int, bytes]]:
     cursor = connection.execute("SELECT position, leaf FROM leaves ORDER BY position")
     while rows := cursor.fetchmany(ROWS_AT_ONCE):
-        yield from rows
+        for expected, (position, _) in enumerate(rows, tree.size):
+            if position != expected:
+                message = f"leaf {expected} is missing"
+                raise sqlite3.DatabaseError(message)
+        tree.extend([hash_leaf(leaf) for _, leaf in rows])
+    return tree.size, tree.root()

@@ -169,3 +169,13 @@ def test_a_frontier_grows_to_the_same_root_from_anywhere(leaves: list[bytes], da
 def test_a_frontier_begins_with_as_many_subtrees_as_its_size_has() -> None:
     with pytest.raises(ValueError, match="2 complete subtrees, not 1"):
         Frontier(5, [EMPTY_ROOT])
+
+
+@given(st.lists(st.binary(max_size=8), max_size=40), st.data())
+def test_many_leaves_at_once_are_the_same_as_one_by_one(leaves: list[bytes], data: st.DataObject) -> None:
+    hashes = list(map(hash_leaf, leaves))
+    begin = data.draw(st.integers(0, len(leaves)))
+    tree = Frontier()
+    tree.extend(hashes[:begin])
+    tree.extend(hashes[begin:])
+    assert (tree.size, tree.root()) == (len(leaves), root_of(len(leaves), grow(leaves)))
