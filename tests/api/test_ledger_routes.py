@@ -10,10 +10,10 @@ from contracts.bundle import Bundle, ConsistencyProof, EntryPage
 from contracts.ledger_proof import Checkpoint, build_leaf, parse_proof
 from contracts.merkle import consistency_holds, hash_leaf, inclusion_root
 from contracts.note import parse_note
-from contracts.verify_bundle import verify_bundle
-from contracts.verify_released import ReleaseEvidence
 from contracts.trust import Trust
+from contracts.verify_bundle import verify_bundle
 from contracts.verify_range import verify_range
+from contracts.verify_released import ReleaseEvidence
 from tests.api.harness import Engine, problem_of
 from tests.fakes import HeldRunner, answering, fixed_installation, spec_request
 from tests.releases import VERSION, make_keyring, sealed_keyring, sealed_manifest, sealed_revocation

@@ -1,15 +1,16 @@
 """Genuine ledgers for tests: entries made the way the product makes them, and their export."""
 
+import base64
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
-from contracts.bundle import LedgerEntryView
+from contracts.bundle import ConsistencyProof, LedgerEntryView
 from contracts.envelope import Envelope
 from contracts.ledger_export import ExportHeader, OpenExecution, encode_entry, encode_header
 from contracts.ledger_proof import Checkpoint, LeafKind, build_leaf
-from contracts.merkle import Frontier, Node, NodeReader, hash_leaf, new_nodes
+from contracts.merkle import Frontier, Node, NodeReader, hash_leaf, new_nodes, prove_consistency
 from contracts.note import sign_note
 from contracts.trust import Trust, TrustedKey
 from supervisor.adapters.keys import FileSigner
@@ -19,7 +20,17 @@ from supervisor.recorder import Recorder
 from tests.factories import WHEN, make_conclusion, make_plan, make_signer
 from tests.fakes import make_log
 
-__all__ = ["DEVELOPMENT", "ENGINE", "LOG", "TRUST", "Entry", "GenuineLog", "execution_id", "make_genuine"]
+__all__ = [
+    "DEVELOPMENT",
+    "ENGINE",
+    "LOG",
+    "TRUST",
+    "Entry",
+    "GenuineLog",
+    "execution_id",
+    "make_genuine",
+    "prove_extension",
+]
 
 DEVELOPMENT = "0.1.0+dev.0123456789ab"
 ENGINE = make_signer()
@@ -146,3 +157,9 @@ def make_genuine(**changes: Any) -> GenuineLog:
     log.start(4)
     log.end(4)
     return log
+
+
+def prove_extension(log: GenuineLog, first: int, second: int) -> bytes:
+    """The JSON of a consistency proof."""
+    hashes = [base64.b64encode(each).decode() for each in prove_consistency(first, second, log.reader())]
+    return ConsistencyProof(first=first, second=second, hashes=tuple(hashes)).canonical()

@@ -16,6 +16,7 @@ from supervisor.adapters.ledger import LogIdentity, SqliteLedger, identify_log
 from supervisor.adapters.ledger_reader import read_ledger
 from supervisor.adapters.release_store import ReleaseStore
 from supervisor.cli import _root
+from supervisor.composition import serve
 from supervisor.domain.errors import EngineError
 from supervisor.domain.ports import FinalEntry, StartedEntry
 from supervisor.home import LOG_KEY, Home
@@ -82,6 +83,11 @@ def trust_of(home: Home) -> Trust:
     verifier = identify_log(load_signer(home.keys, LOG_KEY).key)
     key = TrustedKey(engine_version=DEVELOPMENT, public_key=ENGINE.public_key)
     return Trust(schema_version="weos.trust/1", keys=(key,), logs=(verifier.encode(),))
+
+
+async def serve_once(home: Home) -> None:
+    async with serve(home, "unix:///nowhere"):
+        pass
 
 
 @pytest.fixture
@@ -180,6 +186,10 @@ def test_without_its_key_a_ledger_is_for_reading(home: Home, other: Home, tmp_pa
     done("ledger", "export", tmp_path / "again", home=other)
     assert (tmp_path / "again").read_bytes() == file.read_bytes()
     assert done("ledger", "checkpoint", home=other) == done("ledger", "checkpoint")
+    with pytest.raises(EngineError, match="only with its key") as refused:
+        asyncio.run(serve_once(other))
+    assert refused.value.code == "key_missing"
+    assert not key_path(other.keys, LOG_KEY).exists()
     # Another key does not continue it.
     with pytest.raises(EngineError, match="not signed by this log's key"):
         asyncio.run(read_all(other))

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+import tests.audit.owner_log_attacks  # noqa: F401 - adds its attacks
 from contracts.note import Verifier, parse_note
 from contracts.verify_consistency import verify_checkpoint
 from supervisor.cli import _root
 from supervisor.domain.errors import EngineError
 from tests.audit.log_attacks import ATTACKS
-from tests.audit.logs import DEVELOPMENT, LOG, TRUST, make_genuine
-from tests.audit.test_consistency import prove
+from tests.audit.logs import DEVELOPMENT, LOG, TRUST, make_genuine, prove_extension
 
 
 class Answering:
@@ -105,7 +105,7 @@ def test_no_more_is_read_than_the_checkpoint_tells_of(tmp_path: Path, trust: Pat
 def test_a_newer_checkpoint_extends_an_older_one(tmp_path: Path, trust: Path) -> None:
     log = make_genuine()
     old, new = write(tmp_path / "old", log.checkpoint(3)), write(tmp_path / "new", log.checkpoint())
-    proof = write(tmp_path / "proof", prove(log, 3, 8))
+    proof = write(tmp_path / "proof", prove_extension(log, 3, 8))
     export = write(tmp_path / "export", b"".join(log.lines()))
     for evidence in (("--proof", proof), ("--export", export)):
         assert done("audit", "consistency", old, new, "--trust", trust, *evidence).endswith("VALID\n")
@@ -123,7 +123,7 @@ def test_a_proof_is_asked_for_where_the_api_answers(
 ) -> None:
     log = make_genuine()
     old, new = write(tmp_path / "old", log.checkpoint(3)), write(tmp_path / "new", log.checkpoint())
-    answering.body = prove(log, 3, 8)
+    answering.body = prove_extension(log, 3, 8)
     monkeypatch.setenv("WEOS_TOKEN_FILE", str(write(tmp_path / "token", "secret\n")))
     assert done("audit", "consistency", old, new, "--trust", trust, "--url", answering.url).endswith("VALID\n")
     assert answering.seen == [("/v1/ledger/consistency?from=3&to=8", "Bearer secret")]
@@ -148,7 +148,7 @@ class TestWitness:
         assert done("audit", "witness", "key").strip() == key
         log = make_genuine()
         assert self.sign(tmp_path, trust, log.checkpoint(3)).exit_code == 0
-        proof = write(tmp_path / "proof", prove(log, 3, 8))
+        proof = write(tmp_path / "proof", prove_extension(log, 3, 8))
         assert self.sign(tmp_path, trust, log.checkpoint(), "--proof", proof).exit_code == 0
         signed = (tmp_path / "signed").read_bytes()
         verified = verify_checkpoint(signed, TRUST.model_copy(update={"witnesses": (key,)}))

@@ -1,13 +1,12 @@
 """Two checkpoints of a ledger, and what leads from one to the other."""
 
-import base64
 from collections.abc import Callable
 
 import pytest
 
 from contracts.bundle import ConsistencyProof
 from contracts.checks import CheckFailed
-from contracts.merkle import EMPTY_ROOT, prove_consistency
+from contracts.merkle import EMPTY_ROOT
 from contracts.note import cosign, verifier_of
 from contracts.trust import Trust
 from contracts.verify_consistency import (
@@ -17,17 +16,12 @@ from contracts.verify_consistency import (
     verify_checkpoint,
     verify_consistency,
 )
-from tests.audit.logs import LOG, TRUST, GenuineLog, make_genuine
+from tests.audit.logs import LOG, TRUST, GenuineLog, make_genuine, prove_extension
 from tests.factories import make_signer
 from tests.fakes import make_log
 
 WITNESS = make_signer()
 WITNESS_NAME = verifier_of("witness.example", WITNESS.key, witness=True)
-
-
-def prove(log: GenuineLog, first: int, second: int) -> bytes:
-    hashes = [base64.b64encode(each).decode() for each in prove_consistency(first, second, log.reader())]
-    return ConsistencyProof(first=first, second=second, hashes=tuple(hashes)).canonical()
 
 
 def verdict(older: str, newer: str, proof: bytes | None, trust: Trust = TRUST) -> str:
@@ -38,7 +32,7 @@ def verdict(older: str, newer: str, proof: bytes | None, trust: Trust = TRUST) -
 def test_a_log_that_was_extended_is_valid(first: int) -> None:
     log = make_genuine()
     verified = verify_consistency(
-        log.checkpoint(first).encode(), log.checkpoint().encode(), prove(log, first, 8), TRUST
+        log.checkpoint(first).encode(), log.checkpoint().encode(), prove_extension(log, first, 8), TRUST
     )
     assert verified.verdict == "VALID"
     assert tuple(check.name for check in verified.checks) == CONSISTENCY_CHECKS
@@ -57,11 +51,17 @@ def rewritten(log: GenuineLog) -> GenuineLog:
 
 
 CASES: dict[str, tuple[str, Callable[[GenuineLog], tuple[str, str, bytes | None]]]] = {
-    "shorter": ("ROLLBACK", lambda log: (log.checkpoint(), log.checkpoint(5), prove(log, 5, 8))),
+    "shorter": ("ROLLBACK", lambda log: (log.checkpoint(), log.checkpoint(5), prove_extension(log, 5, 8))),
     "another root": ("FORK", lambda log: (log.checkpoint(), rewritten(log).checkpoint(), None)),
-    "rewritten": ("INCONSISTENT", lambda log: (log.checkpoint(5), rewritten(log).checkpoint(), prove(log, 5, 8))),
+    "rewritten": (
+        "INCONSISTENT",
+        lambda log: (log.checkpoint(5), rewritten(log).checkpoint(), prove_extension(log, 5, 8)),
+    ),
     "no proof": ("INCONSISTENT", lambda log: (log.checkpoint(5), log.checkpoint(), None)),
-    "proof of other sizes": ("INCONSISTENT", lambda log: (log.checkpoint(5), log.checkpoint(), prove(log, 4, 8))),
+    "proof of other sizes": (
+        "INCONSISTENT",
+        lambda log: (log.checkpoint(5), log.checkpoint(), prove_extension(log, 4, 8)),
+    ),
     "no checkpoint": ("BAD_CHECKPOINT", lambda log: ("none", log.checkpoint(), None)),
     "too large": ("TOO_LARGE", lambda log: ("x" * 70_000, log.checkpoint(), None)),
     "changed": ("BAD_CHECKPOINT", lambda log: (log.checkpoint().replace("\n8\n", "\n9\n"), log.checkpoint(), None)),
@@ -80,7 +80,7 @@ def test_an_attack_gets_its_code(name: str) -> None:
 
 def test_hashes_have_one_spelling() -> None:
     log = make_genuine()
-    proof = ConsistencyProof.parse(prove(log, 5, 8))
+    proof = ConsistencyProof.parse(prove_extension(log, 5, 8))
     first = proof.hashes[0]
     # The last two bits before the padding belong to no byte.
     digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"

@@ -6,11 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tests.audit.owner_log_attacks  # noqa: F401 - adds its attacks
 from contracts.trust import TrustedKey
 from contracts.verify_log import FINDINGS_MAX, LOG_CHECKS, verify_log
 from supervisor.domain.recording import abort_conclusion
-from tests.audit.log_attacks import ATTACKS, RELEASED, ROOTED, vouched
+from tests.audit.log_attacks import ATTACKS
 from tests.audit.logs import DEVELOPMENT, LOG, TRUST, GenuineLog, execution_id, make_genuine
+from tests.audit.released_log_attacks import RELEASED, ROOTED, vouched
 from tests.factories import make_signer
 from tests.fakes import make_log
 from tests.releases import VERSION, make_revocation, sealed_revocation
