@@ -103,6 +103,8 @@ def set_metric(name: str, value: object) -> Any:
         (lambda p: p["measurements"].update(token_times_ns=[82_000_000] * 9), "METRIC_INCONSISTENT"),
         (lambda p: p.update(plan_digest="sha256:" + "0" * 64), "ID_MISMATCH"),
         (lambda p: p["plan"].update(seed=1), "ID_MISMATCH"),
+        (lambda p: p["determinism"].update(threads=9), "ID_MISMATCH"),
+        (lambda p: p.update(determinism=None), "ID_MISMATCH"),
         (lambda p: p["output"].update(sha256="sha256:" + "0" * 64), "ID_MISMATCH"),
         (lambda p: p.update(engine_version="0.2.0"), "KEY_VERSION_MISMATCH"),
         (lambda p: p.pop("sandbox"), "SCHEMA_VIOLATION"),
