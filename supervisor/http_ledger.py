@@ -99,8 +99,11 @@ async def get_consistency(request: web.Request) -> web.StreamResponse:
 async def get_range(request: web.Request) -> web.StreamResponse:
     """GET /v1/ledger/range."""
     query = _read_query(request, "from", "to")
-    first = _number(query, "from", least=0, most=MAX_SAFE_INTEGER - RANGE_MAX)
-    second = _number(query, "to", least=max(first, 1), most=first + RANGE_MAX)
+    first = _number(query, "from", least=0, most=MAX_SAFE_INTEGER)
+    second = _number(query, "to", least=1, most=MAX_SAFE_INTEGER)
+    if not first <= second <= first + RANGE_MAX:
+        detail = f"`to` must be from `from` to {RANGE_MAX} more; ask for a longer range in pieces"
+        raise Refusal("ledger_range_unknown", detail, field="to")
     return _answer(await request.app[LEDGER].prove_range(first, second))
 
 
