@@ -18,6 +18,7 @@ from tests.audit.attacks_on_statements import bit_flip_in_the_record
 from tests.audit.forging import MemoryLog, revocation_of
 from tests.audit.genuine import NONCE, Genuine, development_bundle, released_bundle
 from tests.audit.harmless import cosigned
+from tests.audit.logs import TRUST, make_genuine
 
 DEVELOPED = development_bundle()
 RELEASED = released_bundle()
@@ -184,6 +185,21 @@ def test_an_audit_needs_no_server(tmp_path: Path, bare: dict[str, str]) -> None:
     record = put(tmp_path, "record.json", canonical_bytes(DEVELOPED.document["record"]))
     alone = weos(bare, "verify", record, "--trust", put_trust(tmp_path))
     assert alone.returncode == 0, alone.stderr
+
+
+def test_a_whole_ledger_and_a_witness_need_no_server(tmp_path: Path, bare: dict[str, str]) -> None:
+    log = make_genuine()
+    export, trust = put(tmp_path, "export", b"".join(log.lines())), put(tmp_path, "log-trust.json", TRUST.canonical())
+    note, witness = put(tmp_path, "note", log.checkpoint().encode()), str(tmp_path / "witness")
+    for arguments in (
+        ("log", export, "--trust", trust),
+        ("consistency", note, note, "--trust", trust),
+        ("witness", "init", "--name", "w", "--directory", witness),
+        ("witness", "sign", note, "--trust", trust, "--directory", witness, "--output", str(tmp_path / "signed")),
+    ):
+        ran = weos(bare, "audit", *arguments)
+        assert ran.returncode == 0, ran.stderr
+    assert weos(bare, "audit", "range", note, "--trust", trust).stdout.splitlines()[-1] == "MALFORMED"
 
 
 @pytest.mark.parametrize("name", ["serve", "setup", "release", "images"])
