@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from contracts.base import Contract, Many
+from contracts.power import PowerSource
 from contracts.run_request import Sampling, StopSequence
 from contracts.runner_protocol import MAX_CONTEXT_TOKENS, MAX_THREADS
 from contracts.types import (
@@ -107,8 +108,8 @@ class ExecutionPlan(Contract):
     """What is enforced."""
     isolation: IsolationTier
     """Isolation tier of the sandbox."""
-    power_source: Literal["model"]
-    """Where watts come from: `model` is cgroup CPU time and a declared table, not a sensor."""
+    power_source: PowerSource
+    """The meter in force when it was planned: `model` is cgroup CPU time and a declared table, not a sensor."""
     role: RoleName = "operator"
     """Who asked, by the token that was shown. Plans made before there were roles are all the operator's."""
     nonce: Nonce | None

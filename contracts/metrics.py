@@ -4,21 +4,35 @@ Supervisor and auditor call the same functions: whoever holds the raw integers o
 """
 
 from fractions import Fraction
-from typing import Annotated, Literal
-
-from pydantic import Field
 
 from contracts.base import Contract, Many
+from contracts.power import (
+    AttributedEnergy,
+    Phase,
+    PowerEvidence,
+    PowerSource,
+    attribute_energy,
+    describe_gap,
+    uncertainty_ppm,
+)
 from contracts.runner_protocol import FinishReason
 from contracts.types import Count, Nanoseconds
 
-__all__ = ["Measurements", "Metrics", "PowerEvidence", "PowerModel", "attribute_energy_uj", "derive_metrics"]
+__all__ = ["Measurements", "Metrics", "derive_metrics"]
 
 NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000
-# 1 mW * 1 ns = 1e-12 J = 1e-6 uJ
-MW_NS_PER_UJ = 1_000_000
 UJ_PER_J = 1_000_000
+PPM = 1_000_000
+# A phase's energy is told where the counter moves at least so often in it.
+UPDATES_PER_PHASE = 2
+_PHASE_OF: dict[str, Phase] = {
+    "energy_load_j": "load",
+    "energy_prefill_j": "prefill",
+    "energy_decode_j": "decode",
+}
+# Shorter, and the counters are read at the edges alone.
+SHORT_RUN_NS = NS_PER_S
 
 
 class Measurements(Contract):
@@ -35,38 +49,6 @@ class Measurements(Contract):
     """Arrival of each generated token, in order."""
     finish_reason: FinishReason | None
     """Why generation ended; null: it did not end by itself."""
-
-
-class PowerModel(Contract):
-    """The row of `policies/power.toml` that was used: electric power of one logical CPU."""
-
-    family: Annotated[str, Field(max_length=64)]
-    """Name of the row."""
-    idle_mw: Annotated[int, Field(ge=0, le=1_000_000)]
-    """Milliwatts of one reserved logical CPU that does nothing."""
-    busy_mw: Annotated[int, Field(ge=1, le=1_000_000)]
-    """Milliwatts of one logical CPU fully busy, idle share included."""
-    low_percent: Annotated[int, Field(ge=0, le=100)]
-    """Lower bound of the truth, in percent of the estimate."""
-    high_percent: Annotated[int, Field(ge=100, le=1000)]
-    """Upper bound of the truth, in percent of the estimate."""
-
-
-class PowerEvidence(Contract):
-    """What the watts were computed from."""
-
-    source: Literal["model"]
-    """`model`: CPU time and a declared table; nothing electrical was measured."""
-    attribution: Literal["model/1"]
-    """Version of the formula, see `attribute_energy_uj`."""
-    model: PowerModel
-    """The table's row."""
-    reserved_cpus: Annotated[int, Field(ge=1, le=4096)]
-    """Logical CPUs leased to the execution."""
-    cpu_time_ns: Nanoseconds | None
-    """CPU time of the sandbox in the window, from its cgroup; null: it could not be read at both edges."""
-    window_ns: Nanoseconds | None
-    """From the first job byte in to the last token out; null: no token came out."""
 
 
 class Metrics(Contract):
@@ -86,12 +68,21 @@ class Metrics(Contract):
     """Energy attributed to the execution in the window, over the window, in W. See `watts_source`."""
     tokens_per_watt: float | None
     """`tokens_per_sec / watts_avg`, that is tokens per joule."""
-    watts_source: Literal["model"]
-    """`model`: estimated from CPU time and a declared table. Such a number is never comparable with a measured one."""
+    watts_source: PowerSource
+    """The meter: `rapl` and `nvml` measure. `model`: estimated from CPU time and a declared table; such a number is never
+    comparable with a measured one."""
     watts_low: float | None
     """Lower bound of `watts_avg`, in W."""
     watts_high: float | None
     """Upper bound of `watts_avg`, in W."""
+    energy_load_j: float | None
+    """Energy attributed from the start of the container to the job, in J: the model is loaded."""
+    energy_prefill_j: float | None
+    """Energy attributed while the prompt was computed, in J."""
+    energy_decode_j: float | None
+    """Energy attributed while tokens were generated, in J."""
+    short_run: bool
+    """Whether the job took less than a second: its energy has a large uncertainty."""
     tokens_prompt: Count | None
     """Tokens of the prompt."""
     time_to_first_token_ms: float | None
@@ -111,48 +102,56 @@ def _rounded(value: Fraction, digits: int = 3) -> float:
     return float(round(value, digits))
 
 
-def attribute_energy_uj(power: PowerEvidence) -> int | None:
-    """Return the energy attributed to the execution, in microjoules, or None where an input is missing.
-
-    ``cpu_time * (busy - idle) + reserved_cpus * idle * window``: the linear utilisation model, with the execution
-    carrying the idle power of the CPUs that it keeps from others. Rounded down. The counter is read just outside the
-    window, so its value is bounded by what the reserved CPUs can spend inside it.
-    """
-    if power.cpu_time_ns is None or power.window_ns is None:
-        return None
-    cpu_time_ns = min(power.cpu_time_ns, power.reserved_cpus * power.window_ns)
-    dynamic = cpu_time_ns * max(0, power.model.busy_mw - power.model.idle_mw)
-    reserved = power.reserved_cpus * power.model.idle_mw * power.window_ns
-    return (dynamic + reserved) // MW_NS_PER_UJ
-
-
 def _percentile_95(intervals: list[int]) -> int:
     # Nearest rank: the smallest value that at least 95 % of the values do not exceed.
     rank = -(-95 * len(intervals) // 100)
     return sorted(intervals)[rank - 1]
 
 
-def _watts(power: PowerEvidence) -> Fraction | None:
-    energy_uj = attribute_energy_uj(power)
-    if energy_uj is None or not power.window_ns:
-        return None
-    return Fraction(energy_uj, UJ_PER_J) / Fraction(power.window_ns, NS_PER_S)
+def _watts(energy_uj: Fraction, duration_ns: int) -> Fraction:
+    return Fraction(energy_uj, UJ_PER_J) / Fraction(duration_ns, NS_PER_S)
+
+
+def _bounds(power: PowerEvidence, energy: AttributedEnergy) -> tuple[Fraction, Fraction]:
+    """Return the lowest and highest energy that the truth may be, in microjoules."""
+    if not power.domains:
+        model = power.model
+        return energy.cpu_uj * model.low_percent / 100, energy.cpu_uj * model.high_percent / 100
+    part = Fraction(uncertainty_ppm(power, energy), PPM)
+    if power.cpu_domains:
+        return energy.total_uj * max(0, 1 - part), energy.total_uj * (1 + part)
+    low, high = energy.cpu_uj * power.model.low_percent / 100, energy.cpu_uj * power.model.high_percent / 100
+    return energy.gpu_uj * max(0, 1 - part) + low, energy.gpu_uj * (1 + part) + high
 
 
 def _power_values(power: PowerEvidence, tokens_per_sec: float | None) -> dict[str, float | None]:
-    watts = _watts(power)
-    if watts is None:
-        return dict.fromkeys(("watts_avg", "watts_low", "watts_high", "tokens_per_watt"))
-    watts_avg = _rounded(watts)
+    names = ("watts_avg", "watts_low", "watts_high", "tokens_per_watt")
+    energy = attribute_energy(power, "job")
+    if energy is None or energy.duration_ns == 0:
+        return dict.fromkeys(names)
+    watts_avg = _rounded(_watts(energy.total_uj, energy.duration_ns))
+    low, high = (_rounded(_watts(bound, energy.duration_ns)) for bound in _bounds(power, energy))
     per_watt = None
     if tokens_per_sec is not None and watts_avg > 0:
         per_watt = _rounded(Fraction(tokens_per_sec) / Fraction(watts_avg), 4)
-    return {
-        "watts_avg": watts_avg,
-        "watts_low": _rounded(watts * power.model.low_percent / 100),
-        "watts_high": _rounded(watts * power.model.high_percent / 100),
-        "tokens_per_watt": per_watt,
-    }
+    return dict(zip(names, (watts_avg, low, high, per_watt), strict=True))
+
+
+def _split_reason(power: PowerEvidence, phase: Phase) -> str | None:
+    energy = attribute_energy(power, phase)
+    if energy is None:
+        return describe_gap(power, phase)
+    if energy.duration_ns < UPDATES_PER_PHASE * power.update_ns:
+        return f"it is shorter than {UPDATES_PER_PHASE} updates of the counter"
+    return None
+
+
+def _split_values(power: PowerEvidence) -> dict[str, float | None]:
+    values: dict[str, float | None] = {}
+    for name, phase in _PHASE_OF.items():
+        energy = None if _split_reason(power, phase) else attribute_energy(power, phase)
+        values[name] = None if energy is None else _rounded(energy.total_uj / UJ_PER_J)
+    return values
 
 
 def _speed_values(raw: Measurements) -> dict[str, float | None]:
@@ -185,14 +184,19 @@ def _reason(name: str, raw: Measurements, power: PowerEvidence) -> str:
         return "the prompt was not computed"
     if name == "finish_reason":
         return "generation did not end by itself"
+    if name in _PHASE_OF:
+        return _split_reason(power, _PHASE_OF[name]) or "it could not be told"
     if not raw.token_times_ns:
         return "no token was generated"
     if name == "decode_tokens_per_sec":
         return "it takes two tokens at different times"
-    if power.cpu_time_ns is None:
-        return "the CPU time of the sandbox could not be read at both edges of the window"
-    if name == "tokens_per_watt" and power.window_ns:
-        return "the attributed power rounds to zero"
+    if name in {"watts_avg", "watts_low", "watts_high", "tokens_per_watt"}:
+        gap = describe_gap(power, "job")
+        if gap is not None:
+            return gap
+        energy = attribute_energy(power, "job")
+        if name == "tokens_per_watt" and energy is not None and energy.duration_ns:
+            return "the attributed power rounds to zero"
     return "the window is too short to divide by"
 
 
@@ -206,6 +210,7 @@ def derive_metrics(raw: Measurements, power: PowerEvidence) -> Metrics:
         "tokens_prompt": raw.tokens_prompt,
         "finish_reason": raw.finish_reason,
         **_speed_values(raw),
+        **_split_values(power),
     }
     tokens_per_sec = values["tokens_per_sec"]
     values |= _power_values(power, tokens_per_sec if isinstance(tokens_per_sec, float) else None)
@@ -215,6 +220,7 @@ def derive_metrics(raw: Measurements, power: PowerEvidence) -> Metrics:
             **values,
             "tokens_total": len(raw.token_times_ns),
             "watts_source": power.source,
+            "short_run": not raw.token_times_ns or raw.token_times_ns[-1] < SHORT_RUN_NS,
             "unmeasured": unmeasured,
         }
     )

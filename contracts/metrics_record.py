@@ -7,7 +7,8 @@ from pydantic import ConfigDict, Field, StringConstraints
 from contracts.base import MAX_SAFE_INTEGER, Contract, Many
 from contracts.determinism import Determinism
 from contracts.execution_plan import ExecutionPlan, PlannedArtifact
-from contracts.metrics import Measurements, Metrics, PowerEvidence
+from contracts.metrics import Measurements, Metrics
+from contracts.power import PowerEvidence
 from contracts.types import Count, Digest, EngineVersion, ExecutionId, IsolationTier, Timestamp
 
 __all__ = [

@@ -9,8 +9,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from contracts.envelope import Signer, seal
 from contracts.escape_report import EscapeAttempt, EscapeReport
 from contracts.execution_plan import ExecutionPlan
-from contracts.metrics import Measurements, PowerModel
+from contracts.metrics import Measurements
 from contracts.metrics_record import SandboxObservation
+from contracts.power import PowerModel
 from contracts.run_request import RunRequest
 from contracts.trust import Trust, TrustedKey
 from supervisor.adapters.keys import FileSigner

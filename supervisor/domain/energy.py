@@ -2,7 +2,7 @@
 
 from math import floor
 
-from contracts.metrics import PowerModel
+from contracts.power import PowerModel
 from supervisor.domain.errors import Refusal
 from supervisor.domain.policy import PowerPolicy
 

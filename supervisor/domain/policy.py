@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from contracts.base import Contract
-from contracts.metrics import PowerModel
+from contracts.power import PowerModel
 from contracts.runner_protocol import MAX_CONTEXT_TOKENS, MAX_THREADS
 from contracts.types import BackendName, IsolationTier, RoleName
 from supervisor.domain.lockdown import LockdownPolicy
@@ -16,9 +16,11 @@ from supervisor.domain.seccomp_profile import CallName, SeccompProfile
 
 __all__ = [
     "AdmissionPolicy",
+    "GovernorPolicy",
     "GvisorTier",
     "HardenedTier",
     "IsolationPolicy",
+    "MeterPolicy",
     "Policies",
     "PowerFamily",
     "PowerPolicy",
@@ -103,10 +105,34 @@ class PowerFamily(Contract):
         )
 
 
+class MeterPolicy(Contract):
+    """`power.toml`, how energy is metered."""
+
+    require_sensor: bool
+    interval_ms: Annotated[int, Field(ge=100, le=30_000)]
+    calibration_max_age_days: PositiveInt
+
+
+class GovernorPolicy(Contract):
+    """`power.toml`, how a power limit is kept."""
+
+    interval_ms: Annotated[int, Field(ge=100, le=5_000)]
+    target_percent: Annotated[int, Field(ge=1, le=100)]
+    gain_percent: Annotated[int, Field(ge=1, le=100)]
+    gain_over_percent: Annotated[int, Field(ge=1, le=100)]
+    smoothing_percent: Annotated[int, Field(ge=1, le=100)]
+    tolerance_percent: Annotated[int, Field(ge=0, le=100)]
+    grace_ms: PositiveInt
+    sensor_lost_ms: PositiveInt
+    quota_floor_percent: Annotated[int, Field(ge=1, le=100)]
+
+
 class PowerPolicy(Contract):
     """`power.toml`."""
 
     cap_margin_percent: Annotated[int, Field(ge=1, le=100)]
+    meter: MeterPolicy
+    governor: GovernorPolicy
     family: Annotated[tuple[PowerFamily, ...], Field(min_length=1)]
 
 

@@ -1,0 +1,303 @@
+"""What the watts of an execution are computed from, and the arithmetic: pure, exact, the same for supervisor and auditor.
+
+Units: mW * ns = pJ. Energies are counted in whole microjoules, times in nanoseconds of the supervisor's monotonic clock.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from math import isqrt
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from contracts.base import MAX_SAFE_INTEGER, Contract, Many
+from contracts.types import Count, Digest, Nanoseconds, Timestamp
+
+__all__ = [
+    "MAX_SAMPLES",
+    "AttributedEnergy",
+    "DomainName",
+    "Phase",
+    "PowerAction",
+    "PowerBaseline",
+    "PowerEvidence",
+    "PowerLimitEvidence",
+    "PowerModel",
+    "PowerSample",
+    "PowerSource",
+    "SampleMark",
+    "attribute_energy",
+    "describe_gap",
+    "uncertainty_ppm",
+]
+
+PJ_PER_UJ = 1_000_000
+PPM = 1_000_000
+# Of a sensor's own error, and of what attribution by CPU time may be off where another load shares the machine.
+SENSOR_PPM = 50_000
+ATTRIBUTION_PPM = 500_000
+# A record has room for as many; a longer execution is sampled more coarsely.
+MAX_SAMPLES = 4096
+
+PowerSource = Literal["model", "rapl", "nvml"]
+DomainName = Annotated[str, StringConstraints(pattern=r"^(package|dram|gpu)-[0-9]{1,4}$")]
+SampleMark = Literal["start", "job", "tick", "prefill", "end"]
+Phase = Literal["load", "prefill", "decode", "job"]
+Milliwatts = Annotated[int, Field(ge=0, le=10**9)]
+
+
+class PowerModel(Contract):
+    """The row of `policies/power.toml` that speaks of this processor: electric power of one logical CPU."""
+
+    family: Annotated[str, Field(max_length=64)]
+    """Name of the row."""
+    idle_mw: Annotated[int, Field(ge=0, le=1_000_000)]
+    """Milliwatts of one reserved logical CPU that does nothing."""
+    busy_mw: Annotated[int, Field(ge=1, le=1_000_000)]
+    """Milliwatts of one logical CPU fully busy, idle share included."""
+    low_percent: Annotated[int, Field(ge=0, le=100)]
+    """Lower bound of the truth, in percent of the estimate."""
+    high_percent: Annotated[int, Field(ge=100, le=1000)]
+    """Upper bound of the truth, in percent of the estimate."""
+
+
+class PowerBaseline(Contract):
+    """What the machine draws when it does nothing: measured by `weos-engine power calibrate`, or declared."""
+
+    id: Digest
+    """SHA-256 over the RFC 8785 form of the calibration, or of the table's row."""
+    source: Literal["measured", "declared"]
+    """`measured`: the median of an idle machine's sensor. `declared`: the table's row."""
+    idle_mw: Milliwatts
+    """Milliwatts of all CPU domains together (`measured`), or of all logical CPUs by the row (`declared`)."""
+    spread_mw: Milliwatts
+    """Interquartile range of the measurement, in milliwatts; 0 where nothing was measured."""
+    measured_at: Timestamp | None
+    """When, UTC; null: declared."""
+
+
+class PowerSample(Contract):
+    """Counters at one moment, as they stood beyond the first sample's. Null: not to be read then."""
+
+    at_ns: Annotated[int, Field(ge=-MAX_SAFE_INTEGER, le=MAX_SAFE_INTEGER)]
+    """Nanoseconds since the first byte of the job was written; negative while the model loads."""
+    mark: SampleMark
+    """`start`: the container runs. `job`: before the first byte. `prefill`: the prompt is computed. `end`: after the last
+    token. `tick`: in between."""
+    cpu_time_ns: Nanoseconds | None
+    """CPU time of the execution's control group."""
+    busy_ns: Nanoseconds | None
+    """CPU time of everything on the host; null also where no sensor needs it."""
+    energy_uj: dict[DomainName, Count | None]
+    """Microjoules by domain, wrap-around undone; null: a gap."""
+
+
+class PowerAction(Contract):
+    """One setting of the governor's."""
+
+    at_ns: Annotated[int, Field(ge=-MAX_SAFE_INTEGER, le=MAX_SAFE_INTEGER)]
+    """When, as in samples."""
+    quota_nano_cpus: Count
+    """CPU time per second that the control group is given, in nanoseconds."""
+    power_mw: Milliwatts | None
+    """What was observed over the interval before; null: nothing yet, or a gap."""
+
+
+class PowerLimitEvidence(Contract):
+    """How `max_watts` was kept, or was not."""
+
+    cap_mw: Annotated[int, Field(ge=1, le=10**9)]
+    """The limit."""
+    basis: Literal["measured", "model"]
+    """What the observed power is: a sensor's, attributed, or the table's."""
+    tolerance_percent: Annotated[int, Field(ge=0, le=100)]
+    """So much above the limit is not over it."""
+    grace_ms: Count
+    """So long it may be over the limit before it is stopped."""
+    windows: Count
+    """Rolling windows of one second that were judged."""
+    windows_over: Count
+    """Those over limit and tolerance."""
+    worst_window_mw: Milliwatts | None
+    """The highest; null: no window was complete."""
+    throttled_ns: Nanoseconds | None
+    """Time for which the kernel held the control group back; null: not to be read."""
+    throttled_periods: Count | None
+    """Periods in which it did; null: not to be read."""
+    gpu_limit_mw: Milliwatts | None
+    """Power limit that the device was given; null: no device, or its own."""
+    actions: Annotated[Many[PowerAction], Field(max_length=MAX_SAMPLES)]
+    """What the governor set; the first is the setting at the start."""
+
+
+class PowerEvidence(Contract):
+    """What the watts were computed from."""
+
+    source: PowerSource
+    """The meter. `model`: CPU time and a declared table; nothing electrical was measured. `rapl`: the processor's energy
+    counters. `nvml`: a GPU's energy counter, and for the CPUs whichever of the others the domains show."""
+    attribution: Literal["weos.attribution/2"]
+    """Version of the arithmetic, see `attribute_energy`."""
+    domains: Annotated[Many[DomainName], Field(max_length=64)]
+    """What is metered. `package-N` and `dram-N` are shared by CPU time, `gpu-N` is the execution's whole. Without a
+    `package-N` the CPUs' part is the model's."""
+    exclusive: bool
+    """Whether nothing else ran on the host, so that the CPU domains are the execution's whole."""
+    interval_ms: Annotated[int, Field(ge=1, le=86_400_000)]
+    """Time between two ticks."""
+    update_ns: Nanoseconds
+    """How often the slowest counter moves: shorter times cannot be told apart."""
+    model: PowerModel
+    """The table's row."""
+    baseline: PowerBaseline
+    """What an idle machine draws."""
+    fallback_reason: Annotated[str, StringConstraints(max_length=256)] | None
+    """Why a better meter was not used; null: there is none here, or this is the best."""
+    host_cpus: Annotated[int, Field(ge=1, le=65_536)]
+    """Logical CPUs of the host."""
+    reserved_cpus: Annotated[int, Field(ge=1, le=4096)]
+    """Logical CPUs leased to the execution."""
+    samples: Annotated[Many[PowerSample], Field(max_length=MAX_SAMPLES)]
+    """Counters over time, in order; at most one of each mark but `tick`."""
+    limit: PowerLimitEvidence | None
+    """How `max_watts` was kept; null: none was asked for."""
+
+    @property
+    def cpu_domains(self) -> tuple[str, ...]:
+        """Domains that are shared by CPU time."""
+        return tuple(name for name in self.domains if not name.startswith("gpu-"))
+
+    @property
+    def gpu_domains(self) -> tuple[str, ...]:
+        """Domains that belong to the execution alone."""
+        return tuple(name for name in self.domains if name.startswith("gpu-"))
+
+
+@dataclass(frozen=True, slots=True)
+class AttributedEnergy:
+    """Energy of one phase."""
+
+    duration_ns: int
+    cpu_uj: Fraction
+    """Of processor and memory."""
+    gpu_uj: Fraction
+    """Of the device."""
+    host_uj: Fraction | None
+    """What the CPU domains counted altogether; None where nothing is metered. What is not `cpu_uj` is the residual:
+    other loads, and the idle machine."""
+    share: Fraction
+    """Part of the host's busy CPU time that was the execution's; 1 where that is not needed."""
+
+    @property
+    def total_uj(self) -> Fraction:
+        """All of it."""
+        return self.cpu_uj + self.gpu_uj
+
+
+_EDGES: dict[Phase, tuple[SampleMark, SampleMark]] = {
+    "load": ("start", "job"),
+    "prefill": ("job", "prefill"),
+    "decode": ("prefill", "end"),
+    "job": ("job", "end"),
+}
+
+
+def _readable(power: PowerEvidence, sample: PowerSample) -> bool:
+    if sample.cpu_time_ns is None or (power.cpu_domains and not power.exclusive and sample.busy_ns is None):
+        return False
+    return all(sample.energy_uj.get(name) is not None for name in power.domains)
+
+
+def describe_gap(power: PowerEvidence, phase: Phase) -> str | None:
+    """Return why the energy of a phase cannot be told, None where it can."""
+    for mark in _EDGES[phase]:
+        found = [sample for sample in power.samples if sample.mark == mark]
+        if not found:
+            return f"the counters were not read at its edge ({mark})"
+        if not _readable(power, found[0]):
+            return f"a counter could not be read at its edge ({mark})"
+    return None
+
+
+def _between(power: PowerEvidence, phase: Phase) -> Sequence[PowerSample]:
+    # A gap inside is bridged: the counters go on counting.
+    first, last = _EDGES[phase]
+    marks = [sample.mark for sample in power.samples]
+    inside = power.samples[marks.index(first) : marks.index(last) + 1]
+    return [sample for sample in inside if _readable(power, sample)]
+
+
+def _delta(before: int | None, after: int | None) -> int:
+    return max(0, (after or 0) - (before or 0))
+
+
+def _energy_uj(sample: PowerSample, domains: Sequence[str]) -> int:
+    return sum(sample.energy_uj[name] or 0 for name in domains)
+
+
+def _cpu_pj(power: PowerEvidence, before: PowerSample, after: PowerSample) -> Fraction:
+    duration_ns = after.at_ns - before.at_ns
+    cpu_ns = _delta(before.cpu_time_ns, after.cpu_time_ns)
+    if not power.cpu_domains:
+        model = power.model
+        reserved = power.reserved_cpus * model.idle_mw * duration_ns
+        return Fraction(cpu_ns * max(0, model.busy_mw - model.idle_mw) + reserved)
+    counted = _delta(_energy_uj(before, power.cpu_domains), _energy_uj(after, power.cpu_domains)) * PJ_PER_UJ
+    if power.exclusive:
+        return Fraction(counted)
+    dynamic = max(0, counted - power.baseline.idle_mw * duration_ns)
+    idle = Fraction(power.reserved_cpus, power.host_cpus) * min(counted, power.baseline.idle_mw * duration_ns)
+    return _share(cpu_ns, _delta(before.busy_ns, after.busy_ns)) * dynamic + idle
+
+
+def _share(cpu_ns: int, busy_ns: int) -> Fraction:
+    if cpu_ns == 0:
+        return Fraction(0)
+    # The host's counter moves in ticks: in a short interval it may stand still while the group's moves.
+    return Fraction(1) if busy_ns <= cpu_ns else Fraction(cpu_ns, busy_ns)
+
+
+def attribute_energy(power: PowerEvidence, phase: Phase) -> AttributedEnergy | None:
+    """Return the energy that is attributed to a phase of the execution, None where `describe_gap` says why not.
+
+    Per interval between two samples, with what is metered: ``share * max(0, E - P_idle * dt) + reserved CPUs / all CPUs
+    * min(E, P_idle * dt)``, where ``share`` is the execution's part of the host's busy CPU time; all of ``E`` where the
+    host was exclusively its own. Without a meter for the CPUs: ``cpu_time * (busy - idle) + reserved_cpus * idle * dt``
+    by the table's row. A GPU's energy is added whole. The energies of load, prefill and decode add up.
+    """
+    if describe_gap(power, phase) is not None:
+        return None
+    samples = _between(power, phase)
+    cpu_pj = sum((_cpu_pj(power, *pair) for pair in pairwise(samples)), Fraction(0))
+    first, last = samples[0], samples[-1]
+    metered = _delta(_energy_uj(first, power.cpu_domains), _energy_uj(last, power.cpu_domains))
+    is_shared = bool(power.cpu_domains) and not power.exclusive
+    return AttributedEnergy(
+        duration_ns=last.at_ns - first.at_ns,
+        cpu_uj=cpu_pj / PJ_PER_UJ,
+        gpu_uj=Fraction(_delta(_energy_uj(first, power.gpu_domains), _energy_uj(last, power.gpu_domains))),
+        host_uj=Fraction(metered) if power.cpu_domains else None,
+        share=_share(_delta(first.cpu_time_ns, last.cpu_time_ns), _delta(first.busy_ns, last.busy_ns))
+        if is_shared
+        else Fraction(1),
+    )
+
+
+def _squares(power: PowerEvidence, energy: AttributedEnergy) -> Iterator[int]:
+    yield SENSOR_PPM**2
+    yield min(PPM, 2 * PPM * power.update_ns // max(1, energy.duration_ns)) ** 2
+    yield int(ATTRIBUTION_PPM * (1 - energy.share)) ** 2
+    reserved = Fraction(power.reserved_cpus, power.host_cpus)
+    spread_uj = Fraction(power.baseline.spread_mw * energy.duration_ns, PJ_PER_UJ) * reserved
+    yield min(PPM, int(PPM * spread_uj / max(Fraction(1), energy.cpu_uj))) ** 2
+
+
+def uncertainty_ppm(power: PowerEvidence, energy: AttributedEnergy) -> int:
+    """Return the combined uncertainty of a metered energy, in millionths of it: four parts in quadrature.
+
+    The sensor's 5 %, twice the counter's update time over the duration, half of what belongs to other loads, and the
+    spread of the idle baseline.
+    """
+    return isqrt(sum(_squares(power, energy)))
