@@ -69,8 +69,8 @@ class Metrics(Contract):
     tokens_per_watt: float | None
     """`tokens_per_sec / watts_avg`, that is tokens per joule."""
     watts_source: PowerSource
-    """The meter: `rapl` and `nvml` measure. `model`: estimated from CPU time and a declared table; such a number is never
-    comparable with a measured one."""
+    """The meter: `rapl` and `nvml` measure. `model`: estimated from CPU time and a declared table; such a number is
+    never comparable with a measured one."""
     watts_low: float | None
     """Lower bound of `watts_avg`, in W."""
     watts_high: float | None
@@ -117,11 +117,11 @@ def _bounds(power: PowerEvidence, energy: AttributedEnergy) -> tuple[Fraction, F
     if not power.domains:
         model = power.model
         return energy.cpu_uj * model.low_percent / 100, energy.cpu_uj * model.high_percent / 100
-    part = Fraction(uncertainty_ppm(power, energy), PPM)
+    part = min(Fraction(1), Fraction(uncertainty_ppm(power, energy), PPM))
     if power.cpu_domains:
-        return energy.total_uj * max(0, 1 - part), energy.total_uj * (1 + part)
+        return energy.total_uj * (1 - part), energy.total_uj * (1 + part)
     low, high = energy.cpu_uj * power.model.low_percent / 100, energy.cpu_uj * power.model.high_percent / 100
-    return energy.gpu_uj * max(0, 1 - part) + low, energy.gpu_uj * (1 + part) + high
+    return energy.gpu_uj * (1 - part) + low, energy.gpu_uj * (1 + part) + high
 
 
 def _power_values(power: PowerEvidence, tokens_per_sec: float | None) -> dict[str, float | None]:

@@ -1,6 +1,6 @@
-"""What the watts of an execution are computed from, and the arithmetic: pure, exact, the same for supervisor and auditor.
+"""What the watts of an execution are computed from, and the arithmetic: pure, exact, the same for engine and auditor.
 
-Units: mW * ns = pJ. Energies are counted in whole microjoules, times in nanoseconds of the supervisor's monotonic clock.
+Units: mW * ns = pJ. Energies are counted in whole microjoules, times in nanoseconds of the engine's monotonic clock.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,6 +30,7 @@ __all__ = [
     "SampleMark",
     "attribute_energy",
     "describe_gap",
+    "interval_energy_uj",
     "uncertainty_ppm",
 ]
 
@@ -84,8 +85,8 @@ class PowerSample(Contract):
     at_ns: Annotated[int, Field(ge=-MAX_SAFE_INTEGER, le=MAX_SAFE_INTEGER)]
     """Nanoseconds since the first byte of the job was written; negative while the model loads."""
     mark: SampleMark
-    """`start`: the container runs. `job`: before the first byte. `prefill`: the prompt is computed. `end`: after the last
-    token. `tick`: in between."""
+    """`start`: the container runs. `job`: before the first byte. `prefill`: the prompt is computed. `end`: after the
+    last token. `tick`: in between."""
     cpu_time_ns: Nanoseconds | None
     """CPU time of the execution's control group."""
     busy_ns: Nanoseconds | None
@@ -136,8 +137,8 @@ class PowerEvidence(Contract):
     """What the watts were computed from."""
 
     source: PowerSource
-    """The meter. `model`: CPU time and a declared table; nothing electrical was measured. `rapl`: the processor's energy
-    counters. `nvml`: a GPU's energy counter, and for the CPUs whichever of the others the domains show."""
+    """The meter. `model`: CPU time and a declared table; nothing electrical was measured. `rapl`: the processor's
+    energy counters. `nvml`: a GPU's energy counter, and for the CPUs whichever of the others the domains show."""
     attribution: Literal["weos.attribution/2"]
     """Version of the arithmetic, see `attribute_energy`."""
     domains: Annotated[Many[DomainName], Field(max_length=64)]
@@ -257,6 +258,14 @@ def _share(cpu_ns: int, busy_ns: int) -> Fraction:
         return Fraction(0)
     # The host's counter moves in ticks: in a short interval it may stand still while the group's moves.
     return Fraction(1) if busy_ns <= cpu_ns else Fraction(cpu_ns, busy_ns)
+
+
+def interval_energy_uj(power: PowerEvidence, before: PowerSample, after: PowerSample) -> Fraction | None:
+    """Return the energy attributed between two samples, None where a counter could not be read at one of them."""
+    if not (_readable(power, before) and _readable(power, after)):
+        return None
+    gpu_uj = _delta(_energy_uj(before, power.gpu_domains), _energy_uj(after, power.gpu_domains))
+    return _cpu_pj(power, before, after) / PJ_PER_UJ + gpu_uj
 
 
 def attribute_energy(power: PowerEvidence, phase: Phase) -> AttributedEnergy | None:

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, StringConstraints
 
 from contracts.base import Contract, Many
+from contracts.power import PowerSource
 from contracts.types import (
     BackendName,
     Count,
@@ -172,7 +173,7 @@ class ExecutionFigures(Figures):
     """Digest of its text."""
     tokens_total: Count
     """Generated tokens."""
-    watts_source: Literal["model"]
+    watts_source: PowerSource
     """Where the watts come from; `model` is an estimate."""
 
 

@@ -8,9 +8,9 @@ was left out, or that the output at hand is the one meant. Compare the output's 
 pass it in.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 from contracts.base import Contract, ContractError, sha256_digest
 from contracts.checks import (
@@ -27,6 +27,7 @@ from contracts.determinism import classify_determinism
 from contracts.envelope import signature_holds
 from contracts.metrics import derive_metrics
 from contracts.metrics_record import MetricsRecord, Statement
+from contracts.power import PowerEvidence, SampleMark
 from contracts.trust import Trust, load_public_key
 
 __all__ = [
@@ -86,6 +87,29 @@ def _check_identity(statement: Statement) -> None:
         raise CheckFailed("ID_MISMATCH", "the statement's subjects are not the plan and output of its record")
 
 
+def _check_samples(power: PowerEvidence, times: Sequence[int]) -> None:
+    """Require that counters only grow, that marks are in order, and that the job's are around the generated tokens."""
+    if list(power.samples) != sorted(power.samples, key=lambda sample: sample.at_ns):
+        raise CheckFailed("METRIC_INCONSISTENT", "the power samples go backwards in time")
+    marks = [sample.mark for sample in power.samples if sample.mark != "tick"]
+    if marks != [mark for mark in get_args(SampleMark) if mark in marks and mark != "tick"]:
+        raise CheckFailed("METRIC_INCONSISTENT", "the marks of the power samples are repeated or not in order")
+    for name, counter in _counters(power):
+        if counter != sorted(counter):
+            raise CheckFailed("METRIC_INCONSISTENT", f"a counter goes backwards: {name}")
+    edges = {sample.mark: sample.at_ns for sample in power.samples}
+    if edges.get("job", 0) > 0 or (times and edges.get("end", times[-1]) < times[-1]):
+        raise CheckFailed("METRIC_INCONSISTENT", "the power samples are not around the generated tokens")
+
+
+def _counters(power: PowerEvidence) -> Iterator[tuple[str, list[int]]]:
+    samples = power.samples
+    yield "cpu_time_ns", [sample.cpu_time_ns for sample in samples if sample.cpu_time_ns is not None]
+    yield "busy_ns", [sample.busy_ns for sample in samples if sample.busy_ns is not None]
+    for name in power.domains:
+        yield name, [value for sample in samples if (value := sample.energy_uj.get(name)) is not None]
+
+
 def _check_metrics(record: MetricsRecord) -> None:
     if (record.outcome == "completed") != (record.reason is None):
         raise CheckFailed("METRIC_INCONSISTENT", "a reason belongs to exactly those outcomes that are not `completed`")
@@ -98,8 +122,7 @@ def _check_metrics(record: MetricsRecord) -> None:
     times = record.measurements.token_times_ns
     if list(times) != sorted(times):
         raise CheckFailed("METRIC_INCONSISTENT", "the token times go backwards")
-    if record.power.window_ns != (times[-1] if times else None):
-        raise CheckFailed("METRIC_INCONSISTENT", "the power window is not the generation window")
+    _check_samples(record.power, times)
     if len(times) > record.plan.limits.max_tokens:
         raise CheckFailed("METRIC_INCONSISTENT", "there are more tokens than the plan allows")
     recomputed = derive_metrics(record.measurements, record.power)

@@ -18,17 +18,17 @@ from contracts.runner_protocol import (
     encode_command,
     parse_event,
 )
-from supervisor.domain.energy import select_power_model
 from supervisor.domain.errors import EngineError, ExecutionFault, StorageError
 from supervisor.domain.gvisor import judge_gvisor
 from supervisor.domain.hardening import build_container_config, model_path
-from supervisor.domain.installation import HostFacts
 from supervisor.domain.locks import ThreadStatus, judge_locks, require_compiled_lock, under_filter
+from supervisor.domain.metering import Metering
 from supervisor.domain.policy import Policies
 from supervisor.domain.ports import FinalEntry, InstallationPort, LedgerPort, ModelStorePort, Sandbox, SandboxPort
 from supervisor.domain.receipt import Expectation, build_receipt, describe_difference
-from supervisor.domain.recording import Conclusion, build_power_evidence
+from supervisor.domain.recording import Conclusion
 from supervisor.domain.transcript import Transcript
+from supervisor.power_sampler import PowerSampler
 from supervisor.recorder import Recorder
 from supervisor.run import Run, view_of_record
 
@@ -50,8 +50,7 @@ class _Observed:
         self.cpus: tuple[int, ...] = ()
         self.sandbox: Sandbox | None = None
         self.isolation: IsolationReceipt | None = None
-        self.cpu_before_ns: int | None = None
-        self.cpu_after_ns: int | None = None
+        self.power: PowerSampler | None = None
         self.job_sent = False
 
 
@@ -78,7 +77,7 @@ class ExecutionService:
         ledger: LedgerPort,
         recorder: Recorder,
         policies: Policies,
-        host: HostFacts,
+        metering: Metering,
         store_retry_s: float = STORE_RETRY_S,
     ) -> None:
         self._sandboxes = sandboxes
@@ -87,7 +86,7 @@ class ExecutionService:
         self._ledger = ledger
         self._recorder = recorder
         self._policies = policies
-        self._power_model = select_power_model(host.processor, policies.power)
+        self._metering = metering
         self._store_retry_s = store_retry_s
         self.unrecorded = 0
 
@@ -161,8 +160,11 @@ class ExecutionService:
         async with opened as sandbox:
             observed.sandbox = sandbox
             run.container_id = sandbox.container_id
-            await self._prepare(run, sandbox, observed, expected)
-            await self._generate(run, sandbox, observed)
+            template = self._metering.template(reserved_cpus=len(observed.cpus))
+            observed.power = PowerSampler(self._metering.port, template, sandbox.cpu_time_ns)
+            async with observed.power.running():
+                await self._prepare(run, sandbox, observed, expected)
+                await self._generate(run, sandbox, observed, observed.power)
 
     async def _prepare(self, run: Run, sandbox: Sandbox, observed: _Observed, expected: Expectation) -> None:
         if sandbox.image_id != run.plan.runtime_image:
@@ -197,7 +199,7 @@ class ExecutionService:
         if receipt.difference:
             raise ExecutionFault("isolation_mismatch", describe_difference(receipt))
 
-    async def _generate(self, run: Run, sandbox: Sandbox, observed: _Observed) -> None:
+    async def _generate(self, run: Run, sandbox: Sandbox, observed: _Observed, power: PowerSampler) -> None:
         job = encode_command(
             JobCommand(
                 prompt=run.prompt,
@@ -208,22 +210,21 @@ class ExecutionService:
             )
         )
         transcript = observed.transcript
-        observed.cpu_before_ns = sandbox.cpu_time_ns()
         observed.job_sent = True
-        started_ns = time.monotonic_ns()
-        try:
-            await sandbox.send(job)
-            index = 0
-            while not transcript.finished:
-                event, at_ns = await _next_event(sandbox)
-                if at_ns < started_ns:
-                    raise ExecutionFault("runner_failed", "the runner broke its protocol: an event came before the job")
-                text = transcript.accept(event, at_ns - started_ns)
-                if event.type == "token" or text:
-                    run.add_text(index, text)
-                    index += 1
-        finally:
-            observed.cpu_after_ns = sandbox.cpu_time_ns()
+        started_ns = power.begin_job()
+        await sandbox.send(job)
+        index = 0
+        while not transcript.finished:
+            event, at_ns = await _next_event(sandbox)
+            if at_ns < started_ns:
+                raise ExecutionFault("runner_failed", "the runner broke its protocol: an event came before the job")
+            text = transcript.accept(event, at_ns - started_ns)
+            if event.type == "prompt":
+                power.mark("prefill")
+            if event.type == "token" or text:
+                run.add_text(index, text)
+                index += 1
+        power.mark("end")
         # The job is done and the meters are read: a runner that has gone already changes nothing.
         with suppress(ExecutionFault):
             await sandbox.send(encode_command(ExitCommand()))
@@ -245,15 +246,9 @@ class ExecutionService:
 
     def _assemble(self, observed: _Observed, outcome: Outcome, reason: Reason | None) -> Conclusion:
         measurements = observed.transcript.measurements()
-        cpu_time_ns = None
-        if observed.cpu_before_ns is not None and observed.cpu_after_ns is not None:
-            cpu_time_ns = max(0, observed.cpu_after_ns - observed.cpu_before_ns)
-        power = build_power_evidence(
-            self._power_model,
-            cpus=len(observed.cpus) or 1,
-            cpu_time_ns=cpu_time_ns,
-            window_ns=observed.transcript.window_ns,
-        )
+        power = self._metering.template(reserved_cpus=len(observed.cpus) or 1)
+        if observed.power is not None:
+            power = observed.power.log.evidence(None)
         return Conclusion(
             outcome=outcome,
             reason=reason,

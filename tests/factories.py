@@ -11,14 +11,14 @@ from contracts.escape_report import EscapeAttempt, EscapeReport
 from contracts.execution_plan import ExecutionPlan
 from contracts.metrics import Measurements
 from contracts.metrics_record import SandboxObservation
-from contracts.power import PowerModel
 from contracts.run_request import RunRequest
 from contracts.trust import Trust, TrustedKey
 from supervisor.adapters.keys import FileSigner
 from supervisor.domain.planning import plan_execution
-from supervisor.domain.recording import Conclusion, build_power_evidence, build_record, encode_statement
+from supervisor.domain.recording import Conclusion, build_record, encode_statement
 from supervisor.recorder import Recorder
 from tests.fakes import IMAGE, fixed_installation, spec_request
+from tests.meters import make_power
 
 __all__ = [
     "EXECUTION_ID",
@@ -34,7 +34,6 @@ __all__ = [
 
 EXECUTION_ID = "exec_" + "0123456789abcdef" * 2
 WHEN = datetime(2026, 1, 31, 12, 0, 0, 123_000, tzinfo=UTC)
-POWER_MODEL = PowerModel(family="test", idle_mw=450, busy_mw=1870, low_percent=38, high_percent=162)
 
 
 def make_plan() -> ExecutionPlan:
@@ -55,7 +54,7 @@ def make_conclusion(**changes: object) -> Conclusion:
         reason=None,
         output="Olá",
         measurements=measurements,
-        power=build_power_evidence(POWER_MODEL, cpus=2, cpu_time_ns=150_000_000, window_ns=82_000_000),
+        power=make_power(),
         sandbox=SandboxObservation(
             container_id="c" * 64,
             image=IMAGE,

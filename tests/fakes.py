@@ -245,6 +245,7 @@ class FakeSandbox:
         self.lines: asyncio.Queue[tuple[bytes, int] | ExecutionFault] = asyncio.Queue()
         self.sent: list[bytes] = []
         self.cpu_ns: int | None = 0
+        self.quotas: list[int] = []
         self.threads_before: tuple[ThreadStatus, ...] = (thread_under(1),)
         self.threads_after: tuple[ThreadStatus, ...] = (thread_under(2), thread_under(2))
         self._script = script
@@ -295,6 +296,14 @@ class FakeSandbox:
     def cpu_time_ns(self) -> int | None:
         """See ``ports.Sandbox``."""
         return self.cpu_ns
+
+    def set_cpu_quota(self, nano_cpus: int) -> None:
+        """See ``ports.Sandbox``."""
+        self.quotas.append(nano_cpus)
+
+    def throttling(self) -> tuple[int, int] | None:
+        """See ``ports.Sandbox``."""
+        return (0, 0) if self.cpu_ns is not None else None
 
     async def stop(self) -> None:
         """End the script."""

@@ -1,4 +1,4 @@
-"""The control group of a container (versions 1 and 2): its CPU time and its limits, from the kernel's own files."""
+"""The control group of a container (versions 1 and 2): CPU time, limits and quota, in the kernel's own files."""
 
 import time
 from collections.abc import Iterator
@@ -6,11 +6,22 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["GroupLimits", "find_cpu_counter", "prepare_parent", "read_cpu_time_ns", "read_limits", "remove_left_groups"]
+__all__ = [
+    "CpuQuota",
+    "GroupLimits",
+    "find_cpu_counter",
+    "find_cpu_quota",
+    "prepare_parent",
+    "read_cpu_time_ns",
+    "read_limits",
+    "remove_left_groups",
+]
 
 NS_PER_US = 1000
 NANO_CPUS_PER_CPU = 1_000_000_000
 UNLIMITED = 2**63 - 1
+# kernel/sched/core.c, min_cfs_quota_period: one millisecond.
+MIN_QUOTA_US = 1000
 LEFT_GROUP_ATTEMPTS = 5
 LEFT_GROUP_PAUSE_S = 0.05
 
@@ -24,6 +35,40 @@ class GroupLimits:
     memory_and_swap_bytes: int | None
     pids_max: int | None
     cpu_quota_nano: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class CpuQuota:
+    """The file by which a group is given CPU time, and the one that says for how long it was held back."""
+
+    setting: Path
+    """``cpu.cfs_quota_us`` (version 1) or ``cpu.max`` (version 2)."""
+
+    def set(self, nano_cpus: int) -> None:
+        """Give the group so much CPU time per second, in nanoseconds; its period stays.
+
+        Raises:
+            OSError: it may not be written, or has gone.
+        """
+        period_us = self._period_us()
+        quota_us = max(MIN_QUOTA_US, nano_cpus * period_us // NANO_CPUS_PER_CPU)
+        self.setting.write_text(f"{quota_us} {period_us}" if self.setting.name == "cpu.max" else str(quota_us))
+
+    def read_throttling(self) -> tuple[int, int] | None:
+        """Return for how long it was held back, in nanoseconds, and in how many periods; None: not to be read."""
+        try:
+            lines = self.setting.with_name("cpu.stat").read_text().splitlines()
+            values = {name: int(value) for name, value in (line.split() for line in lines)}
+        except (OSError, ValueError):
+            return None
+        # Version 1 counts nanoseconds, version 2 microseconds.
+        time_ns = values.get("throttled_time", values.get("throttled_usec", 0) * NS_PER_US)
+        return (time_ns, values["nr_throttled"]) if "nr_throttled" in values else None
+
+    def _period_us(self) -> int:
+        if self.setting.name == "cpu.max":
+            return int(self.setting.read_text().split()[1])
+        return int(self.setting.with_name("cpu.cfs_period_us").read_text())
 
 
 def prepare_parent(parent: str, *, root: Path = Path("/")) -> None:
@@ -77,6 +122,12 @@ def find_cpu_counter(pid: int, *, root: Path = Path("/")) -> Path | None:
     Version 1: ``cpuacct.usage`` in nanoseconds. Version 2: ``cpu.stat``, line ``usage_usec``.
     """
     return _find(pid, "cpuacct", "cpuacct.usage", root) or _find(pid, "", "cpu.stat", root)
+
+
+def find_cpu_quota(pid: int, *, root: Path = Path("/")) -> CpuQuota | None:
+    """Return the quota of a process's control group, or None where there is none to be seen."""
+    setting = _find(pid, "cpu", "cpu.cfs_quota_us", root) or _find(pid, "", "cpu.max", root)
+    return None if setting is None else CpuQuota(setting)
 
 
 def read_limits(pid: int, *, root: Path = Path("/")) -> GroupLimits:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from supervisor.adapters.cgroup import find_cpu_counter, read_cpu_time_ns
+from supervisor.adapters.cgroup import find_cpu_counter, find_cpu_quota, read_cpu_time_ns
 from supervisor.adapters.container_facts import read_facts
 from supervisor.adapters.frames import FrameReader
 from supervisor.adapters.gvisor_facts import GvisorGuest
@@ -59,6 +59,7 @@ class DockerSandbox:
         self._started = started
         # Found while the first process lives.
         self._cpu_counter = find_cpu_counter(started.pid)
+        self._cpu_quota = find_cpu_quota(started.pid)
         self._lines_sent = 0
         self._guest: GvisorGuest | None = None
         self._is_over = False
@@ -143,6 +144,22 @@ class DockerSandbox:
     def cpu_time_ns(self) -> int | None:
         """See ``ports.Sandbox``."""
         return None if self._cpu_counter is None else read_cpu_time_ns(self._cpu_counter)
+
+    def set_cpu_quota(self, nano_cpus: int) -> None:
+        """See ``ports.Sandbox``."""
+        try:
+            if self._cpu_quota is not None:
+                self._cpu_quota.set(nano_cpus)
+                return
+            why = "it cannot be seen"
+        except (OSError, ValueError) as error:
+            why = type(error).__name__
+        detail = f"the control group's CPU time cannot be set ({why}); the supervisor must be root on the host itself"
+        raise ExecutionFault("limit_unenforceable", detail)
+
+    def throttling(self) -> tuple[int, int] | None:
+        """See ``ports.Sandbox``."""
+        return None if self._cpu_quota is None else self._cpu_quota.read_throttling()
 
 
 def _unseen(error: Exception) -> ExecutionFault:

@@ -18,8 +18,8 @@ class MeterReading:
     energy_uj: Mapping[DomainName, int | None]
     """Microjoules since the meter was opened, wrap-around undone; None: a gap, never a zero."""
     busy_ns: int | None
-    """CPU time of everything on the host since it was opened: user, nice, system, irq, softirq; not steal, idle, iowait.
-    None: not to be read."""
+    """CPU time of everything on the host since it was opened: user, nice, system, irq, softirq; not steal, idle,
+    iowait. None: not to be read."""
     faults: tuple[str, ...] = ()
     """Why there are gaps, one line each."""
 

@@ -97,6 +97,18 @@ class Sandbox(Protocol):
         """Return the container's CPU time so far, or None where it cannot be read."""
         ...
 
+    def set_cpu_quota(self, nano_cpus: int) -> None:
+        """Give the container so much CPU time per second, in nanoseconds.
+
+        Raises:
+            ExecutionFault: ``limit_unenforceable``, it cannot be set from here.
+        """
+        ...
+
+    def throttling(self) -> tuple[int, int] | None:
+        """Return for how long the kernel held the container back, in ns, and in how many periods; None: not known."""
+        ...
+
 
 class SandboxPort(Protocol):
     """Whatever makes containers."""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from contracts.base import canonical_bytes, sha256_digest
 from contracts.determinism import classify_determinism
 from contracts.execution_plan import ExecutionPlan, PlannedArtifact
-from contracts.metrics import Measurements, Metrics, PowerEvidence, PowerModel, derive_metrics
+from contracts.metrics import Measurements, Metrics, derive_metrics
 from contracts.metrics_record import (
     PREDICATE_TYPE,
     STATEMENT_TYPE,
@@ -17,12 +17,12 @@ from contracts.metrics_record import (
     Statement,
     Subject,
 )
+from contracts.power import PowerEvidence
 from contracts.started_record import STARTED_PREDICATE_TYPE, StartedRecord, StartedStatement
 
 __all__ = [
     "Conclusion",
     "abort_conclusion",
-    "build_power_evidence",
     "build_record",
     "encode_started",
     "encode_statement",
@@ -61,20 +61,6 @@ def abort_conclusion() -> Conclusion:
 def format_time(moment: datetime) -> str:
     """Return RFC 3339 in UTC with milliseconds."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def build_power_evidence(
-    model: PowerModel, *, cpus: int, cpu_time_ns: int | None, window_ns: int | None
-) -> PowerEvidence:
-    """Return what the watts of an execution are computed from."""
-    return PowerEvidence(
-        source="model",
-        attribution="model/1",
-        model=model,
-        reserved_cpus=cpus,
-        cpu_time_ns=cpu_time_ns,
-        window_ns=window_ns,
-    )
 
 
 def build_record(

@@ -41,6 +41,7 @@ from tests.fakes import (
     fixed_installation,
     spec_request,
 )
+from tests.meters import make_metering
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -160,7 +161,7 @@ class Engine:
             ledger=self.ledger,
             recorder=self.recorder,
             policies=fixed.policies,
-            host=fixed.host,
+            metering=make_metering(host_cpus=len(fixed.host.logical_cpus)),
             store_retry_s=0.01,
         )
         self.cpus = CpuPool(fixed.host.logical_cpus, fixed.policies.admission.queue)

@@ -58,7 +58,13 @@ async def test_the_specifications_request_is_executed_measured_and_signed(api: A
     assert report.record.sandbox is not None
     assert "AVX2" in (report.record.sandbox.cpu_features or ())
     assert report.record.power is not None
-    assert report.record.power.cpu_time_ns
+    assert [sample.mark for sample in report.record.power.samples if sample.mark != "tick"] == [
+        "start",
+        "job",
+        "prefill",
+        "end",
+    ]
+    assert report.record.power.samples[-1].cpu_time_ns
     seen = report.record.sandbox.isolation
     assert seen is not None
     assert (seen.tier, seen.difference, seen.network_interfaces) == ("hardened", (), ("lo",))

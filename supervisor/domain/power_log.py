@@ -1,0 +1,89 @@
+"""Counters over the time of one execution, as they come to stand in its record. Pure: it is told what was read."""
+
+from dataclasses import dataclass
+
+from contracts.power import MAX_SAMPLES, PowerEvidence, PowerLimitEvidence, PowerSample, SampleMark, interval_energy_uj
+from supervisor.domain.meter import MeterReading
+
+__all__ = ["PowerLog"]
+
+MW_NS_PER_UJ = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    mark: SampleMark
+    cpu_time_ns: int | None
+    reading: MeterReading
+
+
+class PowerLog:
+    """Collects samples. Their values count from the first that could be read, their times from the job's first byte."""
+
+    def __init__(self, template: PowerEvidence) -> None:
+        self._template = template
+        self._entries: list[_Entry] = []
+        self._job_at_ns: int | None = None
+        self._interval_ms = template.interval_ms
+        # What each counter said first, where it has said something.
+        self._first: dict[str, int] = {}
+
+    def add(self, mark: SampleMark, reading: MeterReading, cpu_time_ns: int | None) -> None:
+        """Take one reading.
+
+        Args:
+            mark: which moment it is.
+            reading: the host's counters.
+            cpu_time_ns: the execution's; None: it could not be read.
+        """
+        if mark == "tick" and len(self._entries) >= MAX_SAMPLES - len(("job", "prefill", "end")):
+            self._thin_out()
+        self._entries.append(_Entry(mark, cpu_time_ns, reading))
+        values = {"cpu": cpu_time_ns, "busy": reading.busy_ns, **reading.energy_uj}
+        for name, value in values.items():
+            if value is not None:
+                self._first.setdefault(name, value)
+
+    def begin_job(self, at_ns: int) -> None:
+        """Say when the first byte of the job was written, on the same clock."""
+        self._job_at_ns = at_ns
+
+    def power_mw(self) -> int | None:
+        """Return the power between the last two samples, in milliwatts; None where it cannot be told."""
+        if len(self._entries) < len(("before", "after")):
+            return None
+        before, after = (self._sample(entry) for entry in self._entries[-2:])
+        energy_uj = interval_energy_uj(self._template, before, after)
+        duration_ns = after.at_ns - before.at_ns
+        if energy_uj is None or duration_ns <= 0:
+            return None
+        return int(energy_uj * MW_NS_PER_UJ / duration_ns)
+
+    def evidence(self, limit: PowerLimitEvidence | None) -> PowerEvidence:
+        """Return what the record holds."""
+        samples = tuple(self._sample(entry) for entry in self._entries)
+        return self._template.model_copy(update={"samples": samples, "interval_ms": self._interval_ms, "limit": limit})
+
+    def _thin_out(self) -> None:
+        # Every second tick goes: the marks stay, and what is left is still evenly spaced.
+        ticks = [index for index, entry in enumerate(self._entries) if entry.mark == "tick"]
+        dropped = frozenset(ticks[::2])
+        self._entries = [entry for index, entry in enumerate(self._entries) if index not in dropped]
+        self._interval_ms *= 2
+
+    def _sample(self, entry: _Entry) -> PowerSample:
+        # Where no job began all of it was the loading of the model, up to the last sample.
+        base_ns = self._entries[-1].reading.at_ns if self._job_at_ns is None else self._job_at_ns
+        busy_ns = entry.reading.busy_ns if self._template.cpu_domains else None
+        return PowerSample(
+            at_ns=entry.reading.at_ns - base_ns,
+            mark=entry.mark,
+            cpu_time_ns=self._beyond_first("cpu", entry.cpu_time_ns),
+            busy_ns=self._beyond_first("busy", busy_ns),
+            energy_uj={
+                name: self._beyond_first(name, entry.reading.energy_uj.get(name)) for name in self._template.domains
+            },
+        )
+
+    def _beyond_first(self, name: str, value: int | None) -> int | None:
+        return None if value is None else max(0, value - self._first[name])
