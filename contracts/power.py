@@ -31,6 +31,7 @@ __all__ = [
     "attribute_energy",
     "describe_gap",
     "interval_energy_uj",
+    "is_readable",
     "uncertainty_ppm",
 ]
 
@@ -205,7 +206,8 @@ _EDGES: dict[Phase, tuple[SampleMark, SampleMark]] = {
 }
 
 
-def _readable(power: PowerEvidence, sample: PowerSample) -> bool:
+def is_readable(power: PowerEvidence, sample: PowerSample) -> bool:
+    """Tell whether a sample has every counter that the attribution needs."""
     if sample.cpu_time_ns is None or (power.cpu_domains and not power.exclusive and sample.busy_ns is None):
         return False
     return all(sample.energy_uj.get(name) is not None for name in power.domains)
@@ -217,7 +219,7 @@ def describe_gap(power: PowerEvidence, phase: Phase) -> str | None:
         found = [sample for sample in power.samples if sample.mark == mark]
         if not found:
             return f"the counters were not read at its edge ({mark})"
-        if not _readable(power, found[0]):
+        if not is_readable(power, found[0]):
             return f"a counter could not be read at its edge ({mark})"
     return None
 
@@ -227,7 +229,7 @@ def _between(power: PowerEvidence, phase: Phase) -> Sequence[PowerSample]:
     first, last = _EDGES[phase]
     marks = [sample.mark for sample in power.samples]
     inside = power.samples[marks.index(first) : marks.index(last) + 1]
-    return [sample for sample in inside if _readable(power, sample)]
+    return [sample for sample in inside if is_readable(power, sample)]
 
 
 def _delta(before: int | None, after: int | None) -> int:
@@ -262,7 +264,7 @@ def _share(cpu_ns: int, busy_ns: int) -> Fraction:
 
 def interval_energy_uj(power: PowerEvidence, before: PowerSample, after: PowerSample) -> Fraction | None:
     """Return the energy attributed between two samples, None where a counter could not be read at one of them."""
-    if not (_readable(power, before) and _readable(power, after)):
+    if not (is_readable(power, before) and is_readable(power, after)):
         return None
     gpu_uj = _delta(_energy_uj(before, power.gpu_domains), _energy_uj(after, power.gpu_domains))
     return _cpu_pj(power, before, after) / PJ_PER_UJ + gpu_uj

@@ -43,6 +43,7 @@ PROBLEM_CODES: dict[str, tuple[int, str]] = {
     "empty_prompt": (422, "The prompt has no tokens"),
     "time_limit_exceeded": (422, "The execution ran into its time limit"),
     "output_limit_exceeded": (422, "The execution wrote more than it may"),
+    "power_limit_exceeded": (422, "The execution drew more power than it may"),
     "memory_limit_exceeded": (422, "The execution needed more memory than it may"),
     "queue_full": (429, "Too many executions are waiting"),
     "internal_error": (500, "The supervisor failed; the fault is in its log"),
@@ -59,6 +60,7 @@ PROBLEM_CODES: dict[str, tuple[int, str]] = {
     "model_altered": (503, "The file of the model is not the one that was installed"),
     "model_index_damaged": (503, "The list of installed models cannot be read"),
     "shutting_down": (503, "The supervisor is ending"),
+    "power_sensor_lost": (503, "The energy counters could not be read any more"),
     "storage_full": (507, "There is no room to keep the record"),
 }
 

@@ -1,57 +1,134 @@
-"""Reads the counters of one execution: at the edges of its phases, and so often in between."""
+"""Reads the counters of one execution: at the edges of its phases and so often in between; keeps its power limit."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from contracts.power import PowerEvidence, SampleMark
+from supervisor.domain.errors import ExecutionFault
+from supervisor.domain.governor import Governor
 from supervisor.domain.meter import MeterPort
+from supervisor.domain.ports import Sandbox
 from supervisor.domain.power_log import PowerLog
 
-__all__ = ["PowerSampler"]
+__all__ = ["PowerLimit", "PowerSampler"]
 
 MS_PER_S = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class PowerLimit:
+    """A limit that is to be kept."""
+
+    governor: Governor
+    interval_ms: int
+    """How often it decides."""
+    quota_nano: int
+    """What the container was given when it was made."""
+    is_measured: bool
+    """Whether a sensor says what it decides on."""
 
 
 class PowerSampler:
     """Reads one execution's counters beside the host's."""
 
-    def __init__(self, meter: MeterPort, template: PowerEvidence, cpu_time_ns: Callable[[], int | None]) -> None:
+    def __init__(
+        self,
+        meter: MeterPort,
+        template: PowerEvidence,
+        sandbox: Sandbox,
+        *,
+        limit: PowerLimit | None = None,
+    ) -> None:
         self._meter = meter
-        self._cpu_time_ns = cpu_time_ns
-        self._interval_s = template.interval_ms / MS_PER_S
+        self._sandbox = sandbox
+        self._interval_ms = template.interval_ms
+        self._limit = limit
+        self._quota_nano = None if limit is None else limit.quota_nano
+        self._job_began = False
         self._ended = False
-        self.log = PowerLog(template)
+        self._throttling: tuple[int, int] | None = None
+        self._log = PowerLog(template)
 
     def mark(self, mark: SampleMark) -> None:
         """Read everything once. After `end` nothing is read any more: the control group goes with the container."""
         if self._ended:
             return
-        self._ended = mark == "end"
-        self.log.add(mark, self._meter.read(), self._cpu_time_ns())
+        self._log.add(mark, self._meter.read(), self._sandbox.cpu_time_ns())
+        if mark == "end":
+            self._ended = True
+            self._throttling = self._sandbox.throttling()
 
     def begin_job(self) -> int:
-        """Read the counters and return the moment from which the job's times count, in ns of the monotonic clock."""
+        """Read the counters and return the moment from which the job's times count, in ns of the monotonic clock.
+
+        From here on the power limit is kept; while the model loads its threads alone keep it.
+
+        Raises:
+            ExecutionFault: ``limit_unenforceable``, the CPU time cannot be set.
+        """
         self.mark("job")
+        if self._limit is not None:
+            self._govern(self._limit)
+        self._job_began = True
         started_ns = time.monotonic_ns()
-        self.log.begin_job(started_ns)
+        self._log.begin_job(started_ns)
         return started_ns
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Read at the start, and regularly until the end of the block."""
+        """Read at the start, and regularly until the end of the block.
+
+        Raises:
+            ExecutionFault: ``power_limit_exceeded`` or ``power_sensor_lost``; the block is cancelled.
+        """
         self.mark("start")
-        ticking = asyncio.create_task(self._tick(), name="power-samples")
         try:
-            yield
+            async with asyncio.TaskGroup() as group:
+                ticking = group.create_task(self._tick(), name="power-samples")
+                try:
+                    yield
+                finally:
+                    ticking.cancel()
+        except BaseExceptionGroup as faults:
+            # The one that ended the other: what the block raised, or the fault that ended the block.
+            raise faults.exceptions[0] from None
         finally:
-            ticking.cancel()
-            with suppress(asyncio.CancelledError):
-                await ticking
             self.mark("end")
+
+    def evidence(self) -> PowerEvidence:
+        """Return what the record holds."""
+        if self._limit is None:
+            return self._log.evidence(None)
+        throttled_ns, throttled_periods = self._throttling or (None, None)
+        limit = self._limit.governor.evidence(
+            basis="measured" if self._limit.is_measured else "model",
+            throttled_ns=throttled_ns,
+            throttled_periods=throttled_periods,
+            gpu_limit_mw=None,
+        )
+        return self._log.evidence(limit)
 
     async def _tick(self) -> None:
         while True:
-            await asyncio.sleep(self._interval_s)
+            governed = self._limit if self._job_began else None
+            await asyncio.sleep((self._interval_ms if governed is None else governed.interval_ms) / MS_PER_S)
             self.mark("tick")
+            if governed is not None and not self._ended:
+                self._govern(governed)
+
+    def _govern(self, limit: PowerLimit) -> None:
+        decision = limit.governor.observe(
+            self._log.last_at_ns, energy_uj=self._log.attributed_uj(), cpu_time_ns=self._log.last_cpu_time_ns
+        )
+        if decision.verdict == "exceeded":
+            detail = "its attributed power was over max_watts for longer than the grace; see power.limit of its record"
+            raise ExecutionFault("power_limit_exceeded", detail)
+        if decision.verdict == "sensor_lost":
+            detail = "the energy counters could not be read any more, so its power limit could not be kept"
+            raise ExecutionFault("power_sensor_lost", detail)
+        if decision.quota_nano != self._quota_nano:
+            self._sandbox.set_cpu_quota(decision.quota_nano)
+            self._quota_nano = decision.quota_nano

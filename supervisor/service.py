@@ -20,7 +20,7 @@ from contracts.runner_protocol import (
 )
 from supervisor.domain.errors import EngineError, ExecutionFault, StorageError
 from supervisor.domain.gvisor import judge_gvisor
-from supervisor.domain.hardening import build_container_config, model_path
+from supervisor.domain.hardening import NANO_CPUS_PER_CPU, build_container_config, model_path
 from supervisor.domain.locks import ThreadStatus, judge_locks, require_compiled_lock, under_filter
 from supervisor.domain.metering import Metering
 from supervisor.domain.policy import Policies
@@ -28,7 +28,7 @@ from supervisor.domain.ports import FinalEntry, InstallationPort, LedgerPort, Mo
 from supervisor.domain.receipt import Expectation, build_receipt, describe_difference
 from supervisor.domain.recording import Conclusion
 from supervisor.domain.transcript import Transcript
-from supervisor.power_sampler import PowerSampler
+from supervisor.power_sampler import PowerLimit, PowerSampler
 from supervisor.recorder import Recorder
 from supervisor.run import Run, view_of_record
 
@@ -161,7 +161,8 @@ class ExecutionService:
             observed.sandbox = sandbox
             run.container_id = sandbox.container_id
             template = self._metering.template(reserved_cpus=len(observed.cpus))
-            observed.power = PowerSampler(self._metering.port, template, sandbox.cpu_time_ns)
+            limit = self._limit_of(run.plan, reserved_cpus=len(observed.cpus))
+            observed.power = PowerSampler(self._metering.port, template, sandbox, limit=limit)
             async with observed.power.running():
                 await self._prepare(run, sandbox, observed, expected)
                 await self._generate(run, sandbox, observed, observed.power)
@@ -229,6 +230,20 @@ class ExecutionService:
         with suppress(ExecutionFault):
             await sandbox.send(encode_command(ExitCommand()))
 
+    def _limit_of(self, plan: ExecutionPlan, *, reserved_cpus: int) -> PowerLimit | None:
+        if plan.limits.max_watts is None:
+            return None
+        policy = self._policies.power.governor
+        governor = self._metering.build_governor(
+            policy, max_watts=plan.limits.max_watts, cores=plan.scheduling.cores, reserved_cpus=reserved_cpus
+        )
+        return PowerLimit(
+            governor,
+            policy.interval_ms,
+            quota_nano=plan.scheduling.cores * NANO_CPUS_PER_CPU,
+            is_measured=self._metering.port.source != "model",
+        )
+
     def _conclude(self, run: Run, observed: _Observed, attempt: asyncio.Task[None]) -> Conclusion:
         try:
             attempt.result()
@@ -248,7 +263,7 @@ class ExecutionService:
         measurements = observed.transcript.measurements()
         power = self._metering.template(reserved_cpus=len(observed.cpus) or 1)
         if observed.power is not None:
-            power = observed.power.log.evidence(None)
+            power = observed.power.evidence()
         return Conclusion(
             outcome=outcome,
             reason=reason,

@@ -7,7 +7,7 @@ from contracts.execution_plan import ExecutionPlan
 from supervisor.domain.policy import SandboxPolicy
 from supervisor.domain.seccomp_profile import SeccompProfile
 
-__all__ = ["build_container_config", "model_path"]
+__all__ = ["NANO_CPUS_PER_CPU", "build_container_config", "model_path"]
 
 NANO_CPUS_PER_CPU = 1_000_000_000
 

@@ -118,9 +118,10 @@ class GovernorPolicy(Contract):
 
     interval_ms: Annotated[int, Field(ge=100, le=5_000)]
     target_percent: Annotated[int, Field(ge=1, le=100)]
-    gain_percent: Annotated[int, Field(ge=1, le=100)]
-    gain_over_percent: Annotated[int, Field(ge=1, le=100)]
+    start_percent: Annotated[int, Field(ge=1, le=100)]
     smoothing_percent: Annotated[int, Field(ge=1, le=100)]
+    payback_percent: Annotated[int, Field(ge=0, le=200)]
+    hold_percent: Annotated[int, Field(ge=0, le=20)]
     tolerance_percent: Annotated[int, Field(ge=0, le=100)]
     grace_ms: PositiveInt
     sensor_lost_ms: PositiveInt

@@ -1,13 +1,20 @@
 """Counters over the time of one execution, as they come to stand in its record. Pure: it is told what was read."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 
-from contracts.power import MAX_SAMPLES, PowerEvidence, PowerLimitEvidence, PowerSample, SampleMark, interval_energy_uj
+from contracts.power import (
+    MAX_SAMPLES,
+    PowerEvidence,
+    PowerLimitEvidence,
+    PowerSample,
+    SampleMark,
+    interval_energy_uj,
+    is_readable,
+)
 from supervisor.domain.meter import MeterReading
 
 __all__ = ["PowerLog"]
-
-MW_NS_PER_UJ = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +34,8 @@ class PowerLog:
         self._interval_ms = template.interval_ms
         # What each counter said first, where it has said something.
         self._first: dict[str, int] = {}
+        self._attributed_uj = Fraction(0)
+        self._last_readable: PowerSample | None = None
 
     def add(self, mark: SampleMark, reading: MeterReading, cpu_time_ns: int | None) -> None:
         """Take one reading.
@@ -43,25 +52,41 @@ class PowerLog:
         for name, value in values.items():
             if value is not None:
                 self._first.setdefault(name, value)
+        self._attribute(self._sample(self._entries[-1], base_ns=0))
 
     def begin_job(self, at_ns: int) -> None:
         """Say when the first byte of the job was written, on the same clock."""
         self._job_at_ns = at_ns
 
-    def power_mw(self) -> int | None:
-        """Return the power between the last two samples, in milliwatts; None where it cannot be told."""
-        if len(self._entries) < len(("before", "after")):
-            return None
-        before, after = (self._sample(entry) for entry in self._entries[-2:])
-        energy_uj = interval_energy_uj(self._template, before, after)
-        duration_ns = after.at_ns - before.at_ns
-        if energy_uj is None or duration_ns <= 0:
-            return None
-        return int(energy_uj * MW_NS_PER_UJ / duration_ns)
+    @property
+    def last_at_ns(self) -> int:
+        """When the last sample was taken, on the monotonic clock."""
+        return self._entries[-1].reading.at_ns
+
+    @property
+    def last_cpu_time_ns(self) -> int | None:
+        """The execution's CPU time in the last sample."""
+        return self._entries[-1].cpu_time_ns
+
+    def attributed_uj(self) -> int | None:
+        """Return the energy attributed so far, in microjoules; None where the last sample has a gap."""
+        last = self._last_readable
+        return None if last is None or last.at_ns != self.last_at_ns else int(self._attributed_uj)
+
+    def _attribute(self, sample: PowerSample) -> None:
+        if not is_readable(self._template, sample):
+            return
+        if self._last_readable is not None:
+            self._attributed_uj += interval_energy_uj(self._template, self._last_readable, sample) or 0
+        self._last_readable = sample
 
     def evidence(self, limit: PowerLimitEvidence | None) -> PowerEvidence:
         """Return what the record holds."""
-        samples = tuple(self._sample(entry) for entry in self._entries)
+        # Where no job began all of it was the loading of the model, up to the last sample.
+        base_ns = self._job_at_ns
+        if base_ns is None and self._entries:
+            base_ns = self.last_at_ns
+        samples = tuple(self._sample(entry, base_ns=base_ns or 0) for entry in self._entries)
         return self._template.model_copy(update={"samples": samples, "interval_ms": self._interval_ms, "limit": limit})
 
     def _thin_out(self) -> None:
@@ -71,9 +96,7 @@ class PowerLog:
         self._entries = [entry for index, entry in enumerate(self._entries) if index not in dropped]
         self._interval_ms *= 2
 
-    def _sample(self, entry: _Entry) -> PowerSample:
-        # Where no job began all of it was the loading of the model, up to the last sample.
-        base_ns = self._entries[-1].reading.at_ns if self._job_at_ns is None else self._job_at_ns
+    def _sample(self, entry: _Entry, *, base_ns: int) -> PowerSample:
         busy_ns = entry.reading.busy_ns if self._template.cpu_domains else None
         return PowerSample(
             at_ns=entry.reading.at_ns - base_ns,

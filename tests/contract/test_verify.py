@@ -13,11 +13,13 @@ from contracts.base import canonical_bytes
 from contracts.envelope import PAYLOAD_TYPE, Envelope, decode_base64, pre_authentication_bytes, seal
 from contracts.execution_plan import ExecutionPlan
 from contracts.metrics_record import Reason, Statement
+from contracts.power import PowerEvidence
 from contracts.trust import Trust, TrustedKey, encode_public_key, key_fingerprint, load_public_key
 from contracts.verify import CHECKS, output_matches, verify_record
 from supervisor.adapters.keys import FileSigner
 from supervisor.domain.recording import abort_conclusion
 from tests.factories import EXECUTION_ID, make_conclusion, make_envelope, make_signer, make_trust
+from tests.meters import FakeMeter, make_metering, make_power
 
 SIGNER = make_signer()
 GENUINE = make_envelope(SIGNER)
@@ -89,6 +91,13 @@ def set_metric(name: str, value: object) -> Any:
     return change
 
 
+def set_sample(index: int, **values: int) -> Any:
+    def change(predicate: dict[str, Any]) -> None:
+        predicate["power"]["samples"][index].update(values)
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("change", "code"),
     [
@@ -98,7 +107,14 @@ def set_metric(name: str, value: object) -> Any:
         (lambda p: p.update(metrics=None), "METRIC_INCONSISTENT"),
         (lambda p: p.update(power=None), "METRIC_INCONSISTENT"),
         (lambda p: p.update(reason={"code": "x", "message": ""}), "METRIC_INCONSISTENT"),
-        (lambda p: p["power"].update(window_ns=1), "METRIC_INCONSISTENT"),
+        (lambda p: p["power"]["samples"].reverse(), "METRIC_INCONSISTENT"),
+        (lambda p: p["power"]["samples"][1].update(mark="start"), "METRIC_INCONSISTENT"),
+        (set_sample(1, at_ns=1), "METRIC_INCONSISTENT"),
+        (set_sample(-1, at_ns=81_999_999), "METRIC_INCONSISTENT"),
+        (set_sample(-1, cpu_time_ns=0), "METRIC_INCONSISTENT"),
+        (set_sample(-1, cpu_time_ns=160_000_000), "METRIC_INCONSISTENT"),
+        (lambda p: p["power"]["model"].update(busy_mw=1871), "METRIC_INCONSISTENT"),
+        (lambda p: p["power"].update(reserved_cpus=1), "METRIC_INCONSISTENT"),
         (lambda p: p["measurements"]["token_times_ns"].reverse(), "METRIC_INCONSISTENT"),
         (lambda p: p["measurements"].update(token_times_ns=[82_000_000] * 9), "METRIC_INCONSISTENT"),
         (lambda p: p.update(plan_digest="sha256:" + "0" * 64), "ID_MISMATCH"),
@@ -230,3 +246,19 @@ class TestKeys:
         der = X25519PrivateKey.generate().public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         key = TrustedKey(engine_version="0.1.0", public_key=base64.b64encode(der).decode())
         assert verdict(GENUINE, Trust(schema_version="weos.trust/1", keys=(key,))) == "WEAK_KEY"
+
+
+def test_counters_of_a_meter_only_grow() -> None:
+    meter = FakeMeter("rapl", ("package-0",))
+    template = make_metering(meter).template(reserved_cpus=2)
+    model = make_power()
+
+    def with_energy(*values: int | None) -> PowerEvidence:
+        samples = tuple(
+            sample.model_copy(update={"busy_ns": sample.cpu_time_ns, "energy_uj": {"package-0": value}})
+            for sample, value in zip(model.samples, values, strict=True)
+        )
+        return template.model_copy(update={"samples": samples})
+
+    assert verdict(make_envelope(SIGNER, make_conclusion(power=with_energy(0, 10, None, 20)))) == "VALID"
+    assert verdict(make_envelope(SIGNER, make_conclusion(power=with_energy(0, 10, 30, 20)))) == "METRIC_INCONSISTENT"
