@@ -53,6 +53,7 @@ PROBLEM_CODES: dict[str, tuple[int, str]] = {
     "lock_missing": (500, "The sandbox was not seen under both its locks, so the job was not sent"),
     "engine_unavailable": (503, "The container engine does not answer"),
     "isolation_unavailable": (503, "The isolation tier is not there on this machine"),
+    "power_sensor_required": (503, "A policy demands a power sensor, and there is none to use"),
     "limit_unenforceable": (503, "The container engine cannot enforce a limit of the sandbox"),
     "ledger_unsound": (503, "The store of records cannot be used"),
     "image_missing": (503, "The runtime image of the backend is not there"),

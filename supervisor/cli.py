@@ -21,6 +21,7 @@ COMMANDS = {
     "images": "Build and list runtime images.",
     "ledger": "Export and import the ledger; prove ranges of it.",
     "models": "Add, list, verify and remove models.",
+    "power": "Calibrate and show the meter that watts come from.",
     "release": "Make, list, show, select and revoke engine versions.",
     "run": "Execute a request through the API of the running supervisor.",
     "serve": "Serve the API in the foreground.",

@@ -5,9 +5,10 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from aiohttp import web
@@ -23,15 +24,18 @@ from supervisor.adapters.keys import FileSigner, key_path, load_signer
 from supervisor.adapters.ledger import LogIdentity, SqliteLedger, identify_log
 from supervisor.adapters.model_store import ModelStore
 from supervisor.adapters.policies import load_policies
+from supervisor.adapters.rapl import READ_AT_LEAST_EVERY_S
 from supervisor.adapters.release_store import ReleaseStore
 from supervisor.adapters.trust_file import publish_log
 from supervisor.cpu_pool import CpuPool
 from supervisor.domain.errors import EngineError
+from supervisor.domain.metering import Metering
 from supervisor.domain.ports import LedgerPort, ModelStorePort, SandboxPort
 from supervisor.home import LOG_KEY, Home
 from supervisor.http_api import ApiContext, build_app
 from supervisor.http_server import BACKLOG, ApiRunner
 from supervisor.identity import load_identity
+from supervisor.meters import open_metering
 from supervisor.recorder import Recorder
 from supervisor.run_book import RunBook
 from supervisor.service import ExecutionService
@@ -68,6 +72,7 @@ class Outside:
     models: ModelStorePort
     ledger: LedgerPort
     signer: Signer
+    metering: Metering
 
 
 Wrapping = Callable[[Outside], Outside]
@@ -93,9 +98,10 @@ async def _assemble(home: Home, docker_host: str, wrap: Wrapping) -> AsyncIterat
     publish_log(home.trust_file, log.encode())
     ledger = SqliteLedger(home.ledger, LogIdentity(log, log_signer, identity.manifest_digest), home.checkpoint_copy)
     sandboxes = await DockerSandboxes.connect(docker_host, home.instance_id())
+    metering = open_metering(home.calibration, policies.power)
     try:
         await ledger.open()
-        outside = wrap(Outside(sandboxes, models, ledger, signer))
+        outside = wrap(Outside(sandboxes, models, ledger, signer, metering))
         recorder = Recorder(version, identity.manifest_digest, outside.signer)
         installation = InstallationReader(
             home.root,
@@ -105,6 +111,7 @@ async def _assemble(home: Home, docker_host: str, wrap: Wrapping) -> AsyncIterat
             models=models,
             policies=policies,
             host=host,
+            power=outside.metering.facts(),
         )
         service = ExecutionService(
             sandboxes=outside.sandboxes,
@@ -113,7 +120,7 @@ async def _assemble(home: Home, docker_host: str, wrap: Wrapping) -> AsyncIterat
             ledger=outside.ledger,
             recorder=recorder,
             policies=policies,
-            host=host,
+            metering=outside.metering,
         )
         book = RunBook(
             service=service,
@@ -141,23 +148,25 @@ async def _assemble(home: Home, docker_host: str, wrap: Wrapping) -> AsyncIterat
             installation=installation,
             releases=ReleaseStore(home.root),
         )
-        yield context, await book.recover()
+        async with _repeating(partial(asyncio.to_thread, outside.metering.port.read), READ_AT_LEAST_EVERY_S, "meter"):
+            yield context, await book.recover()
     finally:
+        metering.port.close()
         await ledger.close()
         await sandboxes.close()
 
 
 @asynccontextmanager
-async def _reaping(sandboxes: SandboxPort, every_s: float) -> AsyncIterator[None]:
-    async def reap() -> None:
+async def _repeating(work: Callable[[], Awaitable[object]], every_s: float, name: str) -> AsyncIterator[None]:
+    async def repeat() -> None:
         while True:
             await asyncio.sleep(every_s)
             try:
-                await sandboxes.reap()
-            except Exception:  # noqa: BLE001 - the task's boundary: the next look is owed whatever befell this one
-                _log.exception("looking for left-over containers failed")
+                await work()
+            except Exception:  # noqa: BLE001 - the task's boundary: the next time is owed whatever befell this one
+                _log.exception("what is done regularly failed: %s", name)
 
-    task = asyncio.create_task(reap(), name="reap")
+    task = asyncio.create_task(repeat(), name=name)
     try:
         yield
     finally:
@@ -193,7 +202,7 @@ async def serve(
         home.address_file.unlink(missing_ok=True)
         async with (
             _assemble(home, docker_host, wrap) as (context, recovered),
-            _reaping(context.sandboxes, reap_every_s),
+            _repeating(context.sandboxes.reap, reap_every_s, "reap"),
         ):
             runner = ApiRunner(build_app(context), shutdown_timeout_s=2 * DRAIN_S)
             await runner.setup()

@@ -66,6 +66,16 @@ class Home:
         return self.token_file if role == "operator" else self.root / "tokens" / role
 
     @property
+    def calibration(self) -> Path:
+        """What `weos-engine power calibrate` found."""
+        return self.root / "calibration.json"
+
+    @property
+    def gpu_limit(self) -> Path:
+        """The GPU's own power limit, kept while an execution has set another."""
+        return self.root / "gpu-limit.json"
+
+    @property
     def escape(self) -> Path:
         """Reports of the escape suite."""
         return self.root / "escape"

@@ -21,6 +21,7 @@ from contracts.runner_protocol import DoneEvent, PromptEvent, ReadyEvent, TokenE
 from supervisor.adapters.keys import FileSigner
 from supervisor.adapters.ledger import LogIdentity
 from supervisor.adapters.policies import load_policies
+from supervisor.domain.energy import select_power_model
 from supervisor.domain.errors import ExecutionFault, Refusal, StorageError
 from supervisor.domain.gvisor import FilterCall, GuestFacts, GvisorFacts, HostProcess
 from supervisor.domain.installation import Backend, HostFacts, Installation, InstalledModel
@@ -28,6 +29,7 @@ from supervisor.domain.isolation import RegisteredRuntime
 from supervisor.domain.locks import ThreadStatus
 from supervisor.domain.ports import ExitStatus, FinalEntry, LedgerEntry, LocatedModel, Sandbox, StartedEntry, StoredRun
 from supervisor.domain.receipt import FileFacts, ImageFacts, MountPoint, SandboxFacts
+from tests.meters import make_metering
 
 __all__ = [
     "IMAGE_FACTS",
@@ -74,6 +76,7 @@ def spec_request(**changes: Any) -> dict[str, Any]:
 
 def fixed_installation(*, cpus: int = 2, processor: str = "AMD EPYC 7763", memory_bytes: int = 2**36) -> Installation:
     """An installation of known content on a machine of known size, with the repository's own policies."""
+    policies = load_policies(REPOSITORY / "policies")
     return Installation(
         engine_version=VERSION,
         models=(
@@ -92,7 +95,8 @@ def fixed_installation(*, cpus: int = 2, processor: str = "AMD EPYC 7763", memor
             Backend("cpu_avx512", frozenset({"avx512f"}), IMAGE),
             Backend("cpu_x86_64", frozenset({"sse2"}), None),
         ),
-        policies=load_policies(REPOSITORY / "policies"),
+        policies=policies,
+        power=make_metering(model=select_power_model(processor, policies.power)).facts(),
         host=HostFacts(
             processor=processor,
             logical_cpus=tuple(range(cpus)),

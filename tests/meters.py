@@ -4,8 +4,9 @@ import time
 from fractions import Fraction
 
 from contracts.power import DomainName, PowerEvidence, PowerModel, PowerSample, PowerSource, SampleMark
+from supervisor.domain.calibration import derive_baseline
 from supervisor.domain.meter import MeterReading
-from supervisor.domain.metering import Metering, declared_baseline
+from supervisor.domain.metering import Metering
 
 __all__ = ["POWER_MODEL", "FakeMeter", "make_metering", "make_power"]
 
@@ -37,10 +38,12 @@ def make_metering(meter: FakeMeter | None = None, *, model: PowerModel = POWER_M
     return Metering(
         port=meter or FakeMeter(),
         model=model,
-        baseline=declared_baseline(model, host_cpus),
+        baseline=derive_baseline(None, model, host_cpus),
         fallback_reason=None,
         host_cpus=host_cpus,
         interval_ms=1000,
+        quota_fault=None,
+        measured_cpu_mw=None,
     )
 
 

@@ -1,5 +1,6 @@
 """The control group of a container (versions 1 and 2): CPU time, limits and quota, in the kernel's own files."""
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -11,6 +12,7 @@ __all__ = [
     "GroupLimits",
     "find_cpu_counter",
     "find_cpu_quota",
+    "judge_quotas",
     "prepare_parent",
     "read_cpu_time_ns",
     "read_limits",
@@ -122,6 +124,15 @@ def find_cpu_counter(pid: int, *, root: Path = Path("/")) -> Path | None:
     Version 1: ``cpuacct.usage`` in nanoseconds. Version 2: ``cpu.stat``, line ``usage_usec``.
     """
     return _find(pid, "cpuacct", "cpuacct.usage", root) or _find(pid, "", "cpu.stat", root)
+
+
+def judge_quotas(*, root: Path = Path("/")) -> str | None:
+    """Return why the CPU time of groups cannot be set from here, None where it can."""
+    mount = root / "sys" / "fs" / "cgroup"
+    place = next((each for each in (mount / "cpu", mount / "cpu,cpuacct", mount) if each.is_dir()), None)
+    if place is None:
+        return "no control groups are to be seen"
+    return None if os.access(place, os.W_OK) else f"{place} may not be written"
 
 
 def find_cpu_quota(pid: int, *, root: Path = Path("/")) -> CpuQuota | None:

@@ -11,7 +11,7 @@ from supervisor.adapters.escape_reports import EscapeReports
 from supervisor.adapters.model_store import ModelStore
 from supervisor.domain.errors import EngineError, Refusal
 from supervisor.domain.escape_evidence import EscapeEvidence, find_evidence
-from supervisor.domain.installation import Backend, HostFacts, Installation
+from supervisor.domain.installation import Backend, HostFacts, Installation, PowerFacts
 from supervisor.domain.policy import Policies
 from supervisor.domain.receipt import ImageFacts
 from supervisor.home import Home
@@ -36,6 +36,7 @@ class InstallationReader:
         models: ModelStore,
         policies: Policies,
         host: HostFacts,
+        power: PowerFacts,
     ) -> None:
         """Look at one installation.
 
@@ -47,6 +48,7 @@ class InstallationReader:
             models: installed models.
             policies: policies in force.
             host: the machine.
+            power: the meter in force.
         """
         self._home = home
         self._definitions = load_backends(source_root)
@@ -62,6 +64,7 @@ class InstallationReader:
         self._models = models
         self._policies = policies
         self._host = host
+        self._power = power
         self._escape_reports = EscapeReports(Home(home).escape)
         # Every image that a plan could name, also after another one has taken its place.
         self._seen: dict[str, BuiltImage] = {}
@@ -75,6 +78,7 @@ class InstallationReader:
             backends=tuple(self._backend(definition) for _, definition in sorted(self._definitions.items())),
             policies=self._policies,
             host=self._host,
+            power=self._power,
         )
 
     def describe_image(self, backend: str, image_id: str) -> ImageFacts:

@@ -1,32 +1,37 @@
 """`weos-engine doctor`: what this host can and cannot do, and what follows from it."""
 
-import os
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
 import click
 import docker
-import pynvml
 from docker.errors import DockerException
 from rich.console import Console
 from rich.table import Table
 
 from contracts.types import IsolationTier
-from supervisor.adapters.host import read_host_facts
+from supervisor.adapters.host import read_fingerprint, read_host_facts
+from supervisor.adapters.model_meter import ModelMeter
 from supervisor.adapters.model_store import ModelStore
+from supervisor.adapters.nvml import open_nvml
 from supervisor.adapters.policies import load_policies
+from supervisor.adapters.rapl import RaplMeter, open_rapl
 from supervisor.commands.escape import read_installation, run_escape
 from supervisor.domain.errors import Refusal
 from supervisor.domain.installation import HostFacts
 from supervisor.domain.isolation import read_runtimes, require_registered
+from supervisor.domain.meter import MissingMeter
+from supervisor.domain.policy import PowerPolicy
 from supervisor.home import Home, default_home
+from supervisor.meters import FoundCalibration, find_calibration, open_meter
 from supervisor.setup.backends import default_source_root, load_backends
 from supervisor.setup.commands import find_program
 from supervisor.setup.docker_engine import find_engine
 from supervisor.setup.image_record import stored_image
 
-__all__ = ["command"]
+__all__ = ["command", "find_meters"]
 
 ENGINE_TIMEOUT_S = 10
 # What an execution limits, and the engine's word for whether its kernel can.
@@ -123,25 +128,59 @@ def _find_backends(home: Home, host: HostFacts) -> list[Finding]:
     return findings
 
 
-def _find_rapl(root: Path = Path("/sys/class/powercap")) -> Finding:
-    counters = sorted(root.glob("intel-rapl*/energy_uj")) if root.is_dir() else []
-    if not counters:
-        return Finding("RAPL energy", "no counter", "watts are modelled and say so (watts_source: model)", good=None)
-    readable = os.access(counters[0], os.R_OK)
-    found = f"{len(counters)} counters, {'readable' if readable else 'not readable by this user'}"
-    return Finding("RAPL energy", found, "not used by this version; watts are modelled and say so", good=None)
+def find_meters(home: Home, power: PowerPolicy, now: datetime, root: Path = Path("/")) -> list[Finding]:
+    """Return what there is to measure energy with, and which of it executions get.
+
+    Args:
+        home: the installation.
+        power: `power.toml`.
+        now: this moment, UTC.
+        root: where the host's /sys, /proc and /etc lie.
+    """
+    rapl = open_rapl(root)
+    domains = () if isinstance(rapl, MissingMeter) else rapl.domains
+    days = power.meter.calibration_max_age_days
+    found = find_calibration(home.calibration, read_fingerprint(root), now, days, domains=domains)
+    return [_show_rapl(rapl), _show_nvml(), _show_calibration(found, now), _show_meter(home, power, now, root)]
 
 
-def _find_nvml() -> Finding:
+def _show_rapl(rapl: RaplMeter | MissingMeter) -> Finding:
+    if isinstance(rapl, MissingMeter):
+        return Finding("RAPL energy", rapl.reason, "the processors' watts are modelled and say so", good=None)
+    return Finding("RAPL energy", ", ".join(rapl.domains), "the processors' watts can be measured")
+
+
+def _show_nvml() -> Finding:
+    gpu = open_nvml(ModelMeter())
+    if isinstance(gpu, MissingMeter):
+        follows = "the device's energy is not measured" if gpu.is_there else "no GPU backend and no GPU energy"
+        return Finding("NVIDIA NVML", gpu.reason, follows, good=None)
+    gpu.close()
+    return Finding(
+        "NVIDIA NVML", ", ".join(gpu.domains), "the device's energy can be measured; no backend uses one yet"
+    )
+
+
+def _show_calibration(found: FoundCalibration, now: datetime) -> Finding:
+    if found.calibration is None:
+        return Finding("calibration", "none", str(found.fault), good=None)
+    age = now - datetime.fromisoformat(found.calibration.measured_at)
+    what = "measured" if found.calibration.domains else "taken from the table"
+    return Finding("calibration", f"{what}, {age.days} days old", found.fault or "counts", good=found.fault is None)
+
+
+def _show_meter(home: Home, power: PowerPolicy, now: datetime, root: Path) -> Finding:
     try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError as error:
-        return Finding("NVIDIA NVML", f"not there ({error})", "no GPU backend and no GPU energy", good=None)
-    try:
-        count = pynvml.nvmlDeviceGetCount()
-    finally:
-        pynvml.nvmlShutdown()
-    return Finding("NVIDIA NVML", f"{count} device(s)", "not used by this version: there is no GPU backend", good=None)
+        in_force = open_meter(home.calibration, power, now=now, root=root)
+    except Refusal as refusal:
+        return Finding("meter", "none", refusal.detail, good=False)
+    meter = in_force.meter
+    meter.close()
+    reason = f" ({in_force.fallback_reason})" if in_force.fallback_reason else ""
+    follows = f"watts_source: {meter.source}{reason}"
+    if not meter.domains:
+        return Finding("meter", "none: watts are modelled", follows, good=None)
+    return Finding("meter", f"{meter.source}: {', '.join(meter.domains)}", follows)
 
 
 @click.command(name="doctor")
@@ -176,8 +215,7 @@ def _show_host(home: Home) -> None:
         Finding("processor", f"{host.processor}, {len(host.logical_cpus)} usable CPUs, {gib:.1f} GiB", "", good=None),
         *_find_backends(home, host),
         _find_models(home),
-        _find_rapl(),
-        _find_nvml(),
+        *find_meters(home, load_policies(default_source_root() / "policies").power, datetime.now(UTC)),
         Finding("home", str(home.root), "there" if home.root.is_dir() else "made by: make setup", good=None),
     ]
     table = Table("", "what", "found", "what follows")

@@ -25,6 +25,7 @@ from supervisor.escape.installation import open_target, plan_of_target, runnable
 from supervisor.escape.suite import run_suite
 from supervisor.home import Home
 from supervisor.identity import load_identity
+from supervisor.meters import read_power_facts
 from supervisor.setup.backends import default_source_root
 from supervisor.setup.docker_engine import find_engine
 from supervisor.setup.progress import ConsoleProgress
@@ -52,6 +53,7 @@ def read_installation(home: Home) -> Installation:
         models=ModelStore(home.models),
         policies=policies,
         host=read_host_facts(),
+        power=read_power_facts(home.calibration, policies.power),
     ).read()
 
 

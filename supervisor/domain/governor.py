@@ -35,10 +35,10 @@ class Decision:
     """What is to be done now."""
 
     quota_nano: int
-    """CPU time per second for the control group, in nanoseconds. Write it only where it differs from what is in force."""
+    """CPU time per second for the control group, in nanoseconds. To be written only where it has changed."""
     verdict: Verdict
-    """`keep`: go on. `exceeded`: stop, it was over the limit for longer than the grace. `sensor_lost`: stop, nothing has
-    been read for too long."""
+    """`keep`: go on. `exceeded`: stop, it was over the limit for longer than the grace. `sensor_lost`: stop, nothing
+    has been read for too long."""
 
 
 class RollingMean:
@@ -64,7 +64,7 @@ class RollingMean:
 
 
 class _ActionLog:
-    """Settings over time: all of them, then every second one, every fourth and so on, so that a record can hold them."""
+    """Settings over time: all, then every second one, every fourth and so on, so that a record can hold them."""
 
     def __init__(self) -> None:
         self._kept: list[PowerAction] = []
@@ -98,12 +98,19 @@ class _Reading:
 
 
 class Governor:
-    """One execution under one limit. Call `observe` once per `interval_ms` of the policy, and do what it says."""
+    """One execution under one limit. Call `observe` once per `interval_ns`, and do what it says."""
 
     def __init__(
-        self, policy: GovernorPolicy, *, cap_mw: int, idle_mw: int, quota_max_nano: int, high_mw_per_cpu: int
+        self,
+        policy: GovernorPolicy,
+        *,
+        cap_mw: int,
+        idle_mw: int,
+        quota_max_nano: int,
+        high_mw_per_cpu: int,
+        update_ns: int,
     ) -> None:
-        """Start from the dearest CPU that is thought possible.
+        """Start from the dearest CPU that is thought possible, and less.
 
         Args:
             policy: table `[governor]` of `power.toml`.
@@ -111,8 +118,10 @@ class Governor:
             idle_mw: what the execution is charged for its reserved CPUs when they do nothing.
             quota_max_nano: all that its threads could use, nanoseconds of CPU time per second.
             high_mw_per_cpu: upper bound of what one busy CPU draws beyond its idle share.
+            update_ns: how often the meter's slowest counter moves.
         """
         self._policy = policy
+        self._interval_ns = max(policy.interval_ms * NS_PER_MS, policy.updates_min * update_ns)
         self._cap_mw = cap_mw
         self._idle_mw = idle_mw
         self._floor_nano = policy.quota_floor_percent * NANO // PERCENT
@@ -134,6 +143,11 @@ class Governor:
         self._lost_since_ns: int | None = None
 
     @property
+    def interval_ns(self) -> int:
+        """Time between two observations."""
+        return self._interval_ns
+
+    @property
     def quota_nano(self) -> int:
         """The setting in force; before the first observation, the one to start the execution with."""
         return self._quota_nano
@@ -153,7 +167,7 @@ class Governor:
         before = self._last
         if before is None:
             self._mean.add(at_ns, energy_uj)
-        elif at_ns - before.at_ns < self._policy.interval_ms * NS_PER_MS // 2:
+        elif at_ns - before.at_ns < self._interval_ns // 2:
             # The counters move in steps; the next reading shows this time as well.
             return Decision(self._quota_nano, "keep")
         else:

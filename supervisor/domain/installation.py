@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
+from contracts.power import PowerSource
 from contracts.types import Digest
 from supervisor.domain.policy import Policies
 
-__all__ = ["Backend", "HostFacts", "Installation", "InstalledModel"]
+__all__ = ["Backend", "HostFacts", "Installation", "InstalledModel", "PowerFacts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,19 @@ class HostFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class PowerFacts:
+    """What planning needs to know of the meter in force."""
+
+    source: PowerSource
+    busy_cpu_mw: int
+    """What one reserved and busy logical CPU is taken to draw, idle share included, in milliwatts."""
+    basis: str
+    """Where that is from, in words."""
+    fault: str | None
+    """Why no power limit can be kept; None: it can."""
+
+
+@dataclass(frozen=True, slots=True)
 class Installation:
     """Everything that a request is resolved against."""
 
@@ -49,3 +63,4 @@ class Installation:
     backends: tuple[Backend, ...]
     policies: Policies
     host: HostFacts
+    power: PowerFacts

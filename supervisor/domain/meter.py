@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from contracts.power import DomainName, PowerSource
+from supervisor.domain.errors import Refusal
 
-__all__ = ["GpuLimitPort", "MeterPort", "MeterReading"]
+__all__ = ["GpuLimitPort", "MeterChoice", "MeterPort", "MeterReading", "MissingMeter", "choose_meter"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +60,63 @@ class GpuLimitPort(Protocol):
     def restore(self) -> None:
         """Put back the limit that was there; nothing to do where none was set."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class MissingMeter:
+    """Why a sensor cannot be used."""
+
+    reason: str
+    is_there: bool
+    """Whether the machine has one that could be made usable."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeterChoice:
+    """Which meter an execution gets."""
+
+    source: PowerSource
+    with_rapl: bool
+    """Whether the processors are metered by RAPL; otherwise their part is the model's."""
+    fallback_reason: str | None
+    """Why a better one is not used; None: there is none here, or this is the best."""
+
+
+def choose_meter(
+    *,
+    needs_gpu: bool,
+    rapl: MissingMeter | None,
+    gpu: MissingMeter | None,
+    calibration_fault: str | None,
+    require_sensor: bool,
+) -> MeterChoice:
+    """Return the best meter that can be used.
+
+    An execution on a GPU has `nvml` whatever is there: no model speaks of a GPU, so what cannot be read is a gap with
+    the reason. RAPL needs a calibration, for without an idle baseline nothing can be attributed.
+
+    Args:
+        needs_gpu: whether the execution runs on a GPU.
+        rapl: why RAPL cannot be used; None: it can.
+        gpu: why the GPU's counter cannot be used; None: it can.
+        calibration_fault: why there is no calibration that counts; None: there is.
+        require_sensor: the policy's word that nothing runs unmeasured.
+
+    Raises:
+        Refusal: ``power_sensor_required``.
+    """
+    cpu_reason = calibration_fault
+    if rapl is not None:
+        cpu_reason = f"RAPL: {rapl.reason}" if rapl.is_there else None
+    with_rapl = rapl is None and calibration_fault is None
+    if needs_gpu:
+        choice = MeterChoice("nvml", with_rapl, cpu_reason if gpu is None else f"NVML: {gpu.reason}")
+        is_measured = gpu is None
+    else:
+        choice = MeterChoice("rapl" if with_rapl else "model", with_rapl, cpu_reason)
+        is_measured = with_rapl
+    if require_sensor and not is_measured:
+        why = choice.fallback_reason or "this machine has no energy counter that the engine can read (RAPL)"
+        detail = f"policies/power.toml says require_sensor, and {why}; see: weos-engine doctor"
+        raise Refusal("power_sensor_required", detail)
+    return choice

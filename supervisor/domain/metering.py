@@ -2,27 +2,16 @@
 
 from dataclasses import dataclass
 
-from contracts.base import canonical_bytes, sha256_digest
 from contracts.power import PowerBaseline, PowerEvidence, PowerModel
 from supervisor.domain.governor import Governor
+from supervisor.domain.installation import PowerFacts
 from supervisor.domain.meter import MeterPort
 from supervisor.domain.policy import GovernorPolicy
 
 MW_PER_W = 1000
 NANO_CPUS_PER_CPU = 1_000_000_000
 
-__all__ = ["Metering", "declared_baseline"]
-
-
-def declared_baseline(model: PowerModel, host_cpus: int) -> PowerBaseline:
-    """Return what the table says of the idle machine."""
-    return PowerBaseline(
-        id=sha256_digest(canonical_bytes(model.model_dump(mode="json"))),
-        source="declared",
-        idle_mw=model.idle_mw * host_cpus,
-        spread_mw=0,
-        measured_at=None,
-    )
+__all__ = ["Metering"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +29,28 @@ class Metering:
     """Logical CPUs of the host."""
     interval_ms: int
     """Between two ticks."""
+
+    quota_fault: str | None
+    """Why the CPU time of a container cannot be set from here; None: it can."""
+    measured_cpu_mw: int | None
+    """What a busy logical CPU draws beyond the idle machine, as calibrated; None: nothing was measured."""
+
+    @property
+    def _idle_cpu_mw(self) -> int:
+        return self.baseline.idle_mw // self.host_cpus if self.port.domains else self.model.idle_mw
+
+    @property
+    def busy_cpu_mw(self) -> int:
+        """What one reserved and busy logical CPU is taken to draw, idle share included."""
+        if self.measured_cpu_mw is None:
+            return self.model.busy_mw
+        return max(1, self._idle_cpu_mw + self.measured_cpu_mw)
+
+    def facts(self) -> PowerFacts:
+        """Return what planning needs. By the model a limit holds by the number of threads alone."""
+        source = self.port.source
+        basis = f"model, row '{self.model.family}'" if self.measured_cpu_mw is None else f"{source}, as calibrated"
+        return PowerFacts(source, self.busy_cpu_mw, basis, self.quota_fault if self.port.domains else None)
 
     def template(self, *, reserved_cpus: int) -> PowerEvidence:
         """Return what the record will hold, without samples."""
@@ -62,19 +73,17 @@ class Metering:
     def build_governor(self, policy: GovernorPolicy, *, max_watts: float, cores: int, reserved_cpus: int) -> Governor:
         """Return what keeps the limit of one execution.
 
-        By the model a CPU draws what the table says, neither more nor less. Where a sensor will say what it draws the
-        governor starts from the upper bound.
+        By the model a CPU draws what the table says, neither more nor less. Where a sensor will say what it draws, the
+        governor starts from the table's upper bound, as a part more than what was measured.
         """
-        model = self.model
+        dynamic_mw = self.busy_cpu_mw - self._idle_cpu_mw
         if self.port.domains:
-            idle_mw = self.baseline.idle_mw * reserved_cpus // self.host_cpus
-            high_mw = model.busy_mw * model.high_percent // 100
-        else:
-            idle_mw, high_mw = model.idle_mw * reserved_cpus, model.busy_mw
+            dynamic_mw = dynamic_mw * self.model.high_percent // 100
         return Governor(
             policy,
             cap_mw=max(1, int(max_watts * MW_PER_W)),
-            idle_mw=idle_mw,
+            idle_mw=self._idle_cpu_mw * reserved_cpus,
             quota_max_nano=cores * NANO_CPUS_PER_CPU,
-            high_mw_per_cpu=max(1, high_mw - model.idle_mw),
+            update_ns=self.port.update_ns,
+            high_mw_per_cpu=max(1, dynamic_mw),
         )

@@ -14,7 +14,7 @@ from contracts.execution_plan import (
 )
 from contracts.run_request import LimitsRequest, RunRequest
 from contracts.types import RoleName
-from supervisor.domain.energy import select_power_model, threads_within
+from supervisor.domain.energy import threads_within
 from supervisor.domain.errors import Refusal
 from supervisor.domain.installation import Backend, Installation, InstalledModel
 from supervisor.domain.isolation import choose_tier
@@ -139,7 +139,7 @@ def _choose_scheduling(
     threads = threads_within(
         request.execution.limits.max_watts,
         wanted_cores(scheduler, len(host.logical_cpus)),
-        select_power_model(host.processor, power),
+        installation.power,
         power,
     )
     return PlannedScheduling(
@@ -218,7 +218,7 @@ def plan_execution(request: RunRequest, installation: Installation, *, role: Rol
         stop=request.execution.stop,
         limits=limits,
         isolation=isolation,
-        power_source="model",
+        power_source=installation.power.source,
         role=role,
         nonce=request.nonce,
     )

@@ -117,6 +117,8 @@ class GovernorPolicy(Contract):
     """`power.toml`, how a power limit is kept."""
 
     interval_ms: Annotated[int, Field(ge=100, le=5_000)]
+    updates_min: Annotated[int, Field(ge=1, le=100)]
+    period_us: Annotated[int, Field(ge=1_000, le=1_000_000)]
     target_percent: Annotated[int, Field(ge=1, le=100)]
     start_percent: Annotated[int, Field(ge=1, le=100)]
     smoothing_percent: Annotated[int, Field(ge=1, le=100)]

@@ -14,6 +14,7 @@ from supervisor.escape.catalogue import Planned, plan_attempts
 from supervisor.escape.installation import open_target, plan_of_target
 from supervisor.escape.suite import run_suite
 from supervisor.home import Home
+from supervisor.meters import read_power_facts
 from supervisor.setup.progress import Step
 
 __all__ = ["InstalledEscapeSuite", "read_candidate"]
@@ -21,14 +22,16 @@ __all__ = ["InstalledEscapeSuite", "read_candidate"]
 
 def read_candidate(home: Home, source_root: Path, engine_version: str) -> Installation:
     """Return what is installed, as a version that is made of a source tree has it."""
+    policies = load_policies(source_root / "policies")
     return InstallationReader(
         home.root,
         source_root,
         engine_version=engine_version,
         images=None,
         models=ModelStore(home.models),
-        policies=load_policies(source_root / "policies"),
+        policies=policies,
         host=read_host_facts(),
+        power=read_power_facts(home.calibration, policies.power),
     ).read()
 
 

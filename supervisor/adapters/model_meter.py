@@ -1,0 +1,29 @@
+"""The meter of a machine without a sensor: it reads nothing, since the model needs only the execution's CPU time."""
+
+import time
+from collections.abc import Callable
+
+from contracts.power import DomainName, PowerSource
+from supervisor.adapters.proc_stat import TICK_NS
+from supervisor.domain.meter import MeterReading
+
+__all__ = ["ModelMeter"]
+
+
+class ModelMeter:
+    """A meter without domains. Its time is that of a tick: control groups may count no finer."""
+
+    source: PowerSource = "model"
+    domains: tuple[DomainName, ...] = ()
+    update_ns = TICK_NS
+
+    def __init__(self, clock: Callable[[], int] = time.monotonic_ns) -> None:
+        """Take the clock that readings are dated by, in nanoseconds."""
+        self._clock = clock
+
+    def read(self) -> MeterReading:
+        """Return the time."""
+        return MeterReading(at_ns=self._clock(), energy_uj={}, busy_ns=None)
+
+    def close(self) -> None:
+        """Do nothing: nothing was opened."""

@@ -1,0 +1,176 @@
+"""A GPU's energy, from its own counter, and beside it whatever meters the processors."""
+
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from contracts.power import DomainName, PowerSource
+from supervisor.adapters.nvml_device import GpuError, NvmlDevice, open_device
+from supervisor.domain.meter import MeterPort, MeterReading, MissingMeter
+
+__all__ = ["EnergyDevice", "GapMeter", "NvmlMeter", "describe_sharing", "open_nvml"]
+
+# How often the counter moves on the cards where that was measured (Volta and later).
+UPDATE_NS = 100_000_000
+
+
+class EnergyDevice(Protocol):
+    """What the meter needs of a device; every method raises `GpuError`."""
+
+    index: int
+
+    def energy_uj(self) -> int:
+        """Return the microjoules since some time before."""
+        ...
+
+    def is_partitioned(self) -> bool:
+        """Tell whether the device is cut into instances."""
+        ...
+
+    def processes(self) -> frozenset[int]:
+        """Return the ids of the processes on it."""
+        ...
+
+    def close(self) -> None:
+        """Give it back."""
+        ...
+
+
+class NvmlMeter:
+    """The meter. Its counter is the whole device's, so it is a gap once anything else was seen on the device.
+
+    That gap stays: what the other drew is in the counter for good. See `is_lost`. A process that comes and goes between
+    two readings is not seen. A reading makes three calls of the driver, some milliseconds together.
+    """
+
+    source: PowerSource = "nvml"
+
+    def __init__(self, device: EnergyDevice, cpu: MeterPort, is_ours: Callable[[int], bool]) -> None:
+        """Take an open device and an open meter of the processors; both are closed with this one.
+
+        Args:
+            device: the GPU.
+            cpu: the processors' meter; one without domains where they are modelled.
+            is_ours: tells whether a process, by its id on the host, is the engine's.
+
+        Raises:
+            GpuError: the device has no counter.
+        """
+        self._device = device
+        self._cpu = cpu
+        self._is_ours = is_ours
+        self._domain: DomainName = f"gpu-{device.index}"
+        self.domains: tuple[DomainName, ...] = (*cpu.domains, self._domain)
+        self.update_ns = max(UPDATE_NS, cpu.update_ns)
+        self._first_uj = self._last_uj = device.energy_uj()
+        self._lost: str | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether a gap will stay, so that this meter is to be replaced by a new one between two executions."""
+        return self._lost is not None or bool(getattr(self._cpu, "is_lost", False))
+
+    def read(self) -> MeterReading:
+        """Read every counter once. A counter that cannot be read is a gap with its reason."""
+        with self._lock:
+            reading = self._cpu.read()
+            faults = reading.faults
+            energy_uj: int | None = None
+            try:
+                energy_uj = self._read_device()
+            except GpuError as error:
+                faults = (*faults, f"{self._domain}: {error}")
+            return MeterReading(reading.at_ns, {**reading.energy_uj, self._domain: energy_uj}, reading.busy_ns, faults)
+
+    def _read_device(self) -> int:
+        if self._lost is None:
+            self._lost = describe_sharing(self._device, self._is_ours)
+        if self._lost is not None:
+            raise GpuError(self._lost)
+        now_uj = self._device.energy_uj()
+        if now_uj < self._last_uj:
+            self._lost = "its counter went back, so the driver was loaded anew"
+            raise GpuError(self._lost)
+        self._last_uj = now_uj
+        return now_uj - self._first_uj
+
+    def close(self) -> None:
+        """Give back the device and the processors' meter.
+
+        Raises:
+            GpuError: the library refuses.
+        """
+        self._cpu.close()
+        self._device.close()
+
+
+class GapMeter:
+    """The meter of a GPU whose counter cannot be used: a gap at every reading, with the reason."""
+
+    source: PowerSource = "nvml"
+    is_lost = False
+
+    def __init__(self, index: int, cpu: MeterPort, reason: str) -> None:
+        """Take the device's number, an open meter of the processors, and why the device has none."""
+        self._cpu = cpu
+        self._domain: DomainName = f"gpu-{index}"
+        self._fault = f"{self._domain}: {reason}"
+        self.domains: tuple[DomainName, ...] = (*cpu.domains, self._domain)
+        self.update_ns = max(UPDATE_NS, cpu.update_ns)
+
+    def read(self) -> MeterReading:
+        """Read the processors' counters."""
+        reading = self._cpu.read()
+        energy_uj = {**reading.energy_uj, self._domain: None}
+        return MeterReading(reading.at_ns, energy_uj, reading.busy_ns, (*reading.faults, self._fault))
+
+    def close(self) -> None:
+        """Give back the processors' meter."""
+        self._cpu.close()
+
+
+def describe_sharing(device: EnergyDevice, is_ours: Callable[[int], bool]) -> str | None:
+    """Return why a device's counter is not the engine's alone, None where it is.
+
+    Raises:
+        GpuError: that cannot be told.
+    """
+    if device.is_partitioned():
+        return "the device is partitioned (MIG), and its counter is that of all instances"
+    others = sorted(pid for pid in device.processes() if not is_ours(pid))
+    if others:
+        return f"another process ({others[0]}) uses the device, and its counter is that of all processes"
+    return None
+
+
+def open_nvml(
+    cpu: MeterPort, *, index: int = 0, is_ours: Callable[[int], bool] = lambda _pid: False
+) -> NvmlMeter | MissingMeter:
+    """Open the counter of a device that is exclusively the engine's, or say why that cannot be done.
+
+    Args:
+        cpu: the processors' meter, closed with the one that is returned.
+        index: the device's number.
+        is_ours: tells whether a process, by its id on the host, is the engine's.
+    """
+    device = open_device(index)
+    if isinstance(device, MissingMeter):
+        return device
+    fault: str | None
+    try:
+        fault = describe_sharing(device, is_ours)
+        if fault is None:
+            return NvmlMeter(device, cpu, is_ours)
+    except GpuError as error:
+        fault = str(error)
+    _give_back(device)
+    return MissingMeter(fault, is_there=True)
+
+
+def _give_back(device: NvmlDevice) -> None:
+    try:
+        device.close()
+    except GpuError:
+        # Nothing is held but a count in a library that does not work.
+        return
