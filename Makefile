@@ -8,7 +8,7 @@ FAST_TESTS := tests/unit tests/contract tests/api
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= event stream gguf command request record statement proof bundle json
 
-.PHONY: help run serve setup gvisor test check fuzz format schemas lock bootstrap
+.PHONY: help run serve setup gvisor test check fuzz bench-power format schemas lock bootstrap
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -49,6 +49,14 @@ fuzz: bootstrap ## try the parsers for FUZZ_SECONDS each (60), led by coverage; 
 			2>&1 | grep -vE 'INFO|WARNING|NEW|REDUCE|RELOAD|ictionary|# Uses' || exit 1; \
 	done
 
+bench-power: bootstrap ## simulate how max_watts is kept: a table, figures and a plot in build/bench-power
+	@cmp -s benchmarks/requirements.lock "$(WEOS_HOME)/bench/requirements.lock" || { \
+		rm -rf "$(WEOS_HOME)/bench" && \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+			--only-binary=:all: --target "$(WEOS_HOME)/bench" -r benchmarks/requirements.lock && \
+		cp benchmarks/requirements.lock "$(WEOS_HOME)/bench/"; }
+	@PYTHONPATH="$(WEOS_HOME)/bench" $(BIN)/python -m benchmarks.power --output build/bench-power
+
 format: bootstrap ## rewrite the code in the house's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -61,3 +69,5 @@ lock: ## refresh the hash-locked requirements (needs uv; writes no addresses)
 		--universal --python-version 3.11 -o supervisor/requirements.lock
 	uv pip compile pyproject.toml --extra server --generate-hashes --no-emit-index-url --no-header --no-annotate \
 		--universal --python-version 3.11 -c supervisor/requirements.lock -o supervisor/requirements-server.lock
+	uv pip compile --group pyproject.toml:bench --generate-hashes --no-emit-index-url --no-header --no-annotate \
+		--universal --python-version 3.11 -c supervisor/requirements.lock -o benchmarks/requirements.lock

@@ -59,8 +59,9 @@ class RollingMean:
         while self._readings[1][0] <= opens_ns:
             self._readings.popleft()
         (before_ns, before_uj), (after_ns, after_uj) = self._readings[0], self._readings[1]
-        opened_uj = before_uj + (after_uj - before_uj) * (opens_ns - before_ns) // (after_ns - before_ns)
-        return max(0, energy_uj - opened_uj) // UW_PER_MW
+        duration_ns = after_ns - before_ns
+        before_window = (after_uj - before_uj) * (opens_ns - before_ns)
+        return max(0, (energy_uj - before_uj) * duration_ns - before_window) // (duration_ns * UW_PER_MW)
 
 
 class _ActionLog:
