@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from contracts.power import DomainName, PowerSource
-from supervisor.adapters.nvml_device import GpuError, NvmlDevice, open_device
+from supervisor.adapters.nvml_device import GpuError, give_back, open_device
 from supervisor.domain.meter import MeterPort, MeterReading, MissingMeter
 
 __all__ = ["EnergyDevice", "GapMeter", "NvmlMeter", "describe_sharing", "open_nvml"]
@@ -164,13 +164,5 @@ def open_nvml(
             return NvmlMeter(device, cpu, is_ours)
     except GpuError as error:
         fault = str(error)
-    _give_back(device)
+    give_back(device)
     return MissingMeter(fault, is_there=True)
-
-
-def _give_back(device: NvmlDevice) -> None:
-    try:
-        device.close()
-    except GpuError:
-        # Nothing is held but a count in a library that does not work.
-        return

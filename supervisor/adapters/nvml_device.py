@@ -10,7 +10,7 @@ from typing import Any
 
 from supervisor.domain.meter import MissingMeter
 
-__all__ = ["GpuError", "NvmlDevice", "open_device"]
+__all__ = ["GpuError", "NvmlDevice", "give_back", "open_device"]
 
 UJ_PER_MJ = 1000
 
@@ -167,3 +167,12 @@ def open_device(index: int = 0, *, uuid: str | None = None) -> NvmlDevice | Miss
         return NvmlDevice(nvml, find)
     except GpuError as error:
         return MissingMeter(str(error), is_there=not error.is_absent)
+
+
+def give_back(device: NvmlDevice) -> None:
+    """Close a device that turned out to be of no use."""
+    try:
+        device.close()
+    except GpuError:
+        # Nothing is held but a count in a library that does not work.
+        return

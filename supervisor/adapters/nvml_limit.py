@@ -11,7 +11,7 @@ from typing import Protocol
 from contracts.base import Contract, ContractError
 from contracts.types import Positive
 from supervisor.adapters.files import write_private
-from supervisor.adapters.nvml_device import GpuError, open_device
+from supervisor.adapters.nvml_device import GpuError, give_back, open_device
 from supervisor.domain.errors import EngineError
 from supervisor.domain.meter import MissingMeter
 
@@ -163,6 +163,7 @@ def open_limit(kept: Path, index: int = 0) -> NvmlLimit | MissingMeter:
     try:
         return NvmlLimit(device, kept)
     except GpuError as error:
+        give_back(device)
         return MissingMeter(str(error), is_there=True)
 
 
@@ -188,5 +189,5 @@ def restore_left_limit(kept: Path) -> str | None:
     except GpuError as error:
         raise EngineError("power_limit_not_restored", f"{left.uuid}: {error}") from error
     finally:
-        device.close()
+        give_back(device)
     return f"put back the power limit of {device.name} ({left.limit_mw / 1000:g} W) that a supervisor left behind"

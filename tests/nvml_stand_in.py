@@ -1,0 +1,71 @@
+"""Build the stand-in of NVIDIA's library, and run Python with it on the library path."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import docker
+
+from supervisor.setup.docker_engine import find_engine
+
+__all__ = ["StandIn", "build_stand_in"]
+
+SOURCE = Path(__file__).with_suffix(".c")
+LIBRARY = "libnvidia-ml.so.1"
+COMPILE = ("-shared", "-fPIC", "-std=c11", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra", "-Werror")
+# What a script is told of the one thing that it shall tell: its last line, as JSON.
+PREAMBLE = "import json, sys\nfrom pathlib import Path\ndef tell(value): print(json.dumps(value))\n"
+
+
+def build_stand_in(directory: Path, home: Path) -> Path:
+    """Compile it: with the host's compiler, or else in the toolchain image that set-up makes."""
+    shutil.copyfile(SOURCE, directory / SOURCE.name)
+    command = ["cc", *COMPILE, SOURCE.name, "-o", LIBRARY]
+    if shutil.which("cc"):
+        subprocess.run(command, cwd=directory, check=True, timeout=120)
+        return directory
+    image = json.loads((home / "images" / "toolchain.json").read_text())["image_id"]
+    client = docker.DockerClient(base_url=find_engine())
+    volumes = {str(directory): {"bind": "/work", "mode": "rw"}}
+    client.containers.run(image, command, volumes=volumes, working_dir="/work", network_mode="none", remove=True)
+    client.close()
+    return directory
+
+
+class StandIn:
+    """The device as a file, and processes that have it."""
+
+    def __init__(self, library: Path, state: Path) -> None:
+        self._library = library
+        self.state = state
+        self.set(power_mw="150000", limit_mw="300000", range_mw="100000 700000", mig="0")
+
+    def set(self, **values: str | None) -> None:
+        """Replace lines of the state by their first word; None removes one."""
+        kept = [line for line in self._lines() if line.split()[0] not in values]
+        new = [f"{word} {value}" for word, value in values.items() if value is not None]
+        self.state.write_text("".join(f"{line}\n" for line in (*kept, *new)))
+
+    def get(self, word: str) -> str | None:
+        """Return the values of a line."""
+        return next((line.partition(" ")[2] for line in self._lines() if line.split()[0] == word), None)
+
+    def _lines(self) -> list[str]:
+        return self.state.read_text().splitlines() if self.state.exists() else []
+
+    def run(self, script: str, *arguments: object, status: int = 0) -> Any:
+        """Run a script in a process of its own; what it hands to `tell` last is returned."""
+        ran = subprocess.run(
+            [sys.executable, "-c", PREAMBLE + script, *map(str, arguments)],
+            env={**os.environ, "LD_LIBRARY_PATH": str(self._library), "NVML_STAND_IN": str(self.state)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert ran.returncode == status, ran.stderr
+        return json.loads(ran.stdout.splitlines()[-1]) if ran.stdout else None
