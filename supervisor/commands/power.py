@@ -1,5 +1,6 @@
 """`weos-engine power`: which meter is in force, and the calibration that it needs."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -7,24 +8,24 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from contracts.calibration import Calibration
+from contracts.calibration import Calibration, HostFingerprint
 from supervisor.adapters.engine_version import development_version
 from supervisor.adapters.files import write_private
 from supervisor.adapters.host import read_fingerprint
 from supervisor.adapters.policies import load_policies
-from supervisor.adapters.rapl import open_rapl
+from supervisor.adapters.rapl import RaplMeter, open_rapl
 from supervisor.adapters.release_store import DEVELOPMENT, ReleaseStore
 from supervisor.calibration import LEAST_SECONDS, Calibrator
 from supervisor.domain.calibration import declare_calibration
 from supervisor.domain.energy import select_power_model
-from supervisor.domain.meter import MissingMeter
+from supervisor.domain.meter import MeterPort, MissingMeter
 from supervisor.domain.policy import PowerPolicy
 from supervisor.home import Home, default_home
 from supervisor.meters import find_calibration, open_meter
 from supervisor.setup.backends import default_source_root
-from supervisor.setup.progress import ConsoleProgress
+from supervisor.setup.progress import ConsoleProgress, Progress
 
-__all__ = ["command"]
+__all__ = ["calibrate_host", "command"]
 
 MOST_SECONDS = 3600
 
@@ -66,18 +67,40 @@ def calibrate(seconds: int, root: Path) -> None:
     Nothing else may run meanwhile: measured is the whole machine. A supervisor that is running takes it up at its next
     start.
     """
-    home, policy = Home(default_home()), _policy()
+    calibrate_host(Home(default_home()), root, seconds)
+
+
+def calibrate_host(
+    home: Home,
+    root: Path,
+    seconds: int,
+    *,
+    open_sensor: Callable[[Path], RaplMeter | MissingMeter] = open_rapl,
+    prepare: Callable[[MeterPort, HostFingerprint, str, Progress], Calibrator] = Calibrator,
+) -> None:
+    """Calibrate, keep what was found and print it.
+
+    Args:
+        home: the installation.
+        root: where the host's /sys, /proc and /etc lie.
+        seconds: how long to watch the idle machine.
+        open_sensor: opens the meter of the processors.
+        prepare: makes what measures with it.
+
+    Raises:
+        EngineError: ``host_not_quiet`` or ``meter_unreadable``; what was kept before stays.
+    """
     host, engine_version = read_fingerprint(root), _engine_version(home)
-    meter = open_rapl(root)
+    meter = open_sensor(root)
     if isinstance(meter, MissingMeter):
-        model = select_power_model(host.processor, policy)
+        model = select_power_model(host.processor, _policy())
         found = declare_calibration(model, host=host, engine_version=engine_version, now=datetime.now(UTC))
         click.echo(
             f"RAPL: {meter.reason}. Nothing is measured; taken is the row '{model.family}' of policies/power.toml, "
             f"which may be off by -{100 - model.low_percent} % to +{model.high_percent - 100} %."
         )
     else:
-        found = Calibrator(meter, host, engine_version, ConsoleProgress()).calibrate(seconds)
+        found = prepare(meter, host, engine_version, ConsoleProgress()).calibrate(seconds)
     write_private(home.calibration, found.canonical())
     _print_calibration(found)
     click.echo(f"kept in {home.calibration} as {found.canonical_digest()}")

@@ -9,7 +9,7 @@ from supervisor.adapters.host import read_fingerprint
 from supervisor.adapters.policies import load_policies
 from supervisor.domain.calibration import Interval, measure_calibration
 from supervisor.domain.errors import Refusal
-from supervisor.domain.meter import MeterChoice, MeterReading, MissingMeter, choose_meter
+from supervisor.domain.meter import MeterChoice, MissingMeter, choose_meter
 from supervisor.domain.policy import PowerPolicy
 from supervisor.meters import open_meter
 from tests.powercap import PowercapHost
