@@ -14,6 +14,7 @@ from contracts.verify_release import digest_of_source
 from supervisor.domain.recording import Conclusion
 from tests.audit.genuine import development_bundle, released_bundle
 from tests.factories import make_conclusion
+from tests.meters import make_power
 from tests.releases import make_manifest
 
 TOKENS = 200
@@ -24,13 +25,13 @@ SECONDS = 3.0
 def long_conclusion() -> Conclusion:
     """Return an execution of ``TOKENS`` tokens."""
     conclusion = make_conclusion()
-    if conclusion.measurements is None or conclusion.power is None:
+    if conclusion.measurements is None:
         raise ValueError
     times = tuple(41_000_000 + 20_000_000 * number for number in range(TOKENS))
     return replace(
         conclusion,
         measurements=conclusion.measurements.model_copy(update={"token_times_ns": times}),
-        power=conclusion.power.model_copy(update={"window_ns": times[-1]}),
+        power=make_power(times[-1], times[-1]),
     )
 
 

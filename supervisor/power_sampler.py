@@ -23,8 +23,7 @@ class PowerLimit:
     """A limit that is to be kept."""
 
     governor: Governor
-    interval_ms: int
-    """How often it decides."""
+    """It decides at every reading."""
     quota_nano: int
     """What the container was given when it was made."""
     is_measured: bool
@@ -113,11 +112,10 @@ class PowerSampler:
 
     async def _tick(self) -> None:
         while True:
-            governed = self._limit if self._job_began else None
-            await asyncio.sleep((self._interval_ms if governed is None else governed.interval_ms) / MS_PER_S)
+            await asyncio.sleep(self._interval_ms / MS_PER_S)
             self.mark("tick")
-            if governed is not None and not self._ended:
-                self._govern(governed)
+            if self._limit is not None and self._job_began and not self._ended:
+                self._govern(self._limit)
 
     def _govern(self, limit: PowerLimit) -> None:
         decision = limit.governor.observe(

@@ -160,8 +160,11 @@ class ExecutionService:
         async with opened as sandbox:
             observed.sandbox = sandbox
             run.container_id = sandbox.container_id
-            template = self._metering.template(reserved_cpus=len(observed.cpus))
             limit = self._limit_of(run.plan, reserved_cpus=len(observed.cpus))
+            template = self._metering.template(
+                reserved_cpus=len(observed.cpus),
+                interval_ms=None if limit is None else self._policies.power.governor.interval_ms,
+            )
             observed.power = PowerSampler(self._metering.port, template, sandbox, limit=limit)
             async with observed.power.running():
                 await self._prepare(run, sandbox, observed, expected)
@@ -239,7 +242,6 @@ class ExecutionService:
         )
         return PowerLimit(
             governor,
-            policy.interval_ms,
             quota_nano=plan.scheduling.cores * NANO_CPUS_PER_CPU,
             is_measured=self._metering.port.source != "model",
         )

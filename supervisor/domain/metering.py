@@ -52,14 +52,19 @@ class Metering:
         basis = f"model, row '{self.model.family}'" if self.measured_cpu_mw is None else f"{source}, as calibrated"
         return PowerFacts(source, self.busy_cpu_mw, basis, self.quota_fault if self.port.domains else None)
 
-    def template(self, *, reserved_cpus: int) -> PowerEvidence:
-        """Return what the record will hold, without samples."""
+    def template(self, *, reserved_cpus: int, interval_ms: int | None = None) -> PowerEvidence:
+        """Return what the record will hold, without samples.
+
+        Args:
+            reserved_cpus: logical CPUs leased to the execution.
+            interval_ms: between two ticks; None: the policy's.
+        """
         return PowerEvidence(
             source=self.port.source,
             attribution="weos.attribution/2",
             domains=self.port.domains,
             exclusive=False,
-            interval_ms=self.interval_ms,
+            interval_ms=interval_ms or self.interval_ms,
             update_ns=self.port.update_ns,
             model=self.model,
             baseline=self.baseline,
@@ -79,6 +84,9 @@ class Metering:
         dynamic_mw = self.busy_cpu_mw - self._idle_cpu_mw
         if self.port.domains:
             dynamic_mw = dynamic_mw * self.model.high_percent // 100
+        else:
+            # The governor's own caution is for what is not known.
+            dynamic_mw = dynamic_mw * policy.start_percent // 100
         return Governor(
             policy,
             cap_mw=max(1, int(max_watts * MW_PER_W)),

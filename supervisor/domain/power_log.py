@@ -31,7 +31,9 @@ class PowerLog:
         self._template = template
         self._entries: list[_Entry] = []
         self._job_at_ns: int | None = None
-        self._interval_ms = template.interval_ms
+        self._last: _Entry | None = None
+        self._ticks = 0
+        self._stride = 1
         # What each counter said first, where it has said something.
         self._first: dict[str, int] = {}
         self._attributed_uj = Fraction(0)
@@ -45,14 +47,16 @@ class PowerLog:
             reading: the host's counters.
             cpu_time_ns: the execution's; None: it could not be read.
         """
-        if mark == "tick" and len(self._entries) >= MAX_SAMPLES - len(("job", "prefill", "end")):
-            self._thin_out()
-        self._entries.append(_Entry(mark, cpu_time_ns, reading))
+        self._last = _Entry(mark, cpu_time_ns, reading)
+        if mark == "tick":
+            self._ticks += 1
+        if mark != "tick" or self._ticks % self._stride == 0:
+            self._keep(self._last)
         values = {"cpu": cpu_time_ns, "busy": reading.busy_ns, **reading.energy_uj}
         for name, value in values.items():
             if value is not None:
                 self._first.setdefault(name, value)
-        self._attribute(self._sample(self._entries[-1], base_ns=0))
+        self._attribute(self._sample(self._last, base_ns=0))
 
     def begin_job(self, at_ns: int) -> None:
         """Say when the first byte of the job was written, on the same clock."""
@@ -60,16 +64,16 @@ class PowerLog:
 
     @property
     def last_at_ns(self) -> int:
-        """When the last sample was taken, on the monotonic clock."""
-        return self._entries[-1].reading.at_ns
+        """When the last reading was taken, on the monotonic clock."""
+        return 0 if self._last is None else self._last.reading.at_ns
 
     @property
     def last_cpu_time_ns(self) -> int | None:
-        """The execution's CPU time in the last sample."""
-        return self._entries[-1].cpu_time_ns
+        """The execution's CPU time in the last reading."""
+        return None if self._last is None else self._last.cpu_time_ns
 
     def attributed_uj(self) -> int | None:
-        """Return the energy attributed so far, in microjoules; None where the last sample has a gap."""
+        """Return the energy attributed so far, in microjoules; None where the last reading has a gap."""
         last = self._last_readable
         return None if last is None or last.at_ns != self.last_at_ns else int(self._attributed_uj)
 
@@ -83,18 +87,20 @@ class PowerLog:
     def evidence(self, limit: PowerLimitEvidence | None) -> PowerEvidence:
         """Return what the record holds."""
         # Where no job began all of it was the loading of the model, up to the last sample.
-        base_ns = self._job_at_ns
-        if base_ns is None and self._entries:
-            base_ns = self.last_at_ns
-        samples = tuple(self._sample(entry, base_ns=base_ns or 0) for entry in self._entries)
-        return self._template.model_copy(update={"samples": samples, "interval_ms": self._interval_ms, "limit": limit})
+        base_ns = self.last_at_ns if self._job_at_ns is None else self._job_at_ns
+        samples = tuple(self._sample(entry, base_ns=base_ns) for entry in self._entries)
+        interval_ms = self._template.interval_ms * self._stride
+        return self._template.model_copy(update={"samples": samples, "interval_ms": interval_ms, "limit": limit})
 
-    def _thin_out(self) -> None:
-        # Every second tick goes: the marks stay, and what is left is still evenly spaced.
-        ticks = [index for index, entry in enumerate(self._entries) if entry.mark == "tick"]
+    def _keep(self, entry: _Entry) -> None:
+        self._entries.append(entry)
+        if len(self._entries) <= MAX_SAMPLES - len(("job", "prefill", "end")):
+            return
+        # Every second tick goes, and of those to come too: the marks stay, and what is left is evenly spaced.
+        self._stride *= 2
+        ticks = [index for index, kept in enumerate(self._entries) if kept.mark == "tick"]
         dropped = frozenset(ticks[::2])
-        self._entries = [entry for index, entry in enumerate(self._entries) if index not in dropped]
-        self._interval_ms *= 2
+        self._entries = [kept for index, kept in enumerate(self._entries) if index not in dropped]
 
     def _sample(self, entry: _Entry, *, base_ns: int) -> PowerSample:
         busy_ns = entry.reading.busy_ns if self._template.cpu_domains else None

@@ -25,6 +25,7 @@ from supervisor.cpu_pool import CpuPool
 from supervisor.domain.errors import Refusal
 from supervisor.domain.escape_evidence import EscapeEvidence, find_evidence
 from supervisor.domain.installation import Installation
+from supervisor.domain.metering import Metering
 from supervisor.domain.receipt import ImageFacts
 from supervisor.http_api import ApiContext, build_app
 from supervisor.http_server import CONNECTIONS_MAX, STALL_S, ApiRunner
@@ -137,7 +138,9 @@ class FakeReleases:
 class Engine:
     """One supervisor with fakes, and a client that is authorized."""
 
-    def __init__(self, script: Script, installation: Installation | None = None) -> None:
+    def __init__(
+        self, script: Script, installation: Installation | None = None, metering: Metering | None = None
+    ) -> None:
         self.signer = FileSigner(Ed25519PrivateKey.generate())
         self.sandboxes = FakeSandboxes(script)
         self.models = FakeModels()
@@ -161,7 +164,7 @@ class Engine:
             ledger=self.ledger,
             recorder=self.recorder,
             policies=fixed.policies,
-            metering=make_metering(host_cpus=len(fixed.host.logical_cpus)),
+            metering=metering or make_metering(host_cpus=len(fixed.host.logical_cpus)),
             store_retry_s=0.01,
         )
         self.cpus = CpuPool(fixed.host.logical_cpus, fixed.policies.admission.queue)

@@ -4,8 +4,11 @@ import pytest
 
 from supervisor.adapters.cgroup import (
     UNLIMITED,
+    CpuQuota,
     GroupLimits,
     find_cpu_counter,
+    find_cpu_quota,
+    judge_quotas,
     prepare_parent,
     read_cpu_time_ns,
     read_limits,
@@ -157,3 +160,54 @@ def test_a_group_that_was_left_is_removed_and_one_in_use_stays(tmp_path: Path, p
     remove_left_groups("def", root=tmp_path)
     assert other.exists()
     remove_left_groups("ghi", root=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("membership", "file", "before", "stat", "set_to", "held_back"),
+    [
+        ("4:cpu:/weos/abc\n", "cpu/weos/abc/cpu.cfs_quota_us", "200000\n", "throttled_time 77\n", "50000", (77, 3)),
+        ("0::/weos/abc\n", "weos/abc/cpu.max", "200000 100000\n", "throttled_usec 77\n", "50000 100000", (77_000, 3)),
+    ],
+)
+def test_cpu_time_is_set_and_what_was_held_back_is_read(
+    tmp_path: Path, membership: str, file: str, before: str, stat: str, set_to: str, held_back: tuple[int, int]
+) -> None:
+    root = lay(tmp_path, membership, file, before)
+    setting = root / "sys" / "fs" / "cgroup" / file
+    setting.with_name("cpu.cfs_period_us").write_text("100000\n")
+    setting.with_name("cpu.stat").write_text(f"nr_periods 9\nnr_throttled 3\n{stat}")
+    quota = find_cpu_quota(7, root=root)
+    assert quota is not None
+    quota.set(500_000_000)
+    assert setting.read_text() == set_to
+    assert quota.read_throttling() == held_back
+    quota.set(1)
+    assert setting.read_text().split()[0] == "1000"
+
+
+@pytest.mark.parametrize("stat", ["nr_periods 9\n", "nr_throttled x\n", None])
+def test_what_was_held_back_is_unknown_never_zero(tmp_path: Path, stat: str | None) -> None:
+    if stat is not None:
+        (tmp_path / "cpu.stat").write_text(stat)
+    assert CpuQuota(tmp_path / "cpu.max").read_throttling() is None
+
+
+def test_without_a_quota_to_be_seen_there_is_none(tmp_path: Path) -> None:
+    assert find_cpu_quota(7, root=tmp_path) is None
+
+
+@pytest.mark.parametrize("place", ["cpu", "cpu,cpuacct", "."])
+def test_groups_that_can_be_written_can_be_governed(tmp_path: Path, place: str) -> None:
+    (tmp_path / "sys" / "fs" / "cgroup" / place).mkdir(parents=True)
+    assert judge_quotas(root=tmp_path) is None
+
+
+def test_without_control_groups_nothing_can_be_governed(tmp_path: Path) -> None:
+    assert "no control groups" in (judge_quotas(root=tmp_path) or "")
+
+
+def test_groups_that_may_not_be_written_cannot_be_governed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A read-only file system, as a container has it: not even root may write there.
+    (tmp_path / "sys" / "fs" / "cgroup").mkdir(parents=True)
+    monkeypatch.setattr("supervisor.adapters.cgroup.os.access", lambda _path, _mode: False)
+    assert "may not be written" in (judge_quotas(root=tmp_path) or "")
