@@ -8,7 +8,7 @@ FAST_TESTS := tests/unit tests/contract tests/api
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= event stream gguf command request record statement proof bundle json
 
-.PHONY: help run serve setup gvisor test check fuzz bench-power format schemas lock bootstrap
+.PHONY: help run serve setup gvisor test test-gpu check fuzz bench-power format schemas lock bootstrap
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -31,6 +31,9 @@ gvisor: setup ## install gVisor's runsc and register it (YES=1: also with an eng
 
 test: setup gvisor ## the whole test suite, containers included
 	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+test-gpu: bootstrap ## the tests that need an NVIDIA card; skipped, with the reason, where there is none
+	@$(BIN)/python -m pytest tests/gpu
 
 check: bootstrap ## the gates of style: lint, types, imports, generated files, tests without containers
 	$(BIN)/ruff check .

@@ -8,9 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import docker
-
-from supervisor.setup.docker_engine import find_engine
+import pytest
 
 __all__ = ["StandIn", "build_stand_in"]
 
@@ -21,18 +19,11 @@ COMPILE = ("-shared", "-fPIC", "-std=c11", "-D_POSIX_C_SOURCE=200809L", "-Wall",
 PREAMBLE = "import json, sys\nfrom pathlib import Path\ndef tell(value): print(json.dumps(value))\n"
 
 
-def build_stand_in(directory: Path, home: Path) -> Path:
-    """Compile it: with the host's compiler, or else in the toolchain image that set-up makes."""
-    shutil.copyfile(SOURCE, directory / SOURCE.name)
-    command = ["cc", *COMPILE, SOURCE.name, "-o", LIBRARY]
-    if shutil.which("cc"):
-        subprocess.run(command, cwd=directory, check=True, timeout=120)
-        return directory
-    image = json.loads((home / "images" / "toolchain.json").read_text())["image_id"]
-    client = docker.DockerClient(base_url=find_engine())
-    volumes = {str(directory): {"bind": "/work", "mode": "rw"}}
-    client.containers.run(image, command, volumes=volumes, working_dir="/work", network_mode="none", remove=True)
-    client.close()
+def build_stand_in(directory: Path) -> Path:
+    """Compile it with the compiler that the README asks a new machine to have."""
+    if shutil.which("cc") is None:
+        pytest.fail("there is no C compiler to build the stand-in library with; run: apt-get install gcc libc6-dev")
+    subprocess.run(["cc", *COMPILE, str(SOURCE), "-o", LIBRARY], cwd=directory, check=True, timeout=120)
     return directory
 
 

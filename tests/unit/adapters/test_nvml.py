@@ -1,4 +1,4 @@
-"""What the meter and the limit make of a device; the device itself is tried in tests/integration and tests/gpu."""
+"""What meter and limit make of a device; test_nvml_library has the driver's library, tests/gpu a card."""
 
 from pathlib import Path
 

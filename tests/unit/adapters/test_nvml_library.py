@@ -31,8 +31,8 @@ limit = open_limit(kept)
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory, weos_home: Path) -> Path:
-    return build_stand_in(tmp_path_factory.mktemp("nvml"), weos_home)
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_stand_in(tmp_path_factory.mktemp("nvml"))
 
 
 @pytest.fixture
