@@ -11,6 +11,8 @@ from typing import Any
 from contracts.api import build_openapi
 from contracts.base import Contract
 from contracts.bundle import Bundle, ConsistencyProof, LedgerEntryView
+from contracts.bundle import Bundle
+from contracts.calibration import Calibration
 from contracts.engine_manifest import EngineManifest, Revocation, RootKeyring
 from contracts.envelope import Envelope
 from contracts.escape_report import EscapeReport
@@ -49,6 +51,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 PUBLISHED: dict[str, type[Contract]] = {
     "bundle": Bundle,
     "consistency-proof": ConsistencyProof,
+    "calibration": Calibration,
     "comparison-report": ComparisonReport,
     "comparison-statement": ComparisonStatement,
     "engine-manifest": EngineManifest,
