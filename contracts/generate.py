@@ -11,7 +11,6 @@ from typing import Any
 from contracts.api import build_openapi
 from contracts.base import Contract
 from contracts.bundle import Bundle, ConsistencyProof, LedgerEntryView
-from contracts.bundle import Bundle
 from contracts.calibration import Calibration
 from contracts.engine_manifest import EngineManifest, Revocation, RootKeyring
 from contracts.envelope import Envelope
@@ -50,8 +49,8 @@ DIRECTORY = Path(__file__).resolve().parent
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 PUBLISHED: dict[str, type[Contract]] = {
     "bundle": Bundle,
-    "consistency-proof": ConsistencyProof,
     "calibration": Calibration,
+    "consistency-proof": ConsistencyProof,
     "comparison-report": ComparisonReport,
     "comparison-statement": ComparisonStatement,
     "engine-manifest": EngineManifest,

@@ -9,6 +9,9 @@ from supervisor.domain.errors import Refusal
 
 __all__ = ["GpuLimitPort", "MeterChoice", "MeterPort", "MeterReading", "MissingMeter", "choose_meter"]
 
+# A record has room for no more; a driver or a damaged file may say a lot.
+MAX_REASON_CHARACTERS = 256
+
 
 @dataclass(frozen=True, slots=True)
 class MeterReading:
@@ -82,6 +85,10 @@ class MeterChoice:
     """Why a better one is not used; None: there is none here, or this is the best."""
 
 
+def _shorten(reason: str) -> str:
+    return reason if len(reason) <= MAX_REASON_CHARACTERS else f"{reason[: MAX_REASON_CHARACTERS - 3]}..."
+
+
 def choose_meter(
     *,
     needs_gpu: bool,
@@ -105,12 +112,12 @@ def choose_meter(
     Raises:
         Refusal: ``power_sensor_required``.
     """
-    cpu_reason = calibration_fault
+    cpu_reason = None if calibration_fault is None else _shorten(calibration_fault)
     if rapl is not None:
-        cpu_reason = f"RAPL: {rapl.reason}" if rapl.is_there else None
+        cpu_reason = _shorten(f"RAPL: {rapl.reason}") if rapl.is_there else None
     with_rapl = rapl is None and calibration_fault is None
     if needs_gpu:
-        choice = MeterChoice("nvml", with_rapl, cpu_reason if gpu is None else f"NVML: {gpu.reason}")
+        choice = MeterChoice("nvml", with_rapl, cpu_reason if gpu is None else _shorten(f"NVML: {gpu.reason}"))
         is_measured = gpu is None
     else:
         choice = MeterChoice("rapl" if with_rapl else "model", with_rapl, cpu_reason)

@@ -77,6 +77,11 @@ def test_a_gpu_is_measured_with_or_without_its_processors() -> None:
     assert stale == MeterChoice("nvml", with_rapl=False, fallback_reason=STALE)
 
 
+def test_a_reason_has_room_in_a_record() -> None:
+    reason = choose(calibration_fault="x" * 5000).fallback_reason
+    assert reason == "x" * 253 + "..."
+
+
 @pytest.mark.parametrize("gpu", [NO_LIBRARY, MIG])
 def test_a_gpu_is_never_modelled(gpu: MissingMeter) -> None:
     assert choose(needs_gpu=True, gpu=gpu) == MeterChoice("nvml", True, f"NVML: {gpu.reason}")
