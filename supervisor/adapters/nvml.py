@@ -40,7 +40,7 @@ class NvmlMeter:
     """The meter. Its counter is the whole device's, so it is a gap once anything else was seen on the device.
 
     That gap stays: what the other drew is in the counter for good. See `is_lost`. A process that comes and goes between
-    two readings is not seen. A reading makes three calls of the driver, some milliseconds together.
+    two readings is not seen. A reading makes four calls of the driver, so it is for a thread.
     """
 
     source: PowerSource = "nvml"

@@ -79,7 +79,7 @@ class _Counter:
 class RaplMeter:
     """The meter; its gaps close by themselves, but for those in which a wrap may have been missed: see `is_lost`.
 
-    Reading takes some 50 us for each zone: the kernel asks the register on the processor that it belongs to.
+    Reading opens one file for each zone and /proc/stat; the kernel asks each register on the processor it belongs to.
     """
 
     source: PowerSource = "rapl"
