@@ -140,10 +140,16 @@ def open_metering(calibration_file: Path, policy: PowerPolicy) -> Metering:
         calibration_file: where the calibration lies.
         policy: `power.toml`.
 
-    Raises:
-        Refusal: ``power_sensor_required``.
+    Where a policy wants a sensor and there is none in force, it is each execution that is refused: whoever reads the
+    records of earlier ones, or asks why, must still be answered.
     """
-    found = open_meter(calibration_file, policy, now=datetime.now(UTC))
+    sensor_fault = None
+    try:
+        found = open_meter(calibration_file, policy, now=datetime.now(UTC))
+    except Refusal as refusal:
+        sensor_fault = refusal.detail
+        lenient = policy.meter.model_copy(update={"require_sensor": False})
+        found = open_meter(calibration_file, policy.model_copy(update={"meter": lenient}), now=datetime.now(UTC))
     calibration = found.calibration
     return Metering(
         port=found.meter,
@@ -153,12 +159,13 @@ def open_metering(calibration_file: Path, policy: PowerPolicy) -> Metering:
         host_cpus=found.host.logical_cpus,
         interval_ms=policy.meter.interval_ms,
         quota_fault=judge_quotas(),
+        sensor_fault=sensor_fault,
         measured_cpu_mw=calibration.busy_cpu_mw if calibration is not None and found.meter.domains else None,
     )
 
 
 def read_power_facts(calibration_file: Path, policy: PowerPolicy) -> PowerFacts:
-    """Return what planning needs to know of the meter, without keeping it open; raises like `open_metering`."""
+    """Return what planning needs to know of the meter, without keeping it open."""
     metering = open_metering(calibration_file, policy)
     metering.port.close()
     return metering.facts()

@@ -43,6 +43,7 @@ def make_metering(meter: FakeMeter | None = None, *, model: PowerModel = POWER_M
         host_cpus=host_cpus,
         interval_ms=1000,
         quota_fault=None,
+        sensor_fault=None,
         measured_cpu_mw=None,
     )
 

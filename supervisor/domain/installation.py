@@ -52,6 +52,8 @@ class PowerFacts:
     """Where that is from, in words."""
     fault: str | None
     """Why no power limit can be kept; None: it can."""
+    sensor_fault: str | None
+    """Why nothing can be executed, where a policy wants a sensor and there is none in force; None: it can."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,8 @@ class Metering:
 
     quota_fault: str | None
     """Why the CPU time of a container cannot be set from here; None: it can."""
+    sensor_fault: str | None
+    """What is missing, where a policy wants a sensor and none is in force; None: nothing is."""
     measured_cpu_mw: int | None
     """What a busy logical CPU draws beyond the idle machine, as calibrated; None: nothing was measured."""
 
@@ -50,7 +52,13 @@ class Metering:
         """Return what planning needs. By the model a limit holds by the number of threads alone."""
         source = self.port.source
         basis = f"model, row '{self.model.family}'" if self.measured_cpu_mw is None else f"{source}, as calibrated"
-        return PowerFacts(source, self.busy_cpu_mw, basis, self.quota_fault if self.port.domains else None)
+        return PowerFacts(
+            source=source,
+            busy_cpu_mw=self.busy_cpu_mw,
+            basis=basis,
+            fault=self.quota_fault if self.port.domains else None,
+            sensor_fault=self.sensor_fault,
+        )
 
     def template(self, *, reserved_cpus: int, interval_ms: int | None = None) -> PowerEvidence:
         """Return what the record will hold, without samples.

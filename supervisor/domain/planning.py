@@ -185,6 +185,8 @@ def plan_execution(request: RunRequest, installation: Installation, *, role: Rol
             found, with its field and what is available instead.
     """
     _check_version(request, installation)
+    if installation.power.sensor_fault is not None:
+        raise Refusal("power_sensor_required", installation.power.sensor_fault)
     model = _find_model(request, installation.models)
     backend, image_id = _find_backend(request, installation)
     scheduler = _find_scheduler(request, installation)
