@@ -230,8 +230,8 @@ def test_an_interval_without_cpu_time_over_the_limit_is_forgotten_again() -> Non
     execution = Execution(law)
     execution.run(20)
     settled_nano = law.quota_nano
-    execution.energy_uj += 100_000 * TICK_NS / MS
-    execution.run(1)
+    execution.energy_uj += 2 * CAP_MW * TICK_NS / MS
+    execution.run(1, demand_cpus=0)
     assert law.quota_nano == FLOOR_NANO
     execution.run(12)
     assert law.quota_nano == pytest.approx(settled_nano, rel=0.04)
@@ -247,6 +247,17 @@ def test_a_gap_leads_to_the_lowest_setting_and_a_reading_back() -> None:
     execution.run(1)
     # What was granted before the gap and during it is told apart: the price is still known.
     assert law.quota_nano == pytest.approx(settled_nano, rel=0.04)
+
+
+def test_after_a_gap_over_the_limit_the_lowest_setting_stays() -> None:
+    law = governor()
+    execution = Execution(law)
+    execution.run(20)
+    execution.run(1, readable=False)
+    execution.price_mw *= 3
+    execution.energy_uj += CAP_MW * TICK_NS / MS
+    execution.run(1)
+    assert law.quota_nano == FLOOR_NANO
 
 
 @pytest.mark.parametrize("reading", [(None, 1), (1, None), (None, None)])
@@ -408,7 +419,9 @@ def test_more_settings_than_a_record_holds_are_thinned_and_the_ends_stay(changes
     assert MAX_SAMPLES // 2 <= len(actions) <= MAX_SAMPLES
     assert (actions[0].at_ns, actions[0].quota_nano_cpus) == (0, start_nano)
     assert (actions[-1].at_ns, actions[-1].quota_nano_cpus) == (execution.at_ns, execution.law.quota_nano)
-    assert [action.at_ns for action in actions] == sorted({action.at_ns for action in actions})
+    steps_ns = [later.at_ns - earlier.at_ns for earlier, later in pairwise(actions)]
+    assert set(steps_ns[:-1]) == {steps_ns[0]}
+    assert 0 < steps_ns[-1] <= steps_ns[0]
 
 
 def test_a_power_that_no_record_holds_is_noted_as_the_highest_one_it_does() -> None:
