@@ -26,6 +26,8 @@ class PowerLimit:
     """It decides at every reading."""
     quota_nano: int
     """What the container was given when it was made."""
+    period_us: int
+    """In every such period it gets its part."""
     is_measured: bool
     """Whether a sensor says what it decides on."""
 
@@ -128,5 +130,5 @@ class PowerSampler:
             detail = "the energy counters could not be read any more, so its power limit could not be kept"
             raise ExecutionFault("power_sensor_lost", detail)
         if decision.quota_nano != self._quota_nano:
-            self._sandbox.set_cpu_quota(decision.quota_nano)
+            self._sandbox.set_cpu_quota(decision.quota_nano, limit.period_us)
             self._quota_nano = decision.quota_nano

@@ -40,6 +40,7 @@ _log = logging.getLogger(__name__)
 STORE_RETRY_S = 2.0
 FIRST_LOCK_TIMEOUT_S = 2.0
 FIRST_LOCK_POLL_S = 0.005
+NS_PER_MS = 1_000_000
 
 
 class _Observed:
@@ -163,7 +164,7 @@ class ExecutionService:
             limit = self._limit_of(run.plan, reserved_cpus=len(observed.cpus))
             template = self._metering.template(
                 reserved_cpus=len(observed.cpus),
-                interval_ms=None if limit is None else self._policies.power.governor.interval_ms,
+                interval_ms=None if limit is None else limit.governor.interval_ns // NS_PER_MS,
             )
             observed.power = PowerSampler(self._metering.port, template, sandbox, limit=limit)
             async with observed.power.running():
@@ -243,6 +244,7 @@ class ExecutionService:
         return PowerLimit(
             governor,
             quota_nano=plan.scheduling.cores * NANO_CPUS_PER_CPU,
+            period_us=policy.period_us,
             is_measured=self._metering.port.source != "model",
         )
 

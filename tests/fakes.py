@@ -301,8 +301,9 @@ class FakeSandbox:
         """See ``ports.Sandbox``."""
         return self.cpu_ns
 
-    def set_cpu_quota(self, nano_cpus: int) -> None:
+    def set_cpu_quota(self, nano_cpus: int, period_us: int) -> None:
         """See ``ports.Sandbox``."""
+        assert period_us > 0
         self.quotas.append(nano_cpus)
 
     def throttling(self) -> tuple[int, int] | None:

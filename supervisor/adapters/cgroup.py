@@ -46,15 +46,21 @@ class CpuQuota:
     setting: Path
     """``cpu.cfs_quota_us`` (version 1) or ``cpu.max`` (version 2)."""
 
-    def set(self, nano_cpus: int) -> None:
-        """Give the group so much CPU time per second, in nanoseconds; its period stays.
+    def set(self, nano_cpus: int, period_us: int) -> None:
+        """Give the group so much CPU time per second, in nanoseconds, a part of it in every period.
 
         Raises:
             OSError: it may not be written, or has gone.
         """
-        period_us = self._period_us()
         quota_us = max(MIN_QUOTA_US, nano_cpus * period_us // NANO_CPUS_PER_CPU)
-        self.setting.write_text(f"{quota_us} {period_us}" if self.setting.name == "cpu.max" else str(quota_us))
+        if self.setting.name == "cpu.max":
+            self.setting.write_text(f"{quota_us} {period_us}")
+            return
+        period = self.setting.with_name("cpu.cfs_period_us")
+        # The quota of a longer period would be too much in a shorter one, so it comes first.
+        self.setting.write_text(str(quota_us))
+        if int(period.read_text()) != period_us:
+            period.write_text(str(period_us))
 
     def read_throttling(self) -> tuple[int, int] | None:
         """Return for how long it was held back, in nanoseconds, and in how many periods; None: not to be read."""
@@ -66,11 +72,6 @@ class CpuQuota:
         # Version 1 counts nanoseconds, version 2 microseconds.
         time_ns = values.get("throttled_time", values.get("throttled_usec", 0) * NS_PER_US)
         return (time_ns, values["nr_throttled"]) if "nr_throttled" in values else None
-
-    def _period_us(self) -> int:
-        if self.setting.name == "cpu.max":
-            return int(self.setting.read_text().split()[1])
-        return int(self.setting.with_name("cpu.cfs_period_us").read_text())
 
 
 def prepare_parent(parent: str, *, root: Path = Path("/")) -> None:

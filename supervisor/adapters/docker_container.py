@@ -145,11 +145,11 @@ class DockerSandbox:
         """See ``ports.Sandbox``."""
         return None if self._cpu_counter is None else read_cpu_time_ns(self._cpu_counter)
 
-    def set_cpu_quota(self, nano_cpus: int) -> None:
+    def set_cpu_quota(self, nano_cpus: int, period_us: int) -> None:
         """See ``ports.Sandbox``."""
         try:
             if self._cpu_quota is not None:
-                self._cpu_quota.set(nano_cpus)
+                self._cpu_quota.set(nano_cpus, period_us)
                 return
             why = "it cannot be seen"
         except (OSError, ValueError) as error:

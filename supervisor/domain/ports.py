@@ -97,8 +97,8 @@ class Sandbox(Protocol):
         """Return the container's CPU time so far, or None where it cannot be read."""
         ...
 
-    def set_cpu_quota(self, nano_cpus: int) -> None:
-        """Give the container so much CPU time per second, in nanoseconds.
+    def set_cpu_quota(self, nano_cpus: int, period_us: int) -> None:
+        """Give the container so much CPU time per second, in nanoseconds, a part of it in every period.
 
         Raises:
             ExecutionFault: ``limit_unenforceable``, it cannot be set from here.

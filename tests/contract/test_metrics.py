@@ -107,3 +107,18 @@ def test_published_ratio_holds_for_whoever_has_only_the_published_numbers(deltas
     assert metrics.tokens_per_watt is not None
     ratio = Fraction(metrics.tokens_per_sec) / Fraction(metrics.watts_avg)
     assert abs(Fraction(metrics.tokens_per_watt) - ratio) <= Fraction(1, 10_000)
+
+
+def test_a_devices_bounds_are_the_sensors_and_the_cpus_the_tables() -> None:
+    second = 1_000_000_000
+    evidence = power(2 * second, 2 * second)
+    samples = tuple(
+        sample.model_copy(update={"energy_uj": {"gpu-0": max(0, sample.at_ns) // 1000 * 100}})
+        for sample in evidence.samples
+    )
+    evidence = evidence.model_copy(update={"source": "nvml", "domains": ("gpu-0",), "samples": samples, "update_ns": 1})
+    metrics = derive_metrics(measured((second, 2 * second)), evidence)
+    # 100 W of the device within 5 %, and 2.5 W of the CPUs within the table's bounds.
+    assert metrics.watts_avg == 102.5
+    assert metrics.watts_low == 100 * 0.95 + 0.95
+    assert metrics.watts_high == 100 * 1.05 + 4.05

@@ -165,8 +165,8 @@ def test_a_group_that_was_left_is_removed_and_one_in_use_stays(tmp_path: Path, p
 @pytest.mark.parametrize(
     ("membership", "file", "before", "stat", "set_to", "held_back"),
     [
-        ("4:cpu:/weos/abc\n", "cpu/weos/abc/cpu.cfs_quota_us", "200000\n", "throttled_time 77\n", "50000", (77, 3)),
-        ("0::/weos/abc\n", "weos/abc/cpu.max", "200000 100000\n", "throttled_usec 77\n", "50000 100000", (77_000, 3)),
+        ("4:cpu:/weos/abc\n", "cpu/weos/abc/cpu.cfs_quota_us", "200000\n", "throttled_time 77\n", "10000", (77, 3)),
+        ("0::/weos/abc\n", "weos/abc/cpu.max", "200000 100000\n", "throttled_usec 77\n", "10000 20000", (77_000, 3)),
     ],
 )
 def test_cpu_time_is_set_and_what_was_held_back_is_read(
@@ -178,10 +178,11 @@ def test_cpu_time_is_set_and_what_was_held_back_is_read(
     setting.with_name("cpu.stat").write_text(f"nr_periods 9\nnr_throttled 3\n{stat}")
     quota = find_cpu_quota(7, root=root)
     assert quota is not None
-    quota.set(500_000_000)
+    quota.set(500_000_000, 20_000)
     assert setting.read_text() == set_to
+    assert setting.name == "cpu.max" or setting.with_name("cpu.cfs_period_us").read_text() == "20000"
     assert quota.read_throttling() == held_back
-    quota.set(1)
+    quota.set(1, 20_000)
     assert setting.read_text().split()[0] == "1000"
 
 
