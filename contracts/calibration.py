@@ -2,7 +2,8 @@
 
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
+from pydantic.config import JsonDict
 
 from contracts.base import Contract, Many
 from contracts.power import DomainName, PowerBaseline
@@ -43,8 +44,22 @@ class CalibrationStep(Contract):
     """Median milliwatts of all domains together."""
 
 
+# The validator of `Calibration` in the words of JSON Schema.
+_EVIDENCE: JsonDict = {
+    "if": {"properties": {"source": {"const": "model"}}},
+    "then": {
+        "properties": {"family": {"type": "string"}, "domains": {"maxItems": 0}, "samples": {"const": 0}},
+    },
+    "else": {
+        "properties": {"family": {"type": "null"}, "domains": {"minItems": 1}, "samples": {"minimum": 1}},
+    },
+}
+
+
 class Calibration(Contract):
     """What `weos-engine power calibrate` found; its digest is the id of the baseline made from it."""
+
+    model_config = ConfigDict(json_schema_extra=_EVIDENCE)
 
     MAX_BYTES: ClassVar[int] = 65_536
 
