@@ -92,7 +92,7 @@ class PowerSample(Contract):
     """CPU time of the execution's control group."""
     busy_ns: Nanoseconds | None
     """CPU time of everything on the host; null also where no sensor needs it."""
-    energy_uj: dict[DomainName, Count | None]
+    energy_uj: Annotated[dict[DomainName, Count | None], Field(json_schema_extra={"additionalProperties": False})]
     """Microjoules by domain, wrap-around undone; null: a gap."""
 
 

@@ -48,7 +48,7 @@ class PowerSampler:
         self._interval_ms = template.interval_ms
         self._limit = limit
         self._quota_nano = None if limit is None else limit.quota_nano
-        self._job_began = False
+        self._is_governed = False
         self._ended = False
         self._throttling: tuple[int, int] | None = None
         self._log = PowerLog(template)
@@ -72,8 +72,8 @@ class PowerSampler:
         """
         self.mark("job")
         if self._limit is not None:
+            self._is_governed = True
             self._govern(self._limit)
-        self._job_began = True
         started_ns = time.monotonic_ns()
         self._log.begin_job(started_ns)
         return started_ns
@@ -116,7 +116,7 @@ class PowerSampler:
         while True:
             await asyncio.sleep(self._interval_ms / MS_PER_S)
             self.mark("tick")
-            if self._limit is not None and self._job_began and not self._ended:
+            if self._limit is not None and self._is_governed and not self._ended:
                 self._govern(self._limit)
 
     def _govern(self, limit: PowerLimit) -> None:
@@ -126,9 +126,10 @@ class PowerSampler:
         if decision.verdict == "exceeded":
             detail = "its attributed power was over max_watts for longer than the grace; see power.limit of its record"
             raise ExecutionFault("power_limit_exceeded", detail)
-        if decision.verdict == "sensor_lost":
+        # A gap may also be the end of the container, whose counters go with it: setting its quota tells.
+        if decision.quota_nano != self._quota_nano or self._log.last_cpu_time_ns is None:
+            self._is_governed = self._sandbox.set_cpu_quota(decision.quota_nano, limit.period_us)
+            self._quota_nano = decision.quota_nano
+        if decision.verdict == "sensor_lost" and self._is_governed:
             detail = "the energy counters could not be read any more, so its power limit could not be kept"
             raise ExecutionFault("power_sensor_lost", detail)
-        if decision.quota_nano != self._quota_nano:
-            self._sandbox.set_cpu_quota(decision.quota_nano, limit.period_us)
-            self._quota_nano = decision.quota_nano

@@ -40,6 +40,8 @@ _log = logging.getLogger(__name__)
 STORE_RETRY_S = 2.0
 FIRST_LOCK_TIMEOUT_S = 2.0
 FIRST_LOCK_POLL_S = 0.005
+# From the end of a container to the end of its stream.
+ENDED_WAIT_S = 2.0
 NS_PER_MS = 1_000_000
 
 
@@ -184,7 +186,7 @@ class ExecutionService:
         )
         before = await _await_first_lock(sandbox)
         if run.plan.isolation == "gvisor":
-            await sandbox.watch_guest()
+            await _watch_guest(sandbox)
         await sandbox.send(encode_command(setup))
         event, _ = await _next_event(sandbox)
         ready = observed.transcript.accept_ready(event)
@@ -319,6 +321,17 @@ async def _await_first_lock(sandbox: Sandbox) -> tuple[ThreadStatus, ...]:
         await asyncio.sleep(FIRST_LOCK_POLL_S)
         statuses = sandbox.thread_statuses()
     return statuses
+
+
+async def _watch_guest(sandbox: Sandbox) -> None:
+    try:
+        await sandbox.watch_guest()
+    except ExecutionFault:
+        # A runner that has ended already cannot be looked into either; then how it ended is the reason.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ENDED_WAIT_S):
+                await sandbox.receive()
+        raise
 
 
 async def _next_event(sandbox: Sandbox) -> tuple[RunnerEvent, int]:

@@ -250,6 +250,7 @@ class FakeSandbox:
         self.sent: list[bytes] = []
         self.cpu_ns: int | None = 0
         self.quotas: list[int] = []
+        self.group_is_gone = False
         self.threads_before: tuple[ThreadStatus, ...] = (thread_under(1),)
         self.threads_after: tuple[ThreadStatus, ...] = (thread_under(2), thread_under(2))
         self._script = script
@@ -301,10 +302,11 @@ class FakeSandbox:
         """See ``ports.Sandbox``."""
         return self.cpu_ns
 
-    def set_cpu_quota(self, nano_cpus: int, period_us: int) -> None:
+    def set_cpu_quota(self, nano_cpus: int, period_us: int) -> bool:
         """See ``ports.Sandbox``."""
         assert period_us > 0
         self.quotas.append(nano_cpus)
+        return not self.group_is_gone
 
     def throttling(self) -> tuple[int, int] | None:
         """See ``ports.Sandbox``."""

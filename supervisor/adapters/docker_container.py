@@ -1,6 +1,7 @@
 """One running container: its lines, what the kernel shows of it, and how it ended."""
 
 import asyncio
+import errno
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ _log = logging.getLogger(__name__)
 # What the engine reports of a process that signal 31, SIGSYS, ended.
 KILLED_BY_LOCK = 128 + 31
 KILLED = 128 + 9
+# What the kernel says of a file of a control group that has gone.
+GONE = {errno.ENOENT, errno.ENODEV}
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,14 +148,16 @@ class DockerSandbox:
         """See ``ports.Sandbox``."""
         return None if self._cpu_counter is None else read_cpu_time_ns(self._cpu_counter)
 
-    def set_cpu_quota(self, nano_cpus: int, period_us: int) -> None:
+    def set_cpu_quota(self, nano_cpus: int, period_us: int) -> bool:
         """See ``ports.Sandbox``."""
         try:
             if self._cpu_quota is not None:
                 self._cpu_quota.set(nano_cpus, period_us)
-                return
+                return True
             why = "it cannot be seen"
         except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno in GONE:
+                return False
             why = type(error).__name__
         detail = f"the control group's CPU time cannot be set ({why}); the supervisor must be root on the host itself"
         raise ExecutionFault("limit_unenforceable", detail)

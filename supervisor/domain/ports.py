@@ -97,8 +97,11 @@ class Sandbox(Protocol):
         """Return the container's CPU time so far, or None where it cannot be read."""
         ...
 
-    def set_cpu_quota(self, nano_cpus: int, period_us: int) -> None:
+    def set_cpu_quota(self, nano_cpus: int, period_us: int) -> bool:
         """Give the container so much CPU time per second, in nanoseconds, a part of it in every period.
+
+        Returns:
+            False where the container has ended, which `receive` will tell.
 
         Raises:
             ExecutionFault: ``limit_unenforceable``, it cannot be set from here.

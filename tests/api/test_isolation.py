@@ -10,6 +10,7 @@ from contracts.types import IsolationTier, RoleName
 from supervisor.domain.errors import ExecutionFault
 from supervisor.domain.isolation import RegisteredRuntime
 from supervisor.domain.policy import RolePolicy
+from supervisor.domain.ports import ExitStatus
 from tests.api.harness import OBSERVER_TOKEN, Engine, FakeInstallation, problem_of
 from tests.fakes import FakeSandbox, fixed_installation, gvisor_as_asked, spec_request
 
@@ -122,3 +123,13 @@ def test_the_request_leaves_the_tier_to_the_policy_unless_it_names_one() -> None
 def test_the_harness_demands_nothing_by_itself() -> None:
     roles = FakeInstallation().value.policies.roles
     assert {policy.isolation for policy in roles.values()} == {"hardened"}
+
+
+async def test_a_runner_that_ended_before_it_could_be_watched_says_how_it_ended(engine: Engine) -> None:
+    def end_at_once(sandbox: FakeSandbox) -> None:
+        sandbox.guest_fault = ExecutionFault("lock_missing", "nobody can be asked")
+        sandbox.end(ExecutionFault("runner_failed", "with exit status 3"), ExitStatus(3, oom_killed=False))
+
+    register(engine)
+    engine.sandboxes.on_open = end_at_once
+    assert (await problem_of(await engine.post(request_in("gvisor")))).code == "runner_failed"

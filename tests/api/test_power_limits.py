@@ -11,8 +11,10 @@ import pytest
 
 from contracts.metrics_record import MetricsRecord
 from contracts.power import PowerBaseline
+from supervisor.domain.errors import ExecutionFault
 from supervisor.domain.meter import MeterReading
 from supervisor.domain.metering import Metering
+from supervisor.domain.ports import ExitStatus
 from tests.api.harness import Engine, problem_of
 from tests.fakes import FakeSandbox, HeldRunner, fixed_installation, spec_request
 from tests.meters import FakeMeter, make_metering
@@ -179,3 +181,18 @@ async def test_where_a_policy_wants_a_sensor_nothing_runs_without() -> None:
             answer = await engine.client.post(path, json=request())
             assert (await problem_of(answer)).code == "power_sensor_required"
         assert engine.sandboxes.opened == []
+
+
+async def test_a_container_that_has_ended_is_not_blamed_on_its_limit() -> None:
+    runner = HeldRunner()
+    async with governed(metered(HungryMeter(CAP_W / 10)), runner) as engine:
+
+        def end_soon(sandbox: FakeSandbox) -> None:
+            sandbox.group_is_gone = True
+            sandbox.cpu_ns = None
+            loop = asyncio.get_running_loop()
+            fault = ExecutionFault("runner_failed", "the runner ended too early, with exit status 3")
+            loop.call_later(0.5, sandbox.end, fault, ExitStatus(3, oom_killed=False))
+
+        engine.sandboxes.on_open = end_soon
+        await recorded(engine, "runner_failed", 500)
