@@ -5,7 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.base import MAX_DEPTH, MAX_KEYS, Contract, ContractError, canonical_bytes, decode_json
+from contracts.base import (
+    MAX_COMMAS,
+    MAX_CONTAINERS,
+    MAX_DEPTH,
+    MAX_KEYS,
+    Contract,
+    ContractError,
+    canonical_bytes,
+    decode_json,
+)
 
 SAFE = 2**53 - 1
 JSON_VALUES = st.recursive(
@@ -143,3 +152,22 @@ def test_equal_documents_have_one_canonical_form() -> None:
 
 def test_numbers_are_canonical_whatever_their_spelling() -> None:
     assert canonical_bytes([25.0, 1e21, 0.1]) == b"[25,1e+21,0.1]"
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b"[" + b"[]," * MAX_CONTAINERS + b"0]",
+        b"[" + b"{}," * MAX_CONTAINERS + b"0]",
+        b"[" + b"0," * (MAX_COMMAS + 1) + b"0]",
+    ],
+)
+def test_more_values_than_any_document_has_are_refused_before_they_are_parsed(document: bytes) -> None:
+    with pytest.raises(ContractError) as refused:
+        decode_json(document, max_bytes=len(document))
+    assert refused.value.code == "too_large"
+
+
+def test_what_stands_in_a_string_is_no_value() -> None:
+    text = "[{," * (MAX_COMMAS + 1)
+    assert decode_json(f'["{text}"]'.encode(), max_bytes=10 * MAX_COMMAS) == [text]
