@@ -110,7 +110,10 @@ def open_envelope(data: bytes) -> Generator[str, None, tuple[tuple[bytes, ...], 
 
 
 def read_payload(kind: type[_Document], payload: bytes) -> _Document:
-    """Parse a signed payload and require that it is in RFC 8785 form.
+    """Parse a signed payload and require that it is in RFC 8785 form, with every field under its own name.
+
+    A field that may be left out elsewhere, or has another name in Python, may not in what is signed: other readers of
+    the payload would see another document, and digests over its parts would be other ones.
 
     Raises:
         CheckFailed: it is not that document, or another spelling of it.
@@ -121,4 +124,6 @@ def read_payload(kind: type[_Document], payload: bytes) -> _Document:
         raise CheckFailed(code_of(error), str(error)) from error
     if canonical_bytes(decode_json(payload, max_bytes=kind.MAX_BYTES)) != payload:
         raise CheckFailed("MALFORMED", "the payload is not in RFC 8785 form")
+    if canonical_bytes(document.model_dump(mode="json", by_alias=True)) != payload:
+        raise CheckFailed("SCHEMA_VIOLATION", "the payload leaves out a field, or has one under another name")
     return document

@@ -132,6 +132,18 @@ def test_a_signed_lie_is_found(change: Any, code: str) -> None:
     assert verdict(resealed(change)) == code
 
 
+def test_a_field_that_is_left_out_of_what_is_signed_is_found() -> None:
+    # The digest over the plan would be another one for whoever reads the payload as it is.
+    assert verdict(resealed(lambda predicate: predicate["plan"].pop("role"))) == "SCHEMA_VIOLATION"
+    assert verdict(resealed(lambda predicate: predicate["plan"]["sampling"].pop("top_k"))) == "SCHEMA_VIOLATION"
+
+
+def test_a_statement_under_a_name_that_in_toto_does_not_know_is_found() -> None:
+    payload = payload_of(GENUINE)
+    payload["type_"] = payload.pop("_type")
+    assert verdict(seal(canonical_bytes(payload), SIGNER)) == "SCHEMA_VIOLATION"
+
+
 def test_a_plan_of_another_version_is_found() -> None:
     def change(predicate: dict[str, Any]) -> None:
         predicate["plan"]["engine_version"] = "0.2.0"
