@@ -29,6 +29,7 @@ from contracts.metrics import derive_metrics
 from contracts.metrics_record import MetricsRecord, Statement
 from contracts.power import PowerEvidence, SampleMark
 from contracts.trust import Trust, load_public_key
+from contracts.verify_evidence import check_measurements, check_power_evidence, check_sandbox, check_times
 
 __all__ = [
     "CHECKS",
@@ -76,6 +77,9 @@ def _check_identity(statement: Statement) -> None:
     # An execution that one version left behind is recorded as aborted by the next.
     if record.plan.engine_version != record.engine_version and record.outcome != "aborted":
         raise CheckFailed("ID_MISMATCH", "plan and record name different engine versions")
+    observed = (record.measurements, record.power, record.sandbox, record.output)
+    if record.plan.engine_version != record.engine_version and observed != (None, None, None, None):
+        raise CheckFailed("ID_MISMATCH", "what another version left behind is not known, and the record tells of it")
     features = None if record.sandbox is None else record.sandbox.cpu_features
     if record.determinism != classify_determinism(record.plan, features):
         raise CheckFailed("ID_MISMATCH", "the determinism class is not that of the plan and the sandbox")
@@ -85,6 +89,8 @@ def _check_identity(statement: Statement) -> None:
     stated = {subject.name: "sha256:" + subject.digest.get("sha256", "") for subject in statement.subject}
     if stated != expected or len(statement.subject) != len(expected):
         raise CheckFailed("ID_MISMATCH", "the statement's subjects are not the plan and output of its record")
+    check_sandbox(record)
+    check_times(record)
 
 
 def _check_samples(power: PowerEvidence, times: Sequence[int]) -> None:
@@ -116,15 +122,14 @@ def _check_metrics(record: MetricsRecord) -> None:
     if record.metrics is None:
         if record.outcome == "completed":
             raise CheckFailed("METRIC_INCONSISTENT", "a completed execution has no metrics")
+        if record.measurements is not None and record.power is not None:
+            raise CheckFailed("METRIC_INCONSISTENT", "there are raw integers without the metrics that come from them")
         return
     if record.measurements is None or record.power is None:
         raise CheckFailed("METRIC_INCONSISTENT", "there are metrics without the raw integers they come from")
-    times = record.measurements.token_times_ns
-    if list(times) != sorted(times):
-        raise CheckFailed("METRIC_INCONSISTENT", "the token times go backwards")
-    _check_samples(record.power, times)
-    if len(times) > record.plan.limits.max_tokens:
-        raise CheckFailed("METRIC_INCONSISTENT", "there are more tokens than the plan allows")
+    check_measurements(record, record.measurements)
+    check_power_evidence(record, record.power)
+    _check_samples(record.power, record.measurements.token_times_ns)
     recomputed = derive_metrics(record.measurements, record.power)
     if recomputed != record.metrics:
         names = [

@@ -81,9 +81,14 @@ def make_trust(signer: FileSigner, version: str | None = None) -> Trust:
     return Trust(schema_version="weos.trust/1", keys=(key,))
 
 
-def make_envelope(signer: FileSigner, conclusion: Conclusion | None = None, engine_version: str | None = None) -> bytes:
+def make_envelope(
+    signer: FileSigner,
+    conclusion: Conclusion | None = None,
+    engine_version: str | None = None,
+    plan: ExecutionPlan | None = None,
+) -> bytes:
     """A genuine stored record."""
-    plan = make_plan()
+    plan = plan or make_plan()
     record = build_record(
         EXECUTION_ID,
         plan,

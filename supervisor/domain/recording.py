@@ -84,7 +84,7 @@ def build_record(
         engine_version: the engine that makes the statement; where an earlier one was killed it is not the plan's.
         manifest: digest of that version's engine manifest, if it has one.
         accepted_at: when the execution became durable.
-        finished_at: when its outcome was known.
+        finished_at: when its outcome was known; where the clock was set back meanwhile, `accepted_at` stands for it.
     """
     output = None
     if conclusion.output is not None:
@@ -102,7 +102,7 @@ def build_record(
         outcome=conclusion.outcome,
         reason=conclusion.reason,
         accepted_at=format_time(accepted_at),
-        finished_at=format_time(finished_at),
+        finished_at=format_time(max(accepted_at, finished_at)),
         output=output,
         measurements=conclusion.measurements,
         power=conclusion.power,

@@ -18,7 +18,7 @@ from contracts.trust import Trust, TrustedKey, encode_public_key, key_fingerprin
 from contracts.verify import CHECKS, output_matches, verify_record
 from supervisor.adapters.keys import FileSigner
 from supervisor.domain.recording import abort_conclusion
-from tests.factories import EXECUTION_ID, make_conclusion, make_envelope, make_signer, make_trust
+from tests.factories import EXECUTION_ID, make_conclusion, make_envelope, make_plan, make_signer, make_trust
 from tests.meters import FakeMeter, make_metering, make_power
 
 SIGNER = make_signer()
@@ -272,5 +272,10 @@ def test_counters_of_a_meter_only_grow() -> None:
         )
         return template.model_copy(update={"samples": samples})
 
-    assert verdict(make_envelope(SIGNER, make_conclusion(power=with_energy(0, 10, None, 20)))) == "VALID"
-    assert verdict(make_envelope(SIGNER, make_conclusion(power=with_energy(0, 10, 30, 20)))) == "METRIC_INCONSISTENT"
+    plan = make_plan().model_copy(update={"power_source": "rapl"})
+
+    def verdict_of(*values: int | None) -> str:
+        return verdict(make_envelope(SIGNER, make_conclusion(power=with_energy(*values)), plan=plan))
+
+    assert verdict_of(0, 10, None, 20) == "VALID"
+    assert verdict_of(0, 10, 30, 20) == "METRIC_INCONSISTENT"
