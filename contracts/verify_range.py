@@ -49,6 +49,12 @@ class _Walk:
     first: int = 0
     roots: dict[int, bytes] = field(default_factory=dict)
     seq: int | None = None
+    begin: int | None = None
+    """The first number that was accepted within the range."""
+    older: int = 0
+    """The highest number of those that ended within the range and were accepted before it."""
+    late: dict[str, int] = field(default_factory=dict)
+    """Where those ended that were accepted in one proof and ended after it; the next ones may come there."""
     started: set[str] = field(default_factory=set)
     ended: set[str] = field(default_factory=set)
     fault: CheckFailed | None = None
@@ -68,7 +74,7 @@ class _Walk:
         for leaf in page.leaves:
             tree.append(hash_leaf(leaf.canonical()))
             self._watch(tree)
-            self._count(leaf, waiting)
+            self._count(leaf, waiting, tree.size - 1)
         if tree.size != page.second:
             raise CheckFailed("INCONSISTENT", f"the leaves lead to {tree.size} entries, not to {page.second}")
         self._require_prefix(page, tree)
@@ -101,16 +107,29 @@ class _Walk:
     def _fail(self, code: str, message: str) -> None:
         self.fault = self.fault or CheckFailed(code, message)
 
-    def _count(self, leaf: Leaf, waiting: dict[str, int]) -> None:
-        execution_id = leaf.execution_id
+    def _count(self, leaf: Leaf, waiting: dict[str, int], position: int) -> None:
         if leaf.kind == "final":
-            if execution_id in self.ended:
-                self._fail("DUPLICATE_ID", f"{execution_id} has two final entries")
-            seq = waiting.pop(execution_id, leaf.seq)
-            if seq != leaf.seq:
-                self._fail("ID_MISMATCH", f"{execution_id} began with seq {seq} and ended with seq {leaf.seq}")
-            self.ended.add(execution_id)
-            return
+            self._count_final(leaf, waiting, position)
+        else:
+            self._count_started(leaf, waiting, position)
+
+    def _count_final(self, leaf: Leaf, waiting: dict[str, int], position: int) -> None:
+        execution_id = leaf.execution_id
+        if execution_id in self.ended or self.late.get(execution_id, position) != position:
+            self._fail("DUPLICATE_ID", f"{execution_id} has two final entries")
+        seq = waiting.pop(execution_id, leaf.seq)
+        if seq != leaf.seq:
+            self._fail("ID_MISMATCH", f"{execution_id} began with seq {seq} and ended with seq {leaf.seq}")
+        # What was accepted before the range has a number below those of the range, and a place among as many entries.
+        oldest = self.first + 1 if self.begin is None else min(self.first + 1, self.begin)
+        if execution_id not in self.started:
+            self.older = max(self.older, leaf.seq)
+            if leaf.seq >= oldest:
+                self._fail("INCONSISTENT", f"{execution_id} (seq {leaf.seq}) ended without being accepted")
+        self.ended.add(execution_id)
+
+    def _count_started(self, leaf: Leaf, waiting: dict[str, int], position: int) -> None:
+        execution_id = leaf.execution_id
         if execution_id in self.started:
             self._fail("DUPLICATE_ID", f"{execution_id} has two started entries")
         expected = self.seq + 1 if self.seq is not None else (1 if self.first == 0 else leaf.seq)
@@ -118,6 +137,12 @@ class _Walk:
             self._fail("DUPLICATE_ID", f"seq {leaf.seq} comes after seq {expected - 1}")
         if leaf.seq > expected:
             self._fail("MISSING_RESULT", f"seq {expected} to {leaf.seq - 1} are left out altogether")
+        # Before the start of number n stand the starts of all numbers below it, and each may have its record there too.
+        if self.begin is None and not leaf.seq - 1 <= position <= 2 * (leaf.seq - 1):
+            self._fail("INCONSISTENT", f"the start of execution {leaf.seq} cannot stand at index {position}")
+        if self.begin is None and self.older >= leaf.seq:
+            self._fail("INCONSISTENT", f"execution {self.older} ended before it was accepted")
+        self.begin = leaf.seq if self.begin is None else self.begin
         self.seq = leaf.seq
         self.started.add(execution_id)
         waiting[execution_id] = leaf.seq
@@ -128,6 +153,7 @@ class _Walk:
             if late.leaf.kind != "final" or late.position < page.second or execution_id not in waiting:
                 self._fail("INCONSISTENT", f"{execution_id} needs no final entry from after the range")
                 continue
+            self.late[execution_id] = late.position
             if waiting.pop(execution_id) != late.leaf.seq:
                 self._fail("ID_MISMATCH", f"{execution_id} began with another seq than it ended with")
             if not self._is_included(late):

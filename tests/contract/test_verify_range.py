@@ -177,7 +177,7 @@ ATTACKS: dict[str, tuple[str, Callable[[], str]]] = {
         "MISSING_RESULT",
         lambda: verdict(prove(GenuineLog(entries=make_genuine().entries[4:]), 0, 4)),
     ),
-    "record before its start": ("MISSING_RESULT", lambda: verdict(prove(final_before_its_start(), 0, 2))),
+    "record before its start": ("INCONSISTENT", lambda: verdict(prove(final_before_its_start(), 0, 2))),
     "number given twice": ("DUPLICATE_ID", lambda: verdict(prove(numbered_twice(), 4, 10))),
     "ended twice": ("DUPLICATE_ID", lambda: verdict(prove(ended_twice(), 4, 9))),
     "accepted twice": ("DUPLICATE_ID", lambda: verdict(prove(accepted_twice(), 4, 10))),
@@ -239,3 +239,52 @@ def test_many_missing_results_are_named_in_part() -> None:
     message = verify_range([prove(log, 0, 20)], TRUST).checks[-1].message
     assert message.startswith("20 accepted")
     assert message.endswith("and more")
+
+
+def test_two_results_are_found_where_a_proof_shows_one_and_the_next_the_other() -> None:
+    log = GenuineLog()
+    log.start(1)
+    log.start(2)
+    log.end(2)
+    log.end(1)
+    log.end(1)
+
+    def page(position: int) -> bytes:
+        leaves, size = (log.entries[0].leaf(),), len(log.entries)
+        found = (position, log.entries[position].leaf())
+        return build_range_proof(0, leaves, log.reader(), lambda _: found, note=log.checkpoint(), size=size).canonical()
+
+    assert verdict(page(3), prove(log, 1, 4)) == "VALID"
+    assert verdict(page(4), prove(log, 1, 4)) == "DUPLICATE_ID"
+
+
+def test_a_result_of_what_was_never_accepted_is_found() -> None:
+    log = GenuineLog()
+    log.start(1)
+    log.end(1)
+    log.end(7, seq=1)
+    assert verdict(prove(log, 0, 3)) == "INCONSISTENT"
+    # Where the range begins later it may be of an execution from before.
+    assert verdict(prove(log, 2, 3)) == "VALID"
+
+
+@pytest.mark.parametrize("before_the_start", [True, False])
+def test_a_result_from_before_the_range_has_a_number_from_before_the_range(before_the_start: bool) -> None:
+    log = make_genuine()
+    if before_the_start:
+        log.end(9, seq=5)
+    log.start(5)
+    log.end(5)
+    if not before_the_start:
+        log.end(9, seq=5)
+    assert verdict(prove(log, 8, len(log.entries))) == "INCONSISTENT"
+
+
+def test_a_number_cannot_stand_where_there_are_too_few_entries_before_it() -> None:
+    log = GenuineLog()
+    log.start(1)
+    log.end(1)
+    log.start(1000)
+    log.end(1000)
+    assert verdict(prove(log, 0, 4)) == "MISSING_RESULT"
+    assert verdict(prove(log, 2, 4)) == "INCONSISTENT"
