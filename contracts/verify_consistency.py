@@ -12,7 +12,7 @@ from contracts.bundle import ConsistencyProof, LedgerEntryView
 from contracts.checks import CheckFailed, code_of, collect_checks
 from contracts.envelope import decode_base64
 from contracts.ledger_proof import Checkpoint
-from contracts.merkle import Frontier, consistency_holds, hash_leaf
+from contracts.merkle import EMPTY_ROOT, Frontier, consistency_holds, hash_leaf
 from contracts.note import Note, parse_note
 from contracts.trust import Trust
 from contracts.verify_checkpoint import (
@@ -52,6 +52,8 @@ def open_checkpoint(data: bytes, trust: Trust) -> Generator[str, None, tuple[Not
     except ContractError as error:
         code = "TOO_LARGE" if error.code == "too_large" else "BAD_CHECKPOINT"
         raise CheckFailed(code, f"not a signed checkpoint: {error}") from error
+    if checkpoint.size == 0 and checkpoint.root != EMPTY_ROOT:
+        raise CheckFailed("BAD_CHECKPOINT", "it names a root over no entries that is not the one of the empty ledger")
     yield f"{checkpoint.size} entries"
     logs = load_logs(trust)
     yield require_origin(logs, checkpoint)

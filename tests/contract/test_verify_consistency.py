@@ -6,8 +6,9 @@ import pytest
 
 from contracts.bundle import ConsistencyProof
 from contracts.checks import CheckFailed
+from contracts.ledger_proof import Checkpoint
 from contracts.merkle import EMPTY_ROOT
-from contracts.note import cosign, verifier_of
+from contracts.note import cosign, sign_note, verifier_of
 from contracts.trust import Trust
 from contracts.verify_consistency import (
     CHECKPOINT_CHECKS,
@@ -135,3 +136,9 @@ def test_an_export_with_a_line_of_something_else_leads_nowhere() -> None:
     with pytest.raises(CheckFailed) as refused:
         roots_of_export([*lines[:3], b"{}"], {3, 6})
     assert refused.value.code == "SCHEMA_VIOLATION"
+
+
+def test_the_empty_ledger_has_one_root() -> None:
+    empty = Checkpoint(LOG.verifier.name, 0, bytes(32))
+    note = sign_note(empty.text, LOG.verifier, LOG.signer)
+    assert verify_checkpoint(note.encode(), TRUST).verdict == "BAD_CHECKPOINT"
