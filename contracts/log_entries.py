@@ -44,6 +44,7 @@ class StatementFacts:
     """The plan's."""
     plan_digest: str
     nonce: str | None
+    manifest: str | None
     accepted_at: str
     finished_at: str | None
     """None: it has only been accepted."""
@@ -183,12 +184,20 @@ def _facts_of(record: MetricsRecord | StartedRecord) -> StatementFacts:
             record.plan.engine_version,
             record.plan_digest,
             record.plan.nonce,
+            record.manifest,
             record.accepted_at,
             record.finished_at,
             record.outcome,
         )
     return StatementFacts(
-        record.engine_version, record.engine_version, record.plan_digest, record.nonce, record.accepted_at, None, None
+        record.engine_version,
+        record.engine_version,
+        record.plan_digest,
+        record.nonce,
+        record.manifest,
+        record.accepted_at,
+        None,
+        None,
     )
 
 

@@ -248,7 +248,9 @@ class LogVerifier:
             return
         names = [] if leaf.seq == begun.seq else ["seq"]
         if statement is not None and begun.statement is not None:
-            same = ("planned_by", "plan_digest", "nonce", "accepted_at")
+            same = ["planned_by", "plan_digest", "nonce", "accepted_at"]
+            # What one version left behind is recorded by another, which has a manifest of its own.
+            same += ["manifest"] if statement.engine_version == begun.statement.engine_version else []
             names += (name for name in same if getattr(statement, name) != getattr(begun.statement, name))
         if names:
             differ = f"{leaf.execution_id}: its started entry in line {begun.line} differs in {', '.join(names)}"
@@ -278,8 +280,10 @@ class LogVerifier:
     def _judge_open(self, header: ExportHeader) -> None:
         self.summary.open = len(self._open)
         named = {each.execution_id: each.plan for each in header.open}
-        for execution_id in named.keys() - self._open.keys():
-            self._find("results", "INCONSISTENT", f"{execution_id} is named as under way and is not", 1)
+        # Nothing signs the header: of its forms there is one, or nobody could tell which plan is meant.
+        if [each.execution_id for each in header.open] != [each for each in self._open if each in named]:
+            detail = "what is named as under way is not, or is named twice or not in the order of acceptance"
+            self._find("results", "INCONSISTENT", detail, 1)
         for execution_id, begun in self._open.items():
             statement, plan = begun.statement, named.get(execution_id)
             if plan is not None and statement is not None and plan.canonical_digest() != statement.plan_digest:

@@ -141,3 +141,26 @@ def test_no_change_of_one_byte_is_valid(data: st.DataObject) -> None:
     lines = [*GENUINE[:position], changed, *GENUINE[position + 1 :]]
     verdict = verify_log(lines, TRUST).verdict
     assert (verdict == "VALID") == (changed == line)
+
+
+def test_what_is_under_way_is_named_once_and_in_order() -> None:
+    log = make_genuine()
+    log.start(5)
+    log.start(6)
+    genuine = log.header().open
+    another = genuine[0].model_copy(update={"plan": log.plan(seed=5)})
+    assert verify_log(log.lines(open=genuine), TRUST, allow_open=True).verdict == "VALID"
+    for named in ((*genuine, genuine[0]), (another, *genuine), genuine[::-1]):
+        assert verify_log(log.lines(open=named), TRUST, allow_open=True).verdict == "INCONSISTENT"
+
+
+def test_start_and_result_name_one_manifest() -> None:
+    # Without a root nobody looks at the manifest; all the same a version has one.
+    log = make_genuine(version="0.1.0", manifest="sha256:" + "1" * 64)
+    key = TrustedKey(engine_version="0.1.0", public_key=log.signer.public_key)
+    trust = TRUST.model_copy(update={"keys": (key,)})
+    assert verify_log(log.lines(), trust).verdict == "VALID"
+    log.start(5)
+    log.manifest = "sha256:" + "2" * 64
+    log.end(5)
+    assert verify_log(log.lines(), trust).verdict == "ID_MISMATCH"
