@@ -142,6 +142,10 @@ def check_power_evidence(record: MetricsRecord, power: PowerEvidence) -> None:
         CheckFailed: ``METRIC_INCONSISTENT``.
     """
     faults = [*_meter_faults(power), *_baseline_faults(power)]
+    # The counters are read at each edge, whatever they say there; what ends early does not come to all of them.
+    marks = {sample.mark for sample in power.samples} - {"tick"}
+    if record.outcome == "completed" and marks != {"start", "job", "prefill", "end"}:
+        faults.append("the execution completed, and an edge of it has no sample")
     if power.source != record.plan.power_source:
         faults.append("the meter is not the plan's")
     if record.sandbox is not None and power.reserved_cpus != max(1, len(record.sandbox.cpus)):

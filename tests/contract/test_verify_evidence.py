@@ -180,6 +180,7 @@ def never_sent(predicate: dict[str, Any]) -> None:
         both(fail, raw(finish_reason=None)),
         both(fail, raw(finish_reason=None, tokens_prompt=None, prompt_done_ns=None, token_times_ns=[])),
         both(fail, without_sandbox),
+        both(fail, power(samples=[])),
         without_power,
     ],
 )
@@ -199,6 +200,8 @@ def test_what_an_engine_may_state_is_valid(change: Change) -> None:
         metered("package-0", source="rapl", counted=("package-1",)),
         metered("package-0", source="rapl", counted=("package-0", "package-1")),
         power(reserved_cpus=1),
+        power(samples=[]),
+        lambda p: p["power"]["samples"].pop(),
         power(host_cpus=1),
         power(host_cpus=65_536),
         baseline(id="sha256:" + "0" * 64),
