@@ -17,6 +17,7 @@ from contracts.trust import require_strong
 __all__ = [
     "ED25519",
     "MAX_NOTE_BYTES",
+    "SIGNATURES_MAX",
     "Note",
     "NoteSignature",
     "Verifier",

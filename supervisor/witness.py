@@ -14,7 +14,7 @@ from pathlib import Path
 from contracts.base import ContractError
 from contracts.checks import Check
 from contracts.ledger_proof import Checkpoint
-from contracts.note import Verifier, cosign, parse_note, verifier_of
+from contracts.note import SIGNATURES_MAX, Verifier, cosign, parse_note, verifier_of
 from contracts.trust import Trust
 from contracts.verify_consistency import verify_checkpoint, verify_consistency
 from supervisor.adapters.files import write_private
@@ -104,11 +104,15 @@ class Witness:
                 seen = place.read_bytes()
                 verified = verify_consistency(seen, note, evidence, trust)
                 if verified.document is None:
-                    kept = self._keep(seen, note) if verified.verdict in EVIDENCE_CODES else None
-                    return Countersigned(verified.checks, None, kept)
+                    evidence_at = self._keep(seen, note) if verified.verdict in EVIDENCE_CODES else None
+                    return Countersigned(verified.checks, None, evidence_at)
                 checks = verified.checks
+            kept = _without(note, verifier)
+            if len(parse_note(kept.encode("utf-8")).signatures) >= SIGNATURES_MAX:
+                full = Check("room", "TOO_LARGE", f"it has {SIGNATURES_MAX} signatures, as many as a note may have")
+                return Countersigned((*checks, full), None, None)
             write_private(place, note)
-            return Countersigned(checks, cosign(_without(note, verifier), verifier, signer, at_s=at_s), None)
+            return Countersigned(checks, cosign(kept, verifier, signer, at_s=at_s), None)
 
     def _open(self) -> tuple[Verifier, FileSigner]:
         try:
@@ -140,10 +144,10 @@ class Witness:
 
 
 def _without(note: bytes, verifier: Verifier) -> str:
-    # An earlier signature of its own makes place for the new one.
-    text = note.decode("utf-8")
-    if verifier.holds(parse_note(note)) is None:
-        return text
-    head, separator, lines = text.rpartition("\n\n")
-    others = (line for line in lines.splitlines(keepends=True) if not line.startswith(f"— {verifier.name} "))
-    return head + separator + "".join(others)
+    # An earlier signature of its own makes place for the new one; others of that name are not its own.
+    head, separator, _ = note.decode("utf-8").rpartition("\n\n")
+    parsed = parse_note(note)
+    lines = note.decode("utf-8").removeprefix(head + separator).splitlines(keepends=True)
+    mine = (verifier.name, verifier.key_id)
+    kept = (line for line, each in zip(lines, parsed.signatures, strict=True) if (each.name, each.key_id) != mine)
+    return head + separator + "".join(kept)
