@@ -173,7 +173,7 @@ def verify(executions: int, entries: int) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     verifier = LogVerifier(TRUST)
     verifier.begin(lines[0])
-    facts = StatementFacts("0.1.0", "0.1.0", "sha256:" + "0" * 64, None, "", None, None)
+    facts = StatementFacts("0.1.0", "0.1.0", "sha256:" + "0" * 64, None, None, "", None, None)
     for position, _, _, leaf in make_leaves(entries):
         verifier.add(EntryFacts(position, Leaf.model_validate_json(leaf), hash_leaf(leaf), facts, ()))
     grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before

@@ -158,11 +158,11 @@ def decode_json(data: bytes, *, max_bytes: int) -> Any:  # noqa: ANN401 - any JS
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         _refuse("malformed_json", f"the document is not UTF-8 (at byte {error.start})")
-    if _is_crowded(text):
-        _refuse("too_large", "the document has more lists, objects or values than are read")
     if _depth(text) > MAX_DEPTH:
         fault = FieldError(field="", code="too_deep", message=f"the document nests deeper than {MAX_DEPTH} levels")
         raise ContractError("malformed_json", (fault,))
+    if _is_crowded(text):
+        _refuse("too_large", "the document has more lists, objects or values than are read")
     try:
         value = json.loads(
             text,

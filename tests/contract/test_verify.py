@@ -91,6 +91,11 @@ def set_metric(name: str, value: object) -> Any:
     return change
 
 
+def swap_marks(predicate: dict[str, Any]) -> None:
+    samples = predicate["power"]["samples"]
+    samples[1]["mark"], samples[2]["mark"] = samples[2]["mark"], samples[1]["mark"]
+
+
 def set_sample(index: int, **values: int) -> Any:
     def change(predicate: dict[str, Any]) -> None:
         predicate["power"]["samples"][index].update(values)
@@ -109,6 +114,7 @@ def set_sample(index: int, **values: int) -> Any:
         (lambda p: p.update(reason={"code": "x", "message": ""}), "METRIC_INCONSISTENT"),
         (lambda p: p["power"]["samples"].reverse(), "METRIC_INCONSISTENT"),
         (lambda p: p["power"]["samples"][1].update(mark="start"), "METRIC_INCONSISTENT"),
+        (swap_marks, "METRIC_INCONSISTENT"),
         (set_sample(1, at_ns=1), "METRIC_INCONSISTENT"),
         (set_sample(-1, at_ns=81_999_999), "METRIC_INCONSISTENT"),
         (set_sample(-1, cpu_time_ns=0), "METRIC_INCONSISTENT"),
