@@ -74,6 +74,12 @@ def _array(schema: Schema, known: dict[str, Schema]) -> st.SearchStrategy[list[A
 
 
 def _object(schema: Schema, known: dict[str, Schema]) -> st.SearchStrategy[dict[str, Any]]:
+    if "patternProperties" in schema:
+        kinds = [
+            st.dictionaries(valid({"type": "string", "pattern": pattern}, known), valid(value, known), max_size=3)
+            for pattern, value in schema["patternProperties"].items()
+        ]
+        return st.one_of(kinds)
     if "properties" not in schema:
         names = valid(schema.get("propertyNames", {"type": "string", "maxLength": 8}), known)
         extra = schema.get("additionalProperties", True)
