@@ -201,7 +201,8 @@ class MetricsRecord(Contract):
     accepted_at: Timestamp
     """When the execution became durable, UTC."""
     finished_at: Timestamp
-    """When its outcome was known, UTC."""
+    """When its outcome was known, UTC; `accepted_at` where the machine's clock was set back in between. Durations are
+    of another clock, which is never set."""
     output: PlannedArtifact | None
     """Digest and size of the text produced, in UTF-8, partial output included; null: not known."""
     measurements: Measurements | None
