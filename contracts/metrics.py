@@ -76,7 +76,8 @@ class Metrics(Contract):
     watts_high: float | None
     """Upper bound of `watts_avg`, in W."""
     energy_load_j: float | None
-    """Energy attributed from the start of the container to the job, in J: the model is loaded."""
+    """Energy attributed from the start of the container to the job, in J: the model is loaded. null in a warm start,
+    where that was before the execution."""
     energy_prefill_j: float | None
     """Energy attributed while the prompt was computed, in J."""
     energy_decode_j: float | None

@@ -120,7 +120,11 @@ class Difference(Contract):
 
 
 class IsolationReceipt(Contract):
-    """The sandbox as it was observed from outside, after the model was loaded and before the job was sent."""
+    """The sandbox as it was observed from outside, after the model was loaded and before the job was sent.
+
+    In a warm start threads, CPUs and their limit were looked at when it was leased, everything else when it had become
+    ready: its second lock lets it change nothing of that.
+    """
 
     tier: IsolationTier
     """Isolation tier."""
@@ -160,8 +164,12 @@ class SandboxObservation(Contract):
     """The container, used once."""
     image: Digest
     """Image the container was really made from, as the container engine reports it."""
-    start: Literal["cold"]
-    """`cold`: made for this execution after it was accepted."""
+    start: Literal["cold", "warm"]
+    """`cold`: made for this execution after it was accepted. `warm`: made ahead, with nothing of any request in it,
+    waiting with its model loaded when this execution leased it. Either way used once and destroyed."""
+    age_ms: Count | None = None
+    """Milliseconds from the start of its container to its lease by this execution; 0 where it is `cold`. null: records
+    made before there were warm starts do not say."""
     cpus: Many[Annotated[int, Field(ge=0, le=4095)]]
     """Logical CPUs leased to it."""
     cpu_features: Many[str] | None

@@ -217,6 +217,8 @@ def describe_gap(power: PowerEvidence, phase: Phase) -> str | None:
     """Return why the energy of a phase cannot be told, None where it can."""
     for mark in _EDGES[phase]:
         found = [sample for sample in power.samples if sample.mark == mark]
+        if not found and mark == "start" and power.samples:
+            return "its model was loaded before the execution began: a warm start"
         if not found:
             return f"the counters were not read at its edge ({mark})"
         if not is_readable(power, found[0]):

@@ -50,6 +50,8 @@ def _isolation_faults(record: MetricsRecord, sandbox: SandboxObservation, seen: 
 def _sandbox_faults(record: MetricsRecord, sandbox: SandboxObservation) -> Iterator[str]:
     if record.outcome == "completed" and sandbox.image != record.plan.runtime_image:
         yield "it was made of another image than the plan's"
+    if (sandbox.start == "warm") != (sandbox.age_ms not in {None, 0}):
+        yield "its age is not that of its start"
     if len(set(sandbox.cpus)) != len(sandbox.cpus):
         yield "one CPU was leased twice"
     if sandbox.isolation is not None:
@@ -135,6 +137,10 @@ def _limit_faults(power: PowerEvidence, limit: PowerLimitEvidence, max_watts: fl
         yield "more windows were over the limit than were judged"
 
 
+def _is_warm(record: MetricsRecord) -> bool:
+    return record.sandbox is not None and record.sandbox.start == "warm"
+
+
 def check_power_evidence(record: MetricsRecord, power: PowerEvidence) -> None:
     """Require that the power evidence agrees with itself and with the plan.
 
@@ -144,7 +150,8 @@ def check_power_evidence(record: MetricsRecord, power: PowerEvidence) -> None:
     faults = [*_meter_faults(power), *_baseline_faults(power)]
     # The counters are read at each edge, whatever they say there; what ends early does not come to all of them.
     marks = {sample.mark for sample in power.samples} - {"tick"}
-    if record.outcome == "completed" and marks != {"start", "job", "prefill", "end"}:
+    edges = {"job", "prefill", "end"} | (set() if _is_warm(record) else {"start"})
+    if record.outcome == "completed" and marks != edges:
         faults.append("the execution completed, and an edge of it has no sample")
     if power.source != record.plan.power_source:
         faults.append("the meter is not the plan's")

@@ -30,14 +30,17 @@ from supervisor.adapters.trust_file import publish_log
 from supervisor.cpu_pool import CpuPool
 from supervisor.domain.errors import EngineError
 from supervisor.domain.metering import Metering
+from supervisor.domain.pool_survey import survey_installation
 from supervisor.domain.ports import LedgerPort, ModelStorePort, SandboxPort
 from supervisor.home import LOG_KEY, Home
 from supervisor.http_api import ApiContext, build_app
 from supervisor.http_server import BACKLOG, ApiRunner
 from supervisor.identity import load_identity
 from supervisor.meters import open_metering
+from supervisor.preparation import Preparer
 from supervisor.recorder import Recorder
 from supervisor.run_book import RunBook
+from supervisor.sandbox_pool import SandboxPool
 from supervisor.service import ExecutionService
 from supervisor.unix_socket import listen_unix
 
@@ -113,10 +116,18 @@ async def _assemble(home: Home, docker_host: str, wrap: Wrapping) -> AsyncIterat
             host=host,
             power=outside.metering.facts(),
         )
+        cpus = CpuPool(host.logical_cpus, policies.admission.queue)
+        preparer = Preparer(outside.sandboxes, outside.models, installation, policies)
+        pool = SandboxPool(
+            preparer,
+            cpus,
+            policies.pool,
+            budget_bytes=host.memory_bytes * policies.pool.memory_percent // 100,
+            survey=lambda: survey_installation(installation.read()),
+        )
         service = ExecutionService(
-            sandboxes=outside.sandboxes,
-            models=outside.models,
-            installation=installation,
+            preparer=preparer,
+            pool=pool,
             ledger=outside.ledger,
             recorder=recorder,
             policies=policies,
@@ -129,7 +140,7 @@ async def _assemble(home: Home, docker_host: str, wrap: Wrapping) -> AsyncIterat
             sandboxes=outside.sandboxes,
             models=outside.models,
             ledger=outside.ledger,
-            cpus=CpuPool(host.logical_cpus, policies.admission.queue),
+            cpus=cpus,
             gvisor=policies.sandbox.isolation.gvisor,
         )
         view = VersionView(
@@ -148,7 +159,10 @@ async def _assemble(home: Home, docker_host: str, wrap: Wrapping) -> AsyncIterat
             installation=installation,
             releases=ReleaseStore(home.root),
         )
-        async with _repeating(partial(asyncio.to_thread, outside.metering.port.read), READ_AT_LEAST_EVERY_S, "meter"):
+        async with (
+            _repeating(partial(asyncio.to_thread, outside.metering.port.read), READ_AT_LEAST_EVERY_S, "meter"),
+            pool.tended(),
+        ):
             yield context, await book.recover()
     finally:
         metering.port.close()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -50,6 +51,22 @@ class CpuPool:
         self._policy = policy
         self._waiting: deque[Ticket] = deque()
         self._leases: dict[Ticket, frozenset[int]] = {}
+        self._watchers: list[Callable[[frozenset[int]], None]] = []
+
+    @property
+    def idle_cpus(self) -> frozenset[int]:
+        """The CPUs that no lease covers."""
+        return self._free
+
+    def watch_idle(self, callback: Callable[[frozenset[int]], None]) -> None:
+        """Have it called whenever they change, before anybody gets the CPUs concerned."""
+        self._watchers.append(callback)
+
+    def _set_free(self, cpus: frozenset[int]) -> None:
+        if cpus != self._free:
+            self._free = cpus
+            for callback in self._watchers:
+                callback(cpus)
 
     def enqueue(self, count: int) -> Ticket:
         """Take a place; it is granted at once where enough CPUs are free and nobody waits.
@@ -75,7 +92,7 @@ class CpuPool:
         if ticket in self._waiting:
             self._waiting.remove(ticket)
             ticket.granted.cancel()
-        self._free |= self._leases.pop(ticket, frozenset())
+        self._set_free(self._free | self._leases.pop(ticket, frozenset()))
         self._grant()
 
     def _grant(self) -> None:
@@ -84,6 +101,6 @@ class CpuPool:
             if cpus is None:
                 return
             ticket = self._waiting.popleft()
-            self._free -= frozenset(cpus)
+            self._set_free(self._free - frozenset(cpus))
             self._leases[ticket] = frozenset(cpus)
             ticket.granted.set_result(cpus)

@@ -42,11 +42,22 @@ class PowerSampler:
         sandbox: Sandbox,
         *,
         limit: PowerLimit | None = None,
+        is_warm: bool = False,
     ) -> None:
+        """Read beside an execution.
+
+        Args:
+            meter: the host's counters.
+            template: what the record will hold, without samples.
+            sandbox: the execution's.
+            limit: to be kept.
+            is_warm: whether the model was loaded before the execution, so that there is no load to be metered.
+        """
         self._meter = meter
         self._sandbox = sandbox
         self._interval_ms = template.interval_ms
         self._limit = limit
+        self._is_warm = is_warm
         self._quota_nano = None if limit is None else limit.quota_nano
         self._is_governed = False
         self._ended = False
@@ -85,7 +96,8 @@ class PowerSampler:
         Raises:
             ExecutionFault: ``power_limit_exceeded`` or ``power_sensor_lost``; the block is cancelled.
         """
-        self.mark("start")
+        if not self._is_warm:
+            self.mark("start")
         try:
             async with asyncio.TaskGroup() as group:
                 ticking = group.create_task(self._tick(), name="power-samples")

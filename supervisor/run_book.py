@@ -153,7 +153,8 @@ class RunBook:
         plan = self.plan(request, role)
         self._models.locate(plan.model)
         # Outside the lock: an engine that hangs must not make callers wait for each other's deadlines.
-        await self._sandboxes.require_image(plan.runtime_image)
+        if not self._service.is_prepared_for(plan):
+            await self._sandboxes.require_image(plan.runtime_image)
         if plan.isolation == "gvisor":
             require_registered(self._gvisor, await self._sandboxes.runtimes())
         async with self._beginning:

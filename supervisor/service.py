@@ -3,34 +3,28 @@
 import asyncio
 import logging
 import time
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
+from typing import Literal
 
-from contracts.base import ContractError
 from contracts.execution_plan import ExecutionPlan
 from contracts.metrics_record import IsolationReceipt, Outcome, Reason, SandboxObservation
 from contracts.responses import RunView
-from contracts.runner_protocol import (
-    ExitCommand,
-    JobCommand,
-    RunnerEvent,
-    SetupCommand,
-    encode_command,
-    parse_event,
-)
+from contracts.runner_protocol import ExitCommand, JobCommand, encode_command
 from supervisor.domain.errors import EngineError, ExecutionFault, StorageError
-from supervisor.domain.gvisor import judge_gvisor
-from supervisor.domain.hardening import NANO_CPUS_PER_CPU, build_container_config, model_path
-from supervisor.domain.locks import ThreadStatus, judge_locks, require_compiled_lock, under_filter
+from supervisor.domain.hardening import NANO_CPUS_PER_CPU
 from supervisor.domain.metering import Metering
 from supervisor.domain.policy import Policies
-from supervisor.domain.ports import FinalEntry, InstallationPort, LedgerPort, ModelStorePort, Sandbox, SandboxPort
-from supervisor.domain.receipt import Expectation, build_receipt, describe_difference
+from supervisor.domain.ports import FinalEntry, LedgerPort, Sandbox
+from supervisor.domain.receipt import describe_difference
 from supervisor.domain.recording import Conclusion
+from supervisor.domain.sandbox_recipe import recipe_of
 from supervisor.domain.transcript import Transcript
 from supervisor.power_sampler import PowerLimit, PowerSampler
+from supervisor.preparation import FreshSandbox, PreparedSandbox, Preparer, next_event
 from supervisor.recorder import Recorder
 from supervisor.run import Run, view_of_record
+from supervisor.sandbox_pool import SandboxPool, make_sandbox_name
 
 __all__ = ["ExecutionService"]
 
@@ -38,10 +32,6 @@ _log = logging.getLogger(__name__)
 
 # A full disk may be mended while we run; the record waits in memory until then.
 STORE_RETRY_S = 2.0
-FIRST_LOCK_TIMEOUT_S = 2.0
-FIRST_LOCK_POLL_S = 0.005
-# From the end of a container to the end of its stream.
-ENDED_WAIT_S = 2.0
 NS_PER_MS = 1_000_000
 
 
@@ -52,6 +42,8 @@ class _Observed:
         self.transcript = Transcript(run.plan)
         self.cpus: tuple[int, ...] = ()
         self.sandbox: Sandbox | None = None
+        self.start: Literal["cold", "warm"] = "cold"
+        self.age_ms = 0
         self.isolation: IsolationReceipt | None = None
         self.power: PowerSampler | None = None
         self.job_sent = False
@@ -74,18 +66,16 @@ class ExecutionService:
     def __init__(
         self,
         *,
-        sandboxes: SandboxPort,
-        models: ModelStorePort,
-        installation: InstallationPort,
+        preparer: Preparer,
+        pool: SandboxPool,
         ledger: LedgerPort,
         recorder: Recorder,
         policies: Policies,
         metering: Metering,
         store_retry_s: float = STORE_RETRY_S,
     ) -> None:
-        self._sandboxes = sandboxes
-        self._models = models
-        self._installation = installation
+        self._preparer = preparer
+        self._pool = pool
         self._ledger = ledger
         self._recorder = recorder
         self._policies = policies
@@ -98,19 +88,30 @@ class ExecutionService:
         """Seconds after which a caller may ask again whom the full queue turned away."""
         return self._policies.admission.queue.retry_after_s
 
+    def is_prepared_for(self, plan: ExecutionPlan) -> bool:
+        """Tell whether a sandbox is ready that a plan could use, and with it all that is installed for it."""
+        return self._pool.has_ready(recipe_of(plan))
+
     async def execute(self, run: Run) -> None:
         """Run one execution to its end; never raises, and returns only when its record is durable."""
         observed = _Observed(run)
-        async with run.ticket:
-            attempt = asyncio.create_task(self._attempt(run, observed), name=f"attempt-{run.execution_id}")
-            run.follow(attempt)
-            await asyncio.wait({attempt})
+        # The lease of cores and, on top of it, the sandbox.
+        held = AsyncExitStack()
+        held.push_async_exit(run.ticket)
+        attempt = asyncio.create_task(self._attempt(run, observed, held), name=f"attempt-{run.execution_id}")
+        run.follow(attempt)
+        await asyncio.wait({attempt})
+        # Nobody waits for the end of a sandbox but who waits for its cores.
+        ending = asyncio.create_task(held.aclose(), name=f"ending-{run.execution_id}")
         try:
             conclusion = self._conclude(run, observed, attempt)
         except Exception:  # noqa: BLE001 - the task's boundary: whatever happened, there is a record
             _log.exception("an outcome cannot be assembled", extra={"execution_id": run.execution_id})
             conclusion = _UNKNOWN
-        await self._record(run, conclusion)
+        try:
+            await self._record(run, conclusion)
+        finally:
+            await asyncio.gather(ending, return_exceptions=True)
 
     async def store(
         self,
@@ -133,78 +134,49 @@ class ExecutionService:
         await self._ledger.append_final(FinalEntry(execution_id, conclusion.outcome, envelope, conclusion.output))
         return view_of_record(record, conclusion.output)
 
-    async def _attempt(self, run: Run, observed: _Observed) -> None:
+    async def _attempt(self, run: Run, observed: _Observed, held: AsyncExitStack) -> None:
         observed.cpus = await run.ticket.cpus()
         run.started = True
         deadline = asyncio.timeout(run.plan.limits.timeout_s)
         try:
             async with deadline:
-                await self._run_in_sandbox(run, observed)
+                await self._run_in_sandbox(run, observed, held)
         except TimeoutError as error:
             if not deadline.expired():
                 raise
             detail = f"it ran into its time limit of {run.plan.limits.timeout_s} s"
             raise ExecutionFault("time_limit_exceeded", detail) from error
 
-    async def _run_in_sandbox(self, run: Run, observed: _Observed) -> None:
-        model = self._models.locate(run.plan.model)
-        config = build_container_config(
-            run.plan,
-            self._policies.sandbox,
-            self._policies.seccomp,
-            model_source=model.directory,
-            cpus=observed.cpus,
-            labels={"weos.execution": run.execution_id},
-            cgroup_driver=self._sandboxes.cgroup_driver,
-        )
-        image = self._installation.describe_image(run.plan.backend, run.plan.runtime_image)
-        expected = Expectation(config, self._policies.sandbox, image, model.file)
-        opened = self._sandboxes.open(run.execution_id, config, output_bytes=run.plan.limits.output_bytes)
-        async with opened as sandbox:
-            observed.sandbox = sandbox
-            run.container_id = sandbox.container_id
-            limit = self._limit_of(run.plan, reserved_cpus=len(observed.cpus))
-            template = self._metering.template(
-                reserved_cpus=len(observed.cpus),
-                interval_ms=None if limit is None else limit.governor.interval_ns // NS_PER_MS,
-            )
-            observed.power = PowerSampler(self._metering.port, template, sandbox, limit=limit)
-            async with observed.power.running():
-                await self._prepare(run, sandbox, observed, expected)
-                await self._generate(run, sandbox, observed, observed.power)
+    async def _run_in_sandbox(self, run: Run, observed: _Observed, held: AsyncExitStack) -> None:
+        recipe = recipe_of(run.plan)
+        warm = await held.enter_async_context(self._pool.lease(recipe, observed.cpus))
+        if warm is not None:
+            observed.start = "warm"
+            observed.age_ms = max(1, (time.monotonic_ns() - warm.sandbox.started_ns) // NS_PER_MS)
+            await self._use(run, observed, warm, warm)
+            return
+        name = make_sandbox_name(recipe.isolation)
+        fresh = await held.enter_async_context(self._preparer.open(name, recipe, observed.cpus))
+        await self._use(run, observed, fresh, None)
 
-    async def _prepare(self, run: Run, sandbox: Sandbox, observed: _Observed, expected: Expectation) -> None:
-        if sandbox.image_id != run.plan.runtime_image:
-            raise ExecutionFault("runner_failed", "the container was made from another image than the plan's")
-        policy = self._policies.sandbox
-        setup = SetupCommand(
-            model_path=model_path(policy),
-            context_tokens=run.plan.context_tokens,
-            threads=run.plan.scheduling.threads,
-            batch_tokens=run.plan.scheduling.batch_tokens,
-            repack=run.plan.scheduling.repack,
+    async def _use(self, run: Run, observed: _Observed, fresh: FreshSandbox, prepared: PreparedSandbox | None) -> None:
+        sandbox = fresh.sandbox
+        observed.sandbox = sandbox
+        run.container_id = sandbox.container_id
+        sandbox.allow_output(run.plan.limits.output_bytes)
+        limit = self._limit_of(run.plan, reserved_cpus=len(observed.cpus))
+        template = self._metering.template(
+            reserved_cpus=len(observed.cpus),
+            interval_ms=None if limit is None else limit.governor.interval_ns // NS_PER_MS,
         )
-        before = await _await_first_lock(sandbox)
-        if run.plan.isolation == "gvisor":
-            await _watch_guest(sandbox)
-        await sandbox.send(encode_command(setup))
-        event, _ = await _next_event(sandbox)
-        ready = observed.transcript.accept_ready(event)
-        require_compiled_lock(ready, run.plan.policies["lockdown.json"])
-        facts = await sandbox.observe(model_path(policy), (*policy.paths.masked, *policy.paths.read_only))
-        is_gvisor = run.plan.isolation == "gvisor"
-        receipt = build_receipt(
-            facts,
-            expected,
-            tier=run.plan.isolation,
-            locks=None if is_gvisor else judge_locks(before, facts.threads, user=policy.user),
-            gvisor=judge_gvisor(facts.gvisor, policy.isolation.gvisor, user=policy.user) if is_gvisor else None,
-            ggml_features=ready.cpu_features,
-            escape=self._installation.find_escape_evidence(run.plan),
-        )
-        observed.isolation = receipt
-        if receipt.difference:
-            raise ExecutionFault("isolation_mismatch", describe_difference(receipt))
+        observed.power = PowerSampler(self._metering.port, template, sandbox, limit=limit, is_warm=prepared is not None)
+        async with observed.power.running():
+            prepared = prepared or await self._preparer.load(fresh)
+            observed.transcript.accept_ready(prepared.ready)
+            observed.isolation = receipt = self._preparer.judge(prepared, run.plan, observed.cpus)
+            if receipt.difference:
+                raise ExecutionFault("isolation_mismatch", describe_difference(receipt))
+            await self._generate(run, sandbox, observed, observed.power)
 
     async def _generate(self, run: Run, sandbox: Sandbox, observed: _Observed, power: PowerSampler) -> None:
         job = encode_command(
@@ -222,7 +194,7 @@ class ExecutionService:
         await sandbox.send(job)
         index = 0
         while not transcript.finished:
-            event, at_ns = await _next_event(sandbox)
+            event, at_ns = await next_event(sandbox)
             if at_ns < started_ns:
                 raise ExecutionFault("runner_failed", "the runner broke its protocol: an event came before the job")
             text = transcript.accept(event, at_ns - started_ns)
@@ -313,35 +285,6 @@ class ExecutionService:
                 return
 
 
-async def _await_first_lock(sandbox: Sandbox) -> tuple[ThreadStatus, ...]:
-    # The engine says "started" a moment before its start-up code puts lock one on and becomes the runner.
-    deadline = time.monotonic() + FIRST_LOCK_TIMEOUT_S
-    statuses = sandbox.thread_statuses()
-    while not under_filter(statuses) and time.monotonic() < deadline:
-        await asyncio.sleep(FIRST_LOCK_POLL_S)
-        statuses = sandbox.thread_statuses()
-    return statuses
-
-
-async def _watch_guest(sandbox: Sandbox) -> None:
-    try:
-        await sandbox.watch_guest()
-    except ExecutionFault:
-        # A runner that has ended already cannot be looked into either; then how it ended is the reason.
-        with suppress(TimeoutError):
-            async with asyncio.timeout(ENDED_WAIT_S):
-                await sandbox.receive()
-        raise
-
-
-async def _next_event(sandbox: Sandbox) -> tuple[RunnerEvent, int]:
-    line, at_ns = await sandbox.receive()
-    try:
-        return parse_event(line), at_ns
-    except ContractError as error:
-        raise ExecutionFault("runner_failed", f"the runner wrote what is no event ({error.code})") from error
-
-
 def _observe(observed: _Observed) -> SandboxObservation | None:
     sandbox, ready = observed.sandbox, observed.transcript.ready
     if sandbox is None:
@@ -350,7 +293,8 @@ def _observe(observed: _Observed) -> SandboxObservation | None:
     return SandboxObservation(
         container_id=sandbox.container_id,
         image=sandbox.image_id,
-        start="cold",
+        start=observed.start,
+        age_ms=observed.age_ms,
         cpus=observed.cpus,
         cpu_features=None if ready is None else ready.cpu_features,
         llama_cpp_version=None if ready is None else ready.llama_cpp_version,

@@ -245,6 +245,11 @@ class FakeSandbox:
         self.guest_fault: ExecutionFault | None = None
         self.container_id = container_id
         self.image_id = image_id
+        self.started_ns = time.monotonic_ns()
+        self.placed: list[tuple[frozenset[int], bool]] = []
+        self.is_frozen = False
+        self.cannot_be_placed = False
+        self.allowed_bytes: int | None = None
         self.exit_status: ExitStatus | None = None
         self.lines: asyncio.Queue[tuple[bytes, int] | ExecutionFault] = asyncio.Queue()
         self.sent: list[bytes] = []
@@ -287,10 +292,45 @@ class FakeSandbox:
         """See ``ports.Sandbox``."""
         return self.threads_after if self.sent else self.threads_before
 
+    def refresh(self, facts: SandboxFacts) -> SandboxFacts:
+        """See ``ports.Sandbox``."""
+        seen = self._facts()
+        return replace(facts, threads=seen.threads, cpu_quota_nano=seen.cpu_quota_nano)
+
+    def _facts(self) -> SandboxFacts:
+        facts = facts_as_asked(self.config, self.thread_statuses())
+        if self.placed:
+            cpus = tuple(sorted(self.placed[-1][0]))
+            facts = replace(facts, threads=tuple(replace(thread, cpus_allowed=cpus) for thread in facts.threads))
+        return replace(facts, **self.changed_facts)
+
+    def allow_output(self, output_bytes: int) -> None:
+        """See ``ports.Sandbox``."""
+        self.allowed_bytes = output_bytes
+
+    def place(self, cpus: frozenset[int], *, in_background: bool) -> None:
+        """See ``ports.Sandbox``."""
+        self._require_placeable()
+        self.placed.append((cpus, in_background))
+
+    def freeze(self) -> None:
+        """See ``ports.Sandbox``."""
+        self._require_placeable()
+        self.is_frozen = True
+
+    def thaw(self) -> None:
+        """See ``ports.Sandbox``."""
+        self._require_placeable()
+        self.is_frozen = False
+
+    def _require_placeable(self) -> None:
+        if self.cannot_be_placed:
+            raise ExecutionFault("limit_unenforceable", "the control group's CPUs cannot be set")
+
     async def observe(self, model_path: str, watched: tuple[str, ...]) -> SandboxFacts:
         """See ``ports.Sandbox``."""
         del model_path, watched
-        return replace(facts_as_asked(self.config, self.thread_statuses()), **self.changed_facts)
+        return self._facts()
 
     async def watch_guest(self) -> None:
         """See ``ports.Sandbox``."""
@@ -333,6 +373,7 @@ class FakeSandboxes:
         self.before_require_image: Callable[[], Awaitable[object]] | None = None
         self.image_id = IMAGE
         self.registered = {"runc": RegisteredRuntime("runc", (), is_installed=True)}
+        self.names: list[str] = []
         self.opened: list[FakeSandbox] = []
         self.configs: list[dict[str, Any]] = []
         self.destroyed: list[str] = []
@@ -365,9 +406,11 @@ class FakeSandboxes:
         return 0
 
     @asynccontextmanager
-    async def open(self, execution_id: str, config: dict[str, Any], *, output_bytes: int) -> AsyncIterator[Sandbox]:
+    async def open(self, name: str, config: dict[str, Any], *, output_bytes: int) -> AsyncIterator[Sandbox]:
         """See ``ports.SandboxPort``."""
-        del execution_id, output_bytes
+        assert name not in self.names
+        assert output_bytes > 0
+        self.names.append(name)
         if not self.up or not self.up_for_open:
             raise ExecutionFault("engine_unavailable", "the container engine does not answer")
         sandbox = FakeSandbox(f"{len(self.opened):064x}", self.image_id, self.script, config)

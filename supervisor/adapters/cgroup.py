@@ -12,6 +12,7 @@ __all__ = [
     "GroupLimits",
     "find_cpu_counter",
     "find_cpu_quota",
+    "find_group_file",
     "judge_quotas",
     "prepare_parent",
     "read_cpu_time_ns",
@@ -124,7 +125,7 @@ def find_cpu_counter(pid: int, *, root: Path = Path("/")) -> Path | None:
 
     Version 1: ``cpuacct.usage`` in nanoseconds. Version 2: ``cpu.stat``, line ``usage_usec``.
     """
-    return _find(pid, "cpuacct", "cpuacct.usage", root) or _find(pid, "", "cpu.stat", root)
+    return find_group_file(pid, "cpuacct", "cpuacct.usage", root) or find_group_file(pid, "", "cpu.stat", root)
 
 
 def judge_quotas(*, root: Path = Path("/")) -> str | None:
@@ -138,24 +139,24 @@ def judge_quotas(*, root: Path = Path("/")) -> str | None:
 
 def find_cpu_quota(pid: int, *, root: Path = Path("/")) -> CpuQuota | None:
     """Return the quota of a process's control group, or None where there is none to be seen."""
-    setting = _find(pid, "cpu", "cpu.cfs_quota_us", root) or _find(pid, "", "cpu.max", root)
+    setting = find_group_file(pid, "cpu", "cpu.cfs_quota_us", root) or find_group_file(pid, "", "cpu.max", root)
     return None if setting is None else CpuQuota(setting)
 
 
 def read_limits(pid: int, *, root: Path = Path("/")) -> GroupLimits:
     """Return the limits of a process's control group."""
-    memory = _number(_find(pid, "memory", "memory.limit_in_bytes", root))
+    memory = _number(find_group_file(pid, "memory", "memory.limit_in_bytes", root))
     if memory is not None:
-        both = _number(_find(pid, "memory", "memory.memsw.limit_in_bytes", root))
-        pids = _number(_find(pid, "pids", "pids.max", root))
-        quota = _number(_find(pid, "cpu", "cpu.cfs_quota_us", root))
-        period = _number(_find(pid, "cpu", "cpu.cfs_period_us", root))
+        both = _number(find_group_file(pid, "memory", "memory.memsw.limit_in_bytes", root))
+        pids = _number(find_group_file(pid, "pids", "pids.max", root))
+        quota = _number(find_group_file(pid, "cpu", "cpu.cfs_quota_us", root))
+        period = _number(find_group_file(pid, "cpu", "cpu.cfs_period_us", root))
     else:
-        memory = _number(_find(pid, "", "memory.max", root))
-        swap = _number(_find(pid, "", "memory.swap.max", root))
+        memory = _number(find_group_file(pid, "", "memory.max", root))
+        swap = _number(find_group_file(pid, "", "memory.swap.max", root))
         both = None if memory is None or swap is None else memory + swap
-        pids = _number(_find(pid, "", "pids.max", root))
-        quota, period = _quota_and_period(_find(pid, "", "cpu.max", root))
+        pids = _number(find_group_file(pid, "", "pids.max", root))
+        quota, period = _quota_and_period(find_group_file(pid, "", "cpu.max", root))
     path = next((path for _, path in _groups(pid, root)), None)
     return GroupLimits(path, memory, both, pids, _in_nano_cpus(quota, period))
 
@@ -171,7 +172,8 @@ def _groups(pid: int, root: Path) -> Iterator[tuple[str, str]]:
         yield controllers, path
 
 
-def _find(pid: int, controller: str, name: str, root: Path) -> Path | None:
+def find_group_file(pid: int, controller: str, name: str, root: Path = Path("/")) -> Path | None:
+    """Return a file of a process's control group, None where there is none; version 2 has no ``controller``."""
     mount = root / "sys" / "fs" / "cgroup"
     for controllers, path in _groups(pid, root):
         if controller not in controllers.split(","):

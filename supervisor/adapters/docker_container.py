@@ -4,12 +4,14 @@ import asyncio
 import errno
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from supervisor.adapters.cgroup import find_cpu_counter, find_cpu_quota, read_cpu_time_ns
+from supervisor.adapters.cgroup import find_cpu_counter, find_cpu_quota, read_cpu_time_ns, read_limits
+from supervisor.adapters.cgroup_placement import Placement
 from supervisor.adapters.container_facts import read_facts
+from supervisor.adapters.first_process import FirstProcess
 from supervisor.adapters.frames import FrameReader
 from supervisor.adapters.gvisor_facts import GvisorGuest
 from supervisor.adapters.mapped_files import MappedFileReader
@@ -37,6 +39,12 @@ class StartedContainer:
     pid: int
     image_id: str
     host_config: Mapping[str, Any]
+    process: FirstProcess | None
+    """None: it cannot be held from here, or has ended."""
+    placement: Placement | None
+    """None: its control group cannot be seen."""
+    at_ns: int
+    """When the engine had started it, on the monotonic clock."""
 
 
 class DockerSandbox:
@@ -54,6 +62,7 @@ class DockerSandbox:
     ) -> None:
         self.container_id = container_id
         self.image_id = started.image_id
+        self.started_ns = started.at_ns
         self.exit_status: ExitStatus | None = None
         self._ask_exit_status = ask_exit_status
         self._mapped_files = mapped_files
@@ -144,6 +153,36 @@ class DockerSandbox:
         except OSError as error:
             raise _unseen(error) from error
 
+    def refresh(self, facts: SandboxFacts) -> SandboxFacts:
+        """See ``ports.Sandbox``."""
+        quota_nano = read_limits(self._started.pid).cpu_quota_nano
+        return replace(facts, threads=self.thread_statuses(), cpu_quota_nano=quota_nano)
+
+    def allow_output(self, output_bytes: int) -> None:
+        """See ``ports.Sandbox``."""
+        self._reader.allow(output_bytes)
+
+    def place(self, cpus: frozenset[int], *, in_background: bool) -> None:
+        """See ``ports.Sandbox``."""
+        self._move(lambda placement: placement.place(cpus, in_background=in_background))
+
+    def freeze(self) -> None:
+        """See ``ports.Sandbox``."""
+        self._move(Placement.freeze)
+
+    def thaw(self) -> None:
+        """See ``ports.Sandbox``."""
+        self._move(Placement.thaw)
+
+    def _move(self, change: Callable[[Placement], None]) -> None:
+        placement = self._started.placement
+        if placement is None:
+            raise _unplaced("it cannot be seen")
+        try:
+            change(placement)
+        except OSError as error:
+            raise _unplaced(type(error).__name__) from error
+
     def cpu_time_ns(self) -> int | None:
         """See ``ports.Sandbox``."""
         return None if self._cpu_counter is None else read_cpu_time_ns(self._cpu_counter)
@@ -165,6 +204,11 @@ class DockerSandbox:
     def throttling(self) -> tuple[int, int] | None:
         """See ``ports.Sandbox``."""
         return None if self._cpu_quota is None else self._cpu_quota.read_throttling()
+
+
+def _unplaced(why: str) -> ExecutionFault:
+    detail = f"the control group's CPUs cannot be set ({why}); the supervisor must be root on the host itself"
+    return ExecutionFault("limit_unenforceable", detail)
 
 
 def _unseen(error: Exception) -> ExecutionFault:

@@ -8,9 +8,10 @@ import logging
 import os
 import shutil
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -19,7 +20,10 @@ import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from supervisor.adapters.cgroup import prepare_parent, remove_left_groups
+from supervisor.adapters.cgroup_placement import find_placement, thaw_left_group
 from supervisor.adapters.docker_container import DockerSandbox, StartedContainer
+from supervisor.adapters.docker_removal import Removals
+from supervisor.adapters.first_process import FirstProcess
 from supervisor.adapters.frames import FrameReader
 from supervisor.adapters.mapped_files import MappedFileReader
 from supervisor.domain.errors import EngineError, ExecutionFault, Refusal
@@ -33,8 +37,10 @@ _T = TypeVar("_T")
 
 # One call of the Engine API; starting a container took 0.2-0.3 s, removing one 0.04 s on two busy cores.
 CALL_TIMEOUT_S = 30
-REMOVE_ATTEMPTS = 3
-REMOVE_RETRY_S = 5.0
+# From SIGKILL to the end of a container's first process; then its CPUs are free.
+KILL_WAIT_S = 5.0
+# Where its end could not be seen.
+REMOVAL_WAIT_S = 5.0
 # After the stream ends the engine needs a moment to know the exit status.
 EXIT_WAIT_S = 5
 INSTANCE_LABEL = "weos.instance"
@@ -48,9 +54,9 @@ class DockerSandboxes:
     def __init__(self, client: docker.APIClient, instance_id: str, cgroup_driver: str) -> None:
         self._client = client
         self._instance_id = instance_id
-        self._removals: set[asyncio.Task[None]] = set()
         self._open: set[str] = set()
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="engine-api")
+        self._removals = Removals(client, self._call)
         self.cgroup_driver = cgroup_driver
         self.mapped_files = MappedFileReader()
 
@@ -104,19 +110,22 @@ class DockerSandboxes:
         # The engine puts a slash before a name.
         left = [each["Id"] for each in containers if not self._open.intersection(n.lstrip("/") for n in each["Names"])]
         # Where that fails the next look tries again.
-        removed = sum([await self._try_to_remove(container_id) for container_id in left])
-        for container_id in left:
-            await asyncio.to_thread(remove_left_groups, container_id)
-        return removed
+        return sum([await self._remove_left(container_id) for container_id in left])
+
+    async def _remove_left(self, container_id: str) -> bool:
+        await asyncio.to_thread(thaw_left_group, container_id)
+        is_gone = await self._removals.try_once(container_id)
+        await asyncio.to_thread(remove_left_groups, container_id)
+        return is_gone
 
     @asynccontextmanager
-    async def open(self, execution_id: str, config: dict[str, Any], *, output_bytes: int) -> AsyncIterator[Sandbox]:
+    async def open(self, name: str, config: dict[str, Any], *, output_bytes: int) -> AsyncIterator[Sandbox]:
         """See ``ports.SandboxPort``."""
-        name = "weos-" + execution_id.replace("_", "-")
         labelled = {**config, "Labels": {**config["Labels"], INSTANCE_LABEL: self._instance_id}}
         self._open.add(name)
         creating = asyncio.ensure_future(self._call(partial(self._create, labelled, name)))
         writer: asyncio.StreamWriter | None = None
+        started: StartedContainer | None = None
         try:
             try:
                 container_id, attached = await asyncio.shield(creating)
@@ -130,11 +139,10 @@ class DockerSandboxes:
                 raise fault_of_start(config["HostConfig"]["Runtime"], str(error.explanation or error)) from error
             except _ENGINE_FAULTS as error:
                 raise ExecutionFault("engine_unavailable", f"{_DOWN} ({type(error).__name__})") from error
-            frames = FrameReader(reader, output_bytes)
             sandbox = DockerSandbox(
                 container_id,
                 started,
-                frames,
+                FrameReader(reader, output_bytes),
                 writer,
                 ask_exit_status=self.exit_status,
                 mapped_files=self.mapped_files,
@@ -144,10 +152,7 @@ class DockerSandboxes:
             finally:
                 sandbox.let_go()
         finally:
-            try:
-                await _carry_through(self._destroy(name, creating, writer))
-            finally:
-                self._open.discard(name)
+            await _carry_through(self._end(name, creating, writer, started))
 
     async def exit_status(self, container_id: str) -> ExitStatus | None:
         """Return how a container ended, or None where the engine does not say in time."""
@@ -163,9 +168,7 @@ class DockerSandboxes:
 
     async def close(self) -> None:
         """Give back threads and connections; what is still to be removed is left to the next supervisor's `reap`."""
-        for task in self._removals:
-            task.cancel()
-        await asyncio.gather(*self._removals, return_exceptions=True)
+        await self._removals.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._client.close()
 
@@ -194,13 +197,22 @@ class DockerSandboxes:
     def _start(self, container_id: str) -> StartedContainer:
         self._client.start(container_id)
         details = self._client.inspect_container(container_id)
-        return StartedContainer(int(details["State"]["Pid"]), str(details["Image"]), details["HostConfig"])
+        pid = int(details["State"]["Pid"])
+        return StartedContainer(
+            pid=pid,
+            image_id=str(details["Image"]),
+            host_config=details["HostConfig"],
+            process=FirstProcess.of(pid, container_id),
+            placement=find_placement(pid),
+            at_ns=time.monotonic_ns(),
+        )
 
-    async def _destroy(
+    async def _end(
         self,
         name: str,
         creating: "asyncio.Future[tuple[str, socket.socket]]",
         writer: asyncio.StreamWriter | None,
+        started: StartedContainer | None,
     ) -> None:
         # The attachment goes first: while a client holds it unread, the engine's kill and remove hang (moby #41827).
         if writer is not None:
@@ -212,34 +224,23 @@ class DockerSandboxes:
                 attached.close()
         except (ExecutionFault, *_ENGINE_FAULTS):
             pass  # Nothing was attached, but a container may have been made: it is removed by name.
-        await self._remove(name)
-        if container_id is not None:
-            await asyncio.to_thread(remove_left_groups, container_id)
+        has_ended = started is not None and await _kill(started)
+        removal = self._removals.begin(name, container_id, partial(self._open.discard, name))
+        # What no longer runs needs no CPU and no caller's time.
+        if not has_ended or self._removals.is_crowded:
+            await asyncio.wait({removal}, timeout=REMOVAL_WAIT_S)
 
-    async def _remove(self, name: str) -> None:
-        for attempt in range(REMOVE_ATTEMPTS):
-            if await self._try_to_remove(name):
-                return
-            await asyncio.sleep(0.2 * (attempt + 1))
-        _log.error("a container cannot be removed yet; it is tried again until it is gone: %s", name)
-        task = asyncio.create_task(self._remove_later(name), name=f"remove-{name}")
-        self._removals.add(task)
-        task.add_done_callback(self._removals.discard)
 
-    async def _remove_later(self, name: str) -> None:
-        while not await self._try_to_remove(name):  # noqa: ASYNC110 - the engine tells nobody that it is back
-            await asyncio.sleep(REMOVE_RETRY_S)
-
-    async def _try_to_remove(self, name: str) -> bool:
-        try:
-            await self._call(partial(self._client.remove_container, name, force=True, v=True))
-        except NotFound:
-            return True
-        except _ENGINE_FAULTS as error:
-            # Among them 409: its removal is already under way.
-            _log.warning("a container could not be removed (%s): %s", type(error).__name__, name)
-            return False
-        return True
+async def _kill(started: StartedContainer) -> bool:
+    """End a container's processes; return whether they have ended."""
+    if started.process is None:
+        return False
+    started.process.kill()
+    if started.placement is not None:
+        # A frozen process of version 1 hears it when it is thawed.
+        with suppress(OSError):
+            started.placement.thaw()
+    return await started.process.wait_ended(KILL_WAIT_S)
 
 
 async def _carry_through(work: "asyncio.Future[None] | Any") -> None:  # noqa: ANN401 - any awaitable

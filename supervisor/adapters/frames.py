@@ -22,12 +22,17 @@ class FrameReader:
 
     def __init__(self, stream: asyncio.StreamReader, output_bytes: int) -> None:
         self._stream = stream
-        self._budget = output_bytes
+        self._allowed = self._budget = output_bytes
         self._channel, self._left = STDOUT, 0
         self._partial = bytearray()
         self._lines: deque[tuple[bytes, int]] = deque()
         self._fault: ExecutionFault | None = None
         self.stderr_tail = b""
+
+    def allow(self, output_bytes: int) -> None:
+        """Set the budget anew; what has come counts against it."""
+        self._budget += output_bytes - self._allowed
+        self._allowed = output_bytes
 
     async def next_line(self) -> tuple[bytes, int] | None:
         """Return the next line and its arrival in monotonic ns, or None at the end of the stream.

@@ -95,6 +95,7 @@ class SqliteLedger:
         self._tree: LedgerTree
         self._pending: deque[tuple[StartedEntry | FinalEntry, asyncio.Future[int]]] = deque()
         self._writing: asyncio.Task[None] | None = None
+        self._newest_note: str | None = None
 
     async def open(self) -> None:
         """Open the database, make it where there is none, and check the whole log against its last checkpoint.
@@ -190,6 +191,8 @@ class SqliteLedger:
                     written.set_exception(result)
                 else:
                     written.set_result(result)
+            # Its file is written and synced, which takes as long as the commit did: nobody waits for that.
+            await self._call(self._copy_checkpoint)
 
     async def _call(self, function: Callable[[], _T]) -> _T:
         try:
@@ -297,8 +300,12 @@ class SqliteLedger:
                 database.execute("ROLLBACK")
             raise
         self._tree.adopt()
-        self._copy.write_soon(note)
+        self._newest_note = note
         return results
+
+    def _copy_checkpoint(self) -> None:
+        if self._newest_note is not None:
+            self._copy.write_soon(self._newest_note)
 
     def _write_one(self, entry: StartedEntry | FinalEntry) -> int | Exception:
         # One that cannot be written does not take the others of its group with it.

@@ -14,6 +14,7 @@ from supervisor.domain.lockdown import LockdownPolicy
 from supervisor.domain.policy import (
     AdmissionPolicy,
     Policies,
+    PoolPolicy,
     PowerPolicy,
     RolePolicy,
     SandboxPolicy,
@@ -26,6 +27,7 @@ __all__ = ["POLICY_FILES", "load_policies"]
 POLICY_FILES = (
     "admission.toml",
     "lockdown.json",
+    "pool.toml",
     "power.toml",
     "roles.toml",
     "sandbox.toml",
@@ -123,6 +125,7 @@ def load_policies(directory: Path) -> Policies:
         admission=_parse(AdmissionPolicy, "admission.toml", read["admission.toml"][0]),
         scheduling=scheduling,
         power=_parse_power(read["power.toml"][0]),
+        pool=_parse(PoolPolicy, "pool.toml", read["pool.toml"][0]),
         sandbox=sandbox,
         seccomp=seccomp,
         lockdown=lockdown,

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from supervisor.adapters.cgroup import find_group_file
 from supervisor.domain.locks import ThreadStatus
 
 __all__ = ["read_group", "read_thread_statuses", "read_threads"]
@@ -28,6 +29,12 @@ def read_group(pid: int, *, root: Path = Path("/")) -> tuple[int, ...]:
     groups = _read(processes / str(pid) / "cgroup")
     if not groups:
         return ()
+    listed = find_group_file(pid, "pids", "cgroup.procs", root) or find_group_file(pid, "", "cgroup.procs", root)
+    numbers = b"" if listed is None else _read(listed)
+    # The kernel's own list, where it is to be seen, is there at once; 0 stands for a process that cannot be seen.
+    found = frozenset(map(int, numbers.split())) - {0}
+    if pid in found:
+        return tuple(sorted(found))
     return tuple(
         int(process.name)
         for process in processes.iterdir()

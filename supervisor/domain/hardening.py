@@ -1,10 +1,10 @@
-"""The container of one execution, as the body of the Engine API's create call: pure, from plan and policy."""
+"""The container of one execution, as the body of the Engine API's create call: pure, from recipe and policy."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from contracts.execution_plan import ExecutionPlan
 from supervisor.domain.policy import SandboxPolicy
+from supervisor.domain.sandbox_recipe import SandboxRecipe
 from supervisor.domain.seccomp_profile import SeccompProfile
 
 __all__ = ["NANO_CPUS_PER_CPU", "build_container_config", "model_path"]
@@ -18,7 +18,7 @@ def model_path(policy: SandboxPolicy) -> str:
 
 
 def build_container_config(
-    plan: ExecutionPlan,
+    recipe: SandboxRecipe,
     policy: SandboxPolicy,
     seccomp: SeccompProfile,
     *,
@@ -27,17 +27,17 @@ def build_container_config(
     labels: Mapping[str, str],
     cgroup_driver: str,
 ) -> dict[str, Any]:
-    """Return the create body (Engine API 1.41). Every value comes from the plan, the lease or the policy."""
+    """Return the create body (Engine API 1.41). Every value comes from the recipe, the lease or the policy."""
     ulimits = policy.ulimits.model_dump()
-    tier = policy.isolation.tier(plan.isolation)
+    tier = policy.isolation.tier(recipe.isolation)
     return {
-        "Image": plan.runtime_image,
+        "Image": recipe.runtime_image,
         "User": policy.user,
         "Hostname": policy.hostname,
         "Env": [
             *(f"{name}={value}" for name, value in sorted(policy.environment.items())),
-            f"OMP_NUM_THREADS={plan.scheduling.threads}",
-            f"OMP_WAIT_POLICY={plan.scheduling.omp_wait_policy}",
+            f"OMP_NUM_THREADS={recipe.scheduling.threads}",
+            f"OMP_WAIT_POLICY={recipe.scheduling.omp_wait_policy}",
             f"LOCKDOWN_END={tier.lockdown_end}",
         ],
         "Labels": dict(labels),
@@ -57,15 +57,15 @@ def build_container_config(
             "Dns": list(policy.dns),
             "ReadonlyRootfs": policy.read_only,
             "CapDrop": list(policy.cap_drop),
-            "SecurityOpt": [*policy.security_options, seccomp.encode_option(plan.isolation)],
+            "SecurityOpt": [*policy.security_options, seccomp.encode_option(recipe.isolation)],
             "IpcMode": policy.ipc,
             "CgroupnsMode": policy.cgroup_namespace,
             "CgroupParent": _cgroup_parent(policy, cgroup_driver),
             "LogConfig": {"Type": policy.log_driver, "Config": {}},
-            "Memory": plan.limits.memory_bytes,
-            "MemorySwap": plan.limits.memory_bytes,
+            "Memory": recipe.memory_bytes,
+            "MemorySwap": recipe.memory_bytes,
             "PidsLimit": tier.pids_max,
-            "NanoCpus": plan.scheduling.cores * NANO_CPUS_PER_CPU,
+            "NanoCpus": recipe.scheduling.cores * NANO_CPUS_PER_CPU,
             "CpusetCpus": ",".join(map(str, cpus)),
             "OomScoreAdj": policy.oom_score_adj,
             "Ulimits": [{"Name": name, "Soft": value, "Hard": value} for name, value in sorted(ulimits.items())],

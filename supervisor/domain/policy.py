@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints
 from contracts.base import Contract
 from contracts.power import PowerModel
 from contracts.runner_protocol import MAX_CONTEXT_TOKENS, MAX_THREADS
-from contracts.types import BackendName, IsolationTier, RoleName
+from contracts.types import BackendName, IsolationTier, ModelName, PolicyName, QuantizationName, RoleName
 from supervisor.domain.lockdown import LockdownPolicy
 from supervisor.domain.seccomp_profile import CallName, SeccompProfile
 
@@ -20,8 +20,10 @@ __all__ = [
     "GvisorTier",
     "HardenedTier",
     "IsolationPolicy",
+    "KeptSandboxes",
     "MeterPolicy",
     "Policies",
+    "PoolPolicy",
     "PowerFamily",
     "PowerPolicy",
     "RolePolicy",
@@ -229,6 +231,31 @@ class RolePolicy(Contract):
     isolation: IsolationTier
 
 
+class KeptSandboxes(Contract):
+    """One table `[[keep]]` of `pool.toml`: what requests of this kind need is kept ready."""
+
+    model: ModelName
+    quantization: QuantizationName
+    backend: BackendName
+    scheduler_policy: PolicyName
+    isolation: IsolationTier
+    size: Annotated[int, Field(ge=1, le=64)]
+
+
+class PoolPolicy(Contract):
+    """`pool.toml`."""
+
+    size_max: Annotated[int, Field(ge=0, le=256)]
+    memory_percent: Annotated[int, Field(ge=0, le=90)]
+    max_age_s: Annotated[int, Field(ge=1, le=86_400)]
+    prepare_timeout_s: Annotated[int, Field(ge=1, le=600)]
+    at_once: Annotated[int, Field(ge=1, le=64)]
+    tend_every_s: Annotated[int, Field(ge=1, le=60)]
+    recent_recipes: Annotated[int, Field(ge=0, le=64)]
+    recent_size: Annotated[int, Field(ge=0, le=64)]
+    keep: Annotated[tuple[KeptSandboxes, ...], Field(max_length=64)]
+
+
 @dataclass(frozen=True, slots=True)
 class Policies:
     """All policies, and every file's digest by name."""
@@ -236,6 +263,7 @@ class Policies:
     admission: AdmissionPolicy
     scheduling: Mapping[str, SchedulerPolicy]
     power: PowerPolicy
+    pool: PoolPolicy
     sandbox: SandboxPolicy
     seccomp: SeccompProfile
     lockdown: LockdownPolicy

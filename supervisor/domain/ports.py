@@ -45,6 +45,8 @@ class Sandbox(Protocol):
 
     container_id: str
     image_id: str
+    started_ns: int
+    """When it had started, on the monotonic clock."""
     exit_status: ExitStatus | None
 
     async def send(self, line: bytes) -> None:
@@ -93,6 +95,34 @@ class Sandbox(Protocol):
         """
         ...
 
+    def refresh(self, facts: SandboxFacts) -> SandboxFacts:
+        """Return facts with what a lease changes looked at anew: its threads, their CPUs, its quota.
+
+        Raises:
+            ExecutionFault: ``lock_missing``, the kernel does not say enough.
+        """
+        ...
+
+    def allow_output(self, output_bytes: int) -> None:
+        """Set how much the runner may write in all."""
+        ...
+
+    def place(self, cpus: frozenset[int], *, in_background: bool) -> None:
+        """Let it run on these logical CPUs; in the background whatever else wants them comes first.
+
+        Raises:
+            ExecutionFault: ``limit_unenforceable``, that cannot be set from here.
+        """
+        ...
+
+    def freeze(self) -> None:
+        """Stop all of it where it is; raises as `place` does."""
+        ...
+
+    def thaw(self) -> None:
+        """Let it go on; raises as `place` does."""
+        ...
+
     def cpu_time_ns(self) -> int | None:
         """Return the container's CPU time so far, or None where it cannot be read."""
         ...
@@ -135,10 +165,16 @@ class SandboxPort(Protocol):
         """
         ...
 
-    def open(
-        self, execution_id: str, config: dict[str, Any], *, output_bytes: int
-    ) -> AbstractAsyncContextManager[Sandbox]:
-        """Start a fresh container; leaving the context destroys it, whatever happened.
+    def open(self, name: str, config: dict[str, Any], *, output_bytes: int) -> AbstractAsyncContextManager[Sandbox]:
+        """Start a fresh container; leaving the context ends it, whatever happened.
+
+        When the context has been left nothing in the container runs any more; it is removed beside what follows, and
+        that is tried until it is gone.
+
+        Args:
+            name: the container's, never used before.
+            config: body of the engine's create call.
+            output_bytes: what the runner may write until `Sandbox.allow_output` says otherwise.
 
         Raises:
             ExecutionFault: ``engine_unavailable``, ``image_missing`` or ``sandbox_failed``.

@@ -13,7 +13,7 @@ from contracts.runner_protocol import (
 )
 from supervisor.domain.errors import ExecutionFault
 
-__all__ = ["Transcript"]
+__all__ = ["Transcript", "check_ready"]
 
 # What the runner may report as the request's fault; every other error of its is the engine's.
 _CALLERS_FAULT = {"context_overflow", "empty_prompt"}
@@ -55,16 +55,8 @@ class Transcript:
         Raises:
             ExecutionFault: it is another one, or the backend or the model is another than the plan's.
         """
-        if isinstance(event, ErrorEvent) and event.code not in _CALLERS_FAULT:
-            raise _fault_of(event)
-        if not isinstance(event, ReadyEvent):
-            raise _broken("an event came before `ready`")
-        if event.backend != self._plan.backend:
-            raise _broken(f"the image says that it is of backend {event.backend}")
-        if event.model.architecture != self._plan.model.architecture:
-            raise _broken("another model was loaded than the plan's")
-        self.ready = event
-        return event
+        self.ready = check_ready(event, backend=self._plan.backend, architecture=self._plan.model.architecture)
+        return self.ready
 
     def accept(self, event: RunnerEvent, at_ns: int) -> str:
         """Take the next event of the job and return the text that it adds.
@@ -124,6 +116,23 @@ class Transcript:
         if event.finish_reason == "stop" and not self._plan.stop:
             raise _broken("`done` claims a stop that was not asked for")
         self._finish_reason = event.finish_reason
+
+
+def check_ready(event: RunnerEvent, *, backend: str, architecture: str) -> ReadyEvent:
+    """Return the first event of a runner.
+
+    Raises:
+        ExecutionFault: it is another one, or of another backend or model.
+    """
+    if isinstance(event, ErrorEvent) and event.code not in _CALLERS_FAULT:
+        raise _fault_of(event)
+    if not isinstance(event, ReadyEvent):
+        raise _broken("an event came before `ready`")
+    if event.backend != backend:
+        raise _broken(f"the image says that it is of backend {event.backend}")
+    if event.model.architecture != architecture:
+        raise _broken("another model was loaded than the plan's")
+    return event
 
 
 def _broken(what: str) -> ExecutionFault:

@@ -13,6 +13,7 @@ from contracts.types import IsolationTier
 from supervisor.domain.errors import EngineError
 from supervisor.domain.hardening import build_container_config
 from supervisor.domain.policy import Policies
+from supervisor.domain.sandbox_recipe import recipe_of
 
 __all__ = ["PYTHON", "Cell", "Ended"]
 
@@ -84,7 +85,7 @@ class Cell:
     def config(self) -> dict[str, Any]:
         """Return the body of the create call, exactly as an execution has it."""
         return build_container_config(
-            self.plan,
+            recipe_of(self.plan),
             self.policies.sandbox,
             self.policies.seccomp,
             model_source=self.model_source,

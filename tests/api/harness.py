@@ -26,11 +26,15 @@ from supervisor.domain.errors import Refusal
 from supervisor.domain.escape_evidence import EscapeEvidence, find_evidence
 from supervisor.domain.installation import Installation
 from supervisor.domain.metering import Metering
+from supervisor.domain.policy import PoolPolicy
+from supervisor.domain.pool_survey import survey_installation
 from supervisor.domain.receipt import ImageFacts
 from supervisor.http_api import ApiContext, build_app
 from supervisor.http_server import CONNECTIONS_MAX, STALL_S, ApiRunner
+from supervisor.preparation import Preparer
 from supervisor.recorder import Recorder
 from supervisor.run_book import RunBook
+from supervisor.sandbox_pool import SandboxPool
 from supervisor.service import ExecutionService
 from tests.fakes import (
     IMAGE_FACTS,
@@ -135,11 +139,19 @@ class FakeReleases:
         return self.known.get(version, ReleaseEvidence())
 
 
+# Every sandbox is made for its execution, so that a test can say which one is whose.
+NO_POOL = fixed_installation().policies.pool.model_copy(update={"size_max": 0})
+
+
 class Engine:
     """One supervisor with fakes, and a client that is authorized."""
 
     def __init__(
-        self, script: Script, installation: Installation | None = None, metering: Metering | None = None
+        self,
+        script: Script,
+        installation: Installation | None = None,
+        metering: Metering | None = None,
+        pool: PoolPolicy | None = None,
     ) -> None:
         self.signer = FileSigner(Ed25519PrivateKey.generate())
         self.sandboxes = FakeSandboxes(script)
@@ -157,17 +169,25 @@ class Engine:
         self.every_execution_has_its_record = True
         self.recorder = Recorder(fixed.engine_version, None, self.signer)
         self.on_response: list[Callable[[web.Request, web.StreamResponse], Awaitable[None]]] = []
+        self.cpus = CpuPool(fixed.host.logical_cpus, fixed.policies.admission.queue)
+        self.preparer = Preparer(self.sandboxes, self.models, self.installation, fixed.policies)
+        self.pool = SandboxPool(
+            self.preparer,
+            self.cpus,
+            pool or NO_POOL,
+            budget_bytes=fixed.host.memory_bytes,
+            survey=lambda: survey_installation(self.installation.read()),
+            retry_s=0.01,
+        )
         self.service = ExecutionService(
-            sandboxes=self.sandboxes,
-            models=self.models,
-            installation=self.installation,
+            preparer=self.preparer,
+            pool=self.pool,
             ledger=self.ledger,
             recorder=self.recorder,
             policies=fixed.policies,
             metering=metering or make_metering(host_cpus=len(fixed.host.logical_cpus)),
             store_retry_s=0.01,
         )
-        self.cpus = CpuPool(fixed.host.logical_cpus, fixed.policies.admission.queue)
         self.book = RunBook(
             service=self.service,
             recorder=self.recorder,
@@ -237,7 +257,7 @@ class Engine:
             trace_configs=[_checking()],
             timeout=ClientTimeout(total=PATIENCE_S),
         )
-        async with client:
+        async with client, self.pool.tended():
             self.client = client
             yield self
             await self.book.close(drain_s=self.drain_s)

@@ -7,6 +7,7 @@ import pytest
 from supervisor.adapters.docker_sandbox import DockerSandboxes
 from supervisor.domain.errors import ExecutionFault
 from supervisor.domain.hardening import build_container_config, model_path
+from supervisor.domain.sandbox_recipe import recipe_of
 from supervisor.escape.cell import Cell
 from tests.security.cell import LABELS, job_lines
 
@@ -37,7 +38,7 @@ def test_no_page_of_the_runner_is_writable_and_executable(cell: Cell) -> None:
 
 async def test_a_model_that_has_gone_is_told_as_such_and_leaves_nothing(cell: Cell, docker_host: str) -> None:
     config = build_container_config(
-        cell.plan,
+        recipe_of(cell.plan),
         cell.policies.sandbox,
         cell.policies.seccomp,
         model_source="/nonexistent/model",

@@ -5,6 +5,7 @@ import pytest
 
 from contracts.execution_plan import ExecutionPlan
 from supervisor.domain.hardening import build_container_config, model_path
+from supervisor.domain.sandbox_recipe import recipe_of
 from tests.factories import make_plan
 from tests.fakes import IMAGE, fixed_installation
 
@@ -21,12 +22,12 @@ HIDDEN = [
 
 def config(driver: str = "cgroupfs", plan: ExecutionPlan | None = None) -> dict[str, Any]:
     return build_container_config(
-        plan or make_plan(),
+        recipe_of(plan or make_plan()),
         POLICY,
         POLICIES.seccomp,
         model_source="/store/abc",
         cpus=(1, 3),
-        labels={"weos.execution": "exec_1"},
+        labels={"weos.sandbox": "x"},
         cgroup_driver=driver,
     )
 
@@ -46,7 +47,7 @@ def test_the_container_is_exactly_what_the_design_says() -> None:
             "OMP_WAIT_POLICY=passive",
             "LOCKDOWN_END=kill_process",
         ],
-        "Labels": {"weos.execution": "exec_1"},
+        "Labels": {"weos.sandbox": "x"},
         "AttachStdin": True,
         "AttachStdout": True,
         "AttachStderr": True,

@@ -7,12 +7,13 @@ from contracts.metrics_record import IsolationReceipt
 from supervisor.domain.escape_evidence import EscapeEvidence
 from supervisor.domain.hardening import build_container_config
 from supervisor.domain.receipt import Expectation, MountPoint, SandboxFacts, build_receipt, describe_difference
+from supervisor.domain.sandbox_recipe import recipe_of
 from tests.factories import make_plan
 from tests.fakes import IMAGE_FACTS, MODEL_FILE, facts_as_asked, fixed_installation, thread_under
 
 POLICIES = fixed_installation().policies
 CONFIG = build_container_config(
-    make_plan(),
+    recipe_of(make_plan()),
     POLICIES.sandbox,
     POLICIES.seccomp,
     model_source="/store",
@@ -52,7 +53,7 @@ def test_a_sandbox_that_is_as_asked_has_no_difference() -> None:
 
 GVISOR = Expectation(
     build_container_config(
-        make_plan().model_copy(update={"isolation": "gvisor"}),
+        recipe_of(make_plan().model_copy(update={"isolation": "gvisor"})),
         POLICIES.sandbox,
         POLICIES.seccomp,
         model_source="/store",

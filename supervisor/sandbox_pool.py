@@ -1,0 +1,386 @@
+"""The pool of single-use sandboxes: made ahead, leased once, ended, and made anew where nobody's work is disturbed.
+
+Nothing of any request is in a pooled sandbox, and none is ever given back. One that is being made runs on CPUs that no
+execution has leased; when there are none it is frozen where it is.
+"""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections import Counter, OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from contracts.types import IsolationTier
+from supervisor.domain.errors import EngineError, ExecutionFault
+from supervisor.domain.policy import PoolPolicy
+from supervisor.domain.pool import NS_PER_S, DropReason, PooledSandbox, Wanted, plan_pool
+from supervisor.domain.pool_survey import Survey
+from supervisor.domain.ports import Sandbox
+from supervisor.domain.sandbox_recipe import SandboxRecipe
+from supervisor.preparation import PreparedSandbox, Preparer
+
+__all__ = ["IdleCpus", "PoolFacts", "SandboxPool", "make_sandbox_name"]
+
+_log = logging.getLogger(__name__)
+
+# A recipe that could not be prepared is tried again after so long.
+RETRY_S = 10.0
+
+
+class IdleCpus(Protocol):
+    """Who knows which CPUs no execution has leased."""
+
+    @property
+    def idle_cpus(self) -> frozenset[int]:
+        """The CPUs that no lease covers."""
+        ...
+
+    def watch_idle(self, callback: Callable[[frozenset[int]], None]) -> None:
+        """Have it called whenever they change, before anybody gets the CPUs concerned."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PoolFacts:
+    """The pool as it stands."""
+
+    ready: int
+    being_made: int
+    hits: int
+    misses: int
+    dropped: Mapping[str, int]
+    failures: int
+    fault: str | None
+    """Why the last sandbox could not be made; None: it could."""
+
+
+@dataclass(slots=True, eq=False)
+class _Making:
+    """A sandbox that is being made."""
+
+    recipe: SandboxRecipe
+    task: asyncio.Task[None] | None = None
+    sandbox: Sandbox | None = None
+    """Set while it can be moved and frozen."""
+    deadline: asyncio.Timeout | None = None
+    is_frozen: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Ready:
+    """A sandbox that waits for a job."""
+
+    prepared: PreparedSandbox
+    stack: AsyncExitStack
+    """Closing it ends the sandbox."""
+    ready_ns: int
+    is_frozen: bool
+    watch: asyncio.Task[bytes] | None = None
+
+
+def make_sandbox_name(tier: IsolationTier) -> str:
+    """Return a name that was never used; the tier is in it for whoever lists containers."""
+    return f"{tier}-{secrets.token_hex(8)}"
+
+
+class SandboxPool:
+    """Sandboxes of recipes that are declared or were asked for lately."""
+
+    def __init__(
+        self,
+        preparer: Preparer,
+        cpus: IdleCpus,
+        policy: PoolPolicy,
+        *,
+        budget_bytes: int,
+        survey: Callable[[], Survey],
+        retry_s: float = RETRY_S,
+    ) -> None:
+        """Keep sandboxes.
+
+        Args:
+            preparer: makes them.
+            cpus: says where they may be made.
+            policy: `pool.toml`.
+            budget_bytes: memory for all of them together.
+            survey: looks at what is declared and installed.
+            retry_s: seconds before a recipe that could not be prepared is tried again.
+        """
+        self._preparer = preparer
+        self._cpus = cpus
+        self._policy = policy
+        self._budget_bytes = budget_bytes
+        self._survey = survey
+        self._retry_s = retry_s
+        self._declared: dict[str, tuple[SandboxRecipe, int]] = {}
+        self._recent: OrderedDict[str, SandboxRecipe] = OrderedDict()
+        self._not_before: dict[str, float] = {}
+        # By number, the oldest first.
+        self._making: dict[int, _Making] = {}
+        self._ready: dict[int, _Ready] = {}
+        self._endings: set[asyncio.Future[object]] = set()
+        self._numbers = 0
+        self._wake = asyncio.Event()
+        self._is_closing = False
+        self._hits = self._misses = self._failures = 0
+        self._dropped: Counter[str] = Counter()
+        self._fault: str | None = None
+        cpus.watch_idle(self._move)
+
+    def has_ready(self, recipe: SandboxRecipe) -> bool:
+        """Tell whether there is one of a recipe; it may be gone at the next moment."""
+        return any(ready.prepared.recipe == recipe for ready in self._ready.values())
+
+    @asynccontextmanager
+    async def lease(self, recipe: SandboxRecipe, cpus: tuple[int, ...]) -> AsyncIterator[PreparedSandbox | None]:
+        """Take a ready sandbox of a recipe, once; leaving the context ends it.
+
+        Args:
+            recipe: what it must consist of, exactly.
+            cpus: where it runs from now on.
+
+        Yields:
+            None where there is none: the caller makes its own.
+        """
+        ready = await self._take(recipe, frozenset(cpus))
+        if ready is None:
+            self._misses += 1
+            yield None
+            return
+        self._hits += 1
+        async with ready.stack:
+            yield ready.prepared
+
+    @asynccontextmanager
+    async def tended(self) -> AsyncIterator[None]:
+        """Keep the pool as the policy wants it, and end every sandbox of it at the end of the block."""
+        tending = asyncio.create_task(self._keep_tending(), name="sandbox-pool")
+        try:
+            yield
+        finally:
+            tending.cancel()
+            await asyncio.gather(tending, return_exceptions=True)
+            await self._close()
+
+    async def _keep_tending(self) -> None:
+        while True:
+            try:
+                self._look_around()
+                self._tend()
+            except Exception:  # noqa: BLE001 - the task's boundary: without the pool executions start cold
+                _log.exception("the pool of sandboxes could not be tended")
+            try:
+                async with asyncio.timeout(self._policy.tend_every_s):
+                    while True:
+                        await self._wake.wait()
+                        self._wake.clear()
+                        self._tend()
+            except TimeoutError:
+                pass
+
+    async def _close(self) -> None:
+        self._is_closing = True
+        for number in (*self._making, *self._ready):
+            self._drop(number)
+        while self._endings:
+            await asyncio.wait(self._endings)
+
+    def facts(self) -> PoolFacts:
+        """Return the pool as it stands."""
+        return PoolFacts(
+            ready=len(self._ready),
+            being_made=len(self._making),
+            hits=self._hits,
+            misses=self._misses,
+            dropped=dict(self._dropped),
+            failures=self._failures,
+            fault=self._fault,
+        )
+
+    def _look_around(self) -> None:
+        survey = self._survey()
+        self._declared = {recipe.canonical_digest(): (recipe, count) for recipe, count in survey.declared}
+        for digest, recipe in list(self._recent.items()):
+            if recipe.runtime_image not in survey.images or recipe.model.sha256 not in survey.models:
+                del self._recent[digest]
+
+    def _want(self, digest: str, recipe: SandboxRecipe) -> None:
+        self._recent[digest] = recipe
+        self._recent.move_to_end(digest, last=False)
+        while len(self._recent) > self._policy.recent_recipes:
+            self._recent.popitem()
+
+    def _wanted(self) -> dict[str, tuple[SandboxRecipe, int]]:
+        # What is declared comes first, and more of it is kept where it is also asked for.
+        least = self._policy.recent_size
+        declared = {
+            digest: (recipe, max(count, least) if digest in self._recent else count)
+            for digest, (recipe, count) in self._declared.items()
+        }
+        recent = {digest: (recipe, least) for digest, recipe in self._recent.items()}
+        return declared | {digest: each for digest, each in recent.items() if digest not in declared}
+
+    def _tend(self) -> None:
+        wanted = self._wanted()
+        now = time.monotonic()
+        possible = [
+            Wanted(digest, recipe.memory_bytes, count if self._not_before.get(digest, now) <= now else 0)
+            for digest, (recipe, count) in wanted.items()
+        ]
+        step = plan_pool(
+            tuple(self._there()),
+            possible,
+            self._policy,
+            budget_bytes=self._budget_bytes,
+            now_ns=time.monotonic_ns(),
+        )
+        for number, reason in step.drop:
+            self._drop(number, reason)
+        for digest in step.make:
+            if self._is_closing or not self._cpus.idle_cpus or len(self._making) >= self._policy.at_once:
+                return
+            self._begin(wanted[digest][0])
+
+    def _there(self) -> Iterator[PooledSandbox]:
+        for number, ready in self._ready.items():
+            recipe = ready.prepared.recipe
+            yield PooledSandbox(number, recipe.canonical_digest(), recipe.memory_bytes, ready.ready_ns)
+        for number, making in self._making.items():
+            yield PooledSandbox(number, making.recipe.canonical_digest(), making.recipe.memory_bytes, None)
+
+    def _begin(self, recipe: SandboxRecipe) -> None:
+        self._numbers += 1
+        making = self._making[self._numbers] = _Making(recipe)
+        making.task = asyncio.create_task(self._make(self._numbers, making), name=f"sandbox-{self._numbers}")
+
+    async def _make(self, number: int, making: _Making) -> None:
+        digest = making.recipe.canonical_digest()
+        try:
+            async with AsyncExitStack() as stack:
+                prepared = await self._prepare(making, stack)
+                ready = _Ready(prepared, stack.pop_all(), time.monotonic_ns(), making.is_frozen)
+        except (EngineError, TimeoutError) as fault:
+            self._failures += 1
+            self._fault = fault.detail if isinstance(fault, EngineError) else "it took too long"
+            self._not_before[digest] = time.monotonic() + self._retry_s
+            _log.warning("a sandbox could not be made ahead: %s", self._fault)
+        else:
+            self._fault = None
+            self._not_before.pop(digest, None)
+            self._ready[number] = ready
+            ready.watch = asyncio.create_task(self._watch(number, ready), name=f"watch-sandbox-{number}")
+        finally:
+            self._making.pop(number, None)
+            self._wake.set()
+
+    async def _prepare(self, making: _Making, stack: AsyncExitStack) -> PreparedSandbox:
+        async with asyncio.timeout(self._policy.prepare_timeout_s) as making.deadline:
+            name = make_sandbox_name(making.recipe.isolation)
+            cpus = tuple(sorted(self._cpus.idle_cpus))
+            fresh = await stack.enter_async_context(self._preparer.open(name, making.recipe, cpus))
+            making.sandbox = fresh.sandbox
+            try:
+                self._settle(making, fresh.sandbox, self._cpus.idle_cpus)
+                return await self._preparer.load(fresh, is_held=lambda: making.is_frozen)
+            finally:
+                making.sandbox = None
+
+    async def _watch(self, number: int, ready: _Ready) -> bytes:
+        # One that waits for its job has nothing to say. Whatever comes, be it its end, makes it unfit.
+        try:
+            said, _ = await ready.prepared.sandbox.receive()
+        except ExecutionFault as fault:
+            said = b""
+            _log.warning("a sandbox that was ready is so no more: %s", fault.detail)
+        if number in self._ready:
+            self._drop(number, "unhealthy")
+            self._wake.set()
+        return said
+
+    async def _take(self, recipe: SandboxRecipe, cpus: frozenset[int]) -> _Ready | None:
+        digest = recipe.canonical_digest()
+        self._want(digest, recipe)
+        self._wake.set()
+        for number, ready in list(self._ready.items()):
+            if self._ready.get(number) is not ready or ready.prepared.recipe != recipe:
+                continue
+            # From here on nobody else can take it.
+            del self._ready[number]
+            try:
+                if await self._make_fit(ready, cpus):
+                    return ready
+            except BaseException:
+                self._end_beside(ready.stack.aclose())
+                raise
+            self._dropped["unhealthy"] += 1
+            self._end_beside(ready.stack.aclose())
+        return None
+
+    async def _make_fit(self, ready: _Ready, cpus: frozenset[int]) -> bool:
+        if ready.watch is not None:
+            ready.watch.cancel()
+            await asyncio.wait({ready.watch})
+            if not ready.watch.cancelled():
+                return False
+        if time.monotonic_ns() - ready.ready_ns > self._policy.max_age_s * NS_PER_S:
+            return False
+        sandbox = ready.prepared.sandbox
+        try:
+            sandbox.place(cpus, in_background=False)
+            if ready.is_frozen:
+                sandbox.thaw()
+        except ExecutionFault as fault:
+            _log.warning("a sandbox that was ready cannot be used: %s", fault.detail)
+            return False
+        return True
+
+    def _drop(self, number: int, reason: DropReason | None = None) -> None:
+        """End a sandbox of the pool's, whether it is ready or not."""
+        if reason is not None:
+            self._dropped[reason] += 1
+        making, ready = self._making.pop(number, None), self._ready.pop(number, None)
+        if making is not None and making.task is not None:
+            making.task.cancel()
+            self._end_beside(asyncio.gather(making.task, return_exceptions=True))
+        if ready is not None:
+            self._end_beside(_end(ready))
+
+    def _end_beside(self, ending: Awaitable[object]) -> None:
+        future = asyncio.ensure_future(ending)
+        self._endings.add(future)
+        future.add_done_callback(self._endings.discard)
+
+    def _move(self, idle: frozenset[int]) -> None:
+        """Keep what is being made on CPUs that nobody has leased."""
+        for number, making in list(self._making.items()):
+            if making.sandbox is not None:
+                try:
+                    self._settle(making, making.sandbox, idle)
+                except ExecutionFault as fault:
+                    _log.warning("a sandbox that is being made cannot be moved: %s", fault.detail)
+                    self._drop(number)
+        self._wake.set()
+
+    def _settle(self, making: _Making, sandbox: Sandbox, idle: frozenset[int]) -> None:
+        if idle:
+            sandbox.place(idle, in_background=True)
+            if making.is_frozen:
+                sandbox.thaw()
+        else:
+            sandbox.freeze()
+        making.is_frozen = not idle
+        # What is frozen has all the time of the world.
+        if making.deadline is not None and not making.deadline.expired():
+            now = asyncio.get_running_loop().time()
+            making.deadline.reschedule(now + self._policy.prepare_timeout_s if idle else None)
+
+
+async def _end(ready: _Ready) -> None:
+    if ready.watch is not None:
+        ready.watch.cancel()
+        await asyncio.gather(ready.watch, return_exceptions=True)
+    await ready.stack.aclose()
