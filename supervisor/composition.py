@@ -27,7 +27,6 @@ from supervisor.adapters.policies import load_policies
 from supervisor.adapters.rapl import READ_AT_LEAST_EVERY_S
 from supervisor.adapters.release_store import ReleaseStore
 from supervisor.adapters.trust_file import publish_log
-from supervisor.cpu_pool import CpuPool
 from supervisor.domain.errors import EngineError
 from supervisor.domain.metering import Metering
 from supervisor.domain.pool_survey import survey_installation
@@ -41,6 +40,7 @@ from supervisor.preparation import Preparer
 from supervisor.recorder import Recorder
 from supervisor.run_book import RunBook
 from supervisor.sandbox_pool import SandboxPool
+from supervisor.scheduler import Scheduler
 from supervisor.service import ExecutionService
 from supervisor.unix_socket import listen_unix
 
@@ -116,11 +116,11 @@ async def _assemble(home: Home, docker_host: str, wrap: Wrapping) -> AsyncIterat
             host=host,
             power=outside.metering.facts(),
         )
-        cpus = CpuPool(host.logical_cpus, policies.admission.queue)
+        scheduler = Scheduler(host.cores, policies.admission.queue)
         preparer = Preparer(outside.sandboxes, outside.models, installation, policies)
         pool = SandboxPool(
             preparer,
-            cpus,
+            scheduler,
             policies.pool,
             budget_bytes=host.memory_bytes * policies.pool.memory_percent // 100,
             survey=lambda: survey_installation(installation.read()),
@@ -140,7 +140,7 @@ async def _assemble(home: Home, docker_host: str, wrap: Wrapping) -> AsyncIterat
             sandboxes=outside.sandboxes,
             models=outside.models,
             ledger=outside.ledger,
-            cpus=cpus,
+            scheduler=scheduler,
             gvisor=policies.sandbox.isolation.gvisor,
         )
         view = VersionView(

@@ -10,9 +10,9 @@ from datetime import datetime
 from contracts.execution_plan import ExecutionPlan
 from contracts.metrics_record import MetricsRecord
 from contracts.responses import RunStatus, RunView, StreamToken
-from supervisor.cpu_pool import Ticket
 from supervisor.domain.errors import StorageError
 from supervisor.domain.recording import format_time
+from supervisor.scheduler import Ticket
 
 __all__ = ["Run", "view_of_record"]
 

@@ -15,7 +15,6 @@ from contracts.metrics_record import MetricsRecord, Statement
 from contracts.responses import RunList, RunSummary, RunView
 from contracts.run_request import RunRequest
 from contracts.types import RoleName
-from supervisor.cpu_pool import CpuPool
 from supervisor.domain.errors import Refusal
 from supervisor.domain.isolation import require_registered
 from supervisor.domain.planning import plan_execution
@@ -29,8 +28,10 @@ from supervisor.domain.ports import (
     StoredRun,
 )
 from supervisor.domain.recording import abort_conclusion, format_time
+from supervisor.domain.scheduling import demand_of
 from supervisor.recorder import Recorder
 from supervisor.run import Run, view_of_record
+from supervisor.scheduler import Scheduler
 from supervisor.service import ExecutionService
 
 __all__ = ["RunBook", "make_execution_id"]
@@ -84,7 +85,7 @@ class RunBook:
         sandboxes: SandboxPort,
         models: ModelStorePort,
         ledger: LedgerPort,
-        cpus: CpuPool,
+        scheduler: Scheduler,
         gvisor: GvisorTier,
     ) -> None:
         self._service = service
@@ -93,7 +94,7 @@ class RunBook:
         self._sandboxes = sandboxes
         self._models = models
         self._ledger = ledger
-        self._cpus = cpus
+        self._scheduler = scheduler
         self._gvisor = gvisor
         self._active: dict[str, Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -181,7 +182,7 @@ class RunBook:
             raise Refusal("shutting_down", "the supervisor is ending and accepts nothing new")
 
     async def _begin(self, request: RunRequest, plan: ExecutionPlan, key: str | None) -> Run:
-        ticket = self._cpus.enqueue(plan.scheduling.cores)
+        ticket = self._scheduler.enqueue(demand_of(plan))
         try:
             accepted_at = datetime.now(UTC)
             execution_id = make_execution_id(time.time_ns() // 1_000_000)

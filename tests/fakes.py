@@ -29,6 +29,7 @@ from supervisor.domain.isolation import RegisteredRuntime
 from supervisor.domain.locks import ThreadStatus
 from supervisor.domain.ports import ExitStatus, FinalEntry, LedgerEntry, LocatedModel, Sandbox, StartedEntry, StoredRun
 from supervisor.domain.receipt import FileFacts, ImageFacts, MountPoint, SandboxFacts
+from supervisor.domain.topology import Core
 from tests.meters import make_metering
 
 __all__ = [
@@ -74,7 +75,13 @@ def spec_request(**changes: Any) -> dict[str, Any]:
     return request | changes
 
 
-def fixed_installation(*, cpus: int = 2, processor: str = "AMD EPYC 7763", memory_bytes: int = 2**36) -> Installation:
+def fixed_installation(
+    *,
+    cpus: int = 2,
+    processor: str = "AMD EPYC 7763",
+    memory_bytes: int = 2**36,
+    cores: tuple[Core, ...] | None = None,
+) -> Installation:
     """An installation of known content on a machine of known size, with the repository's own policies."""
     policies = load_policies(REPOSITORY / "policies")
     return Installation(
@@ -99,7 +106,7 @@ def fixed_installation(*, cpus: int = 2, processor: str = "AMD EPYC 7763", memor
         power=make_metering(model=select_power_model(processor, policies.power)).facts(),
         host=HostFacts(
             processor=processor,
-            logical_cpus=tuple(range(cpus)),
+            cores=cores or tuple(Core((cpu,)) for cpu in range(cpus)),
             cpu_flags=frozenset({"sse2", "avx2", "fma"}),
             memory_bytes=memory_bytes,
         ),

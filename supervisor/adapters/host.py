@@ -4,18 +4,22 @@ import hashlib
 import hmac
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
 
 from contracts.calibration import HostFingerprint
 from supervisor.domain.installation import HostFacts
+from supervisor.domain.topology import Core, CpuPlace, form_cores
 
 __all__ = ["read_fingerprint", "read_host_facts"]
 
 KIB_PER_GIB = 2**20
 # machine-id(5): the id itself is not to be shown to others, a keyed digest of it may be.
 MACHINE_PURPOSE = b"weos-engine/calibration/1"
+# Documentation/admin-guide/cputopology.rst: the second is its older name, from before Linux 5.4.
+SIBLINGS_FILES = ("core_cpus_list", "thread_siblings_list")
 
 
 def _cpuinfo_value(text: str, key: str) -> str:
@@ -23,12 +27,41 @@ def _cpuinfo_value(text: str, key: str) -> str:
     return found.group(1).strip() if found else ""
 
 
-def read_host_facts(cpuinfo: Path = Path("/proc/cpuinfo")) -> HostFacts:
-    """Read the facts; CPUs are those that this process may use."""
-    text = cpuinfo.read_text(encoding="utf-8", errors="replace")
+def _read_cpus(path: Path) -> frozenset[int]:
+    try:
+        text = path.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return frozenset()
+    cpus: set[int] = set()
+    for first, last in re.findall(r"([0-9]+)(?:-([0-9]+))?", text):
+        cpus.update(range(int(first), int(last or first) + 1))
+    return frozenset(cpus)
+
+
+def _read_place(directory: Path) -> CpuPlace:
+    lists = (_read_cpus(directory / "topology" / name) for name in SIBLINGS_FILES)
+    nodes = sorted(int(path.name.removeprefix("node")) for path in directory.glob("node[0-9]*"))
+    return CpuPlace(next((cpus for cpus in lists if cpus), frozenset()), nodes[0] if nodes else 0)
+
+
+def _read_cores(root: Path, usable: frozenset[int]) -> tuple[Core, ...]:
+    base = root / "sys" / "devices" / "system" / "cpu"
+    # A process may be allowed to use a CPU that is switched off at the moment.
+    online = _read_cpus(base / "online") or usable
+    return form_cores({cpu: _read_place(base / f"cpu{cpu}") for cpu in online}, usable & online)
+
+
+def read_host_facts(root: Path = Path("/"), usable: Iterable[int] | None = None) -> HostFacts:
+    """Read the facts.
+
+    Args:
+        root: where the host's /proc and /sys lie.
+        usable: logical CPUs that may be used; None: those that this process may, in a container those of its cpuset.
+    """
+    text = (root / "proc" / "cpuinfo").read_text(encoding="utf-8", errors="replace")
     return HostFacts(
         processor=_cpuinfo_value(text, "model name"),
-        logical_cpus=tuple(sorted(os.sched_getaffinity(0))),
+        cores=_read_cores(root, frozenset(os.sched_getaffinity(0) if usable is None else usable)),
         cpu_flags=frozenset(_cpuinfo_value(text, "flags").split()),
         memory_bytes=int(psutil.virtual_memory().total),
     )

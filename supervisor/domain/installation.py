@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from contracts.power import PowerSource
 from contracts.types import Digest
 from supervisor.domain.policy import Policies
+from supervisor.domain.topology import Core
 
 __all__ = ["Backend", "HostFacts", "Installation", "InstalledModel", "PowerFacts"]
 
@@ -36,9 +37,15 @@ class HostFacts:
     """What planning needs to know of the machine."""
 
     processor: str
-    logical_cpus: tuple[int, ...]
+    cores: tuple[Core, ...]
+    """Physical cores that may be used, by lowest CPU."""
     cpu_flags: frozenset[str]
     memory_bytes: int
+
+    @property
+    def logical_cpus(self) -> tuple[int, ...]:
+        """Logical CPUs that may be used, ascending."""
+        return tuple(sorted(cpu for core in self.cores for cpu in core.cpus))
 
 
 @dataclass(frozen=True, slots=True)

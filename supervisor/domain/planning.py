@@ -138,7 +138,7 @@ def _choose_scheduling(
     host, power = installation.host, installation.policies.power
     threads = threads_within(
         request.execution.limits.max_watts,
-        wanted_cores(scheduler, len(host.logical_cpus)),
+        wanted_cores(scheduler, len(host.cores)),
         installation.power,
         power,
     )

@@ -1,15 +1,59 @@
-"""Which CPUs an execution gets: leases of whole logical CPUs, first come first served."""
+"""Which physical cores an execution gets."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from contracts.execution_plan import ExecutionPlan
 from supervisor.domain.policy import SchedulerPolicy
+from supervisor.domain.topology import Core
 
-__all__ = ["choose_cpus", "wanted_cores"]
-
-
-def wanted_cores(policy: SchedulerPolicy, logical_cpus: int) -> int:
-    """Return how many CPUs the policy gives an execution on a machine of this size."""
-    return min(policy.cores_max, logical_cpus)
+__all__ = ["Demand", "choose_cores", "demand_of", "wanted_cores"]
 
 
-def choose_cpus(free: frozenset[int], count: int) -> tuple[int, ...] | None:
-    """Return the lowest free CPUs, or None where there are too few."""
-    return tuple(sorted(free)[:count]) if len(free) >= count else None
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a lease must have."""
+
+    cores: int
+    """Physical cores."""
+    whole_cores: bool = False
+    """Whether every logical CPU of them must be the lease's."""
+
+
+def demand_of(plan: ExecutionPlan) -> Demand:
+    """Return what the execution of a plan must be leased."""
+    return Demand(cores=plan.scheduling.cores)
+
+
+def wanted_cores(policy: SchedulerPolicy, cores: int) -> int:
+    """Return how many cores the policy gives an execution on a machine that can lease so many.
+
+    The machine is dealt out in equal shares of at most ``cores_max``, so that none is left over that is too small for
+    the next execution: of 15 cores 7, not 8.
+    """
+    shares = -(-cores // policy.cores_max)
+    return cores // shares
+
+
+def choose_cores(free: Iterable[Core], demand: Demand) -> tuple[Core, ...] | None:
+    """Return the cores for a lease, or None where too few are free.
+
+    All on one NUMA node where there is one with room: the fullest that fits, so that the emptier ones stay open for
+    large demands. Otherwise on as few nodes as can be. On a node those that are not wholly ours go first where that
+    does not matter, and then the lowest.
+    """
+    fit = [core for core in free if core.is_whole or not demand.whole_cores]
+    if len(fit) < demand.cores:
+        return None
+    by_node: dict[int, list[Core]] = {}
+    for core in sorted(fit, key=lambda core: (core.is_whole, core.cpus)):
+        by_node.setdefault(core.node, []).append(core)
+    chosen: list[Core] = []
+    while True:
+        missing = demand.cores - len(chosen)
+        enough = [node for node, cores in by_node.items() if len(cores) >= missing]
+        if enough:
+            last = min(enough, key=lambda node: (len(by_node[node]), node))
+            return tuple(sorted([*chosen, *by_node[last][:missing]]))
+        largest = max(by_node, key=lambda node: (len(by_node[node]), -node))
+        chosen += by_node.pop(largest)

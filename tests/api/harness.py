@@ -21,7 +21,6 @@ from contracts.trust import Trust, TrustedKey
 from contracts.verify import verify_record
 from contracts.verify_released import ReleaseEvidence
 from supervisor.adapters.keys import FileSigner
-from supervisor.cpu_pool import CpuPool
 from supervisor.domain.errors import Refusal
 from supervisor.domain.escape_evidence import EscapeEvidence, find_evidence
 from supervisor.domain.installation import Installation
@@ -35,6 +34,7 @@ from supervisor.preparation import Preparer
 from supervisor.recorder import Recorder
 from supervisor.run_book import RunBook
 from supervisor.sandbox_pool import SandboxPool
+from supervisor.scheduler import Scheduler
 from supervisor.service import ExecutionService
 from tests.fakes import (
     IMAGE_FACTS,
@@ -169,11 +169,11 @@ class Engine:
         self.every_execution_has_its_record = True
         self.recorder = Recorder(fixed.engine_version, None, self.signer)
         self.on_response: list[Callable[[web.Request, web.StreamResponse], Awaitable[None]]] = []
-        self.cpus = CpuPool(fixed.host.logical_cpus, fixed.policies.admission.queue)
+        self.scheduler = Scheduler(fixed.host.cores, fixed.policies.admission.queue)
         self.preparer = Preparer(self.sandboxes, self.models, self.installation, fixed.policies)
         self.pool = SandboxPool(
             self.preparer,
-            self.cpus,
+            self.scheduler,
             pool or NO_POOL,
             budget_bytes=fixed.host.memory_bytes,
             survey=lambda: survey_installation(self.installation.read()),
@@ -195,7 +195,7 @@ class Engine:
             sandboxes=self.sandboxes,
             models=self.models,
             ledger=self.ledger,
-            cpus=self.cpus,
+            scheduler=self.scheduler,
             gvisor=fixed.policies.sandbox.isolation.gvisor,
         )
         self.version = VersionView(
@@ -221,16 +221,8 @@ class Engine:
 
     @property
     def free_cpus(self) -> int:
-        """How many CPUs an execution could get now."""
-        total = len(self.installation.value.host.logical_cpus)
-        ticket = None
-        for count in range(total, 0, -1):
-            ticket = self.cpus.enqueue(count)
-            granted = ticket.granted.done()
-            ticket.give_back()
-            if granted:
-                return count
-        return 0
+        """How many CPUs no execution has."""
+        return len(self.scheduler.idle_cpus)
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator["Engine"]:

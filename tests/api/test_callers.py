@@ -9,6 +9,7 @@ import pytest
 
 from contracts.run_request import RunRequest
 from supervisor.domain.ports import StartedEntry
+from supervisor.domain.scheduling import Demand
 from supervisor.run import Run
 from supervisor.run_book import make_execution_id
 from tests.api.harness import Engine, eventually, problem_of, read_event
@@ -223,7 +224,7 @@ async def test_an_execution_that_is_stopped_before_it_begins_never_opens_a_sandb
         return engine.recorder.seal_started(execution_id, plan, seq=seq, accepted_at=now)
 
     entry = StartedEntry(execution_id, plan, "prompt", now, None, "sha256:" + "0" * 64, seal)
-    run = Run(execution_id, plan, "prompt", now, engine.cpus.enqueue(2))
+    run = Run(execution_id, plan, "prompt", now, engine.scheduler.enqueue(Demand(cores=2)))
     run.seq = await engine.ledger.append_started(entry)
     run.stop("cancelled")
     await engine.service.execute(run)

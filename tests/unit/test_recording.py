@@ -5,7 +5,6 @@ import pytest
 
 from contracts.metrics_record import Reason
 from supervisor.domain.recording import abort_conclusion, build_record, encode_statement, format_time
-from supervisor.domain.scheduling import choose_cpus, wanted_cores
 from tests.factories import EXECUTION_ID, WHEN, make_conclusion, make_plan
 from tests.fakes import VERSION, fixed_installation
 
@@ -57,16 +56,6 @@ def test_without_raw_integers_there_are_no_metrics(missing: str) -> None:
 
 def test_the_output_is_not_shown_by_accident() -> None:
     assert "Olá" not in repr(make_conclusion())
-
-
-@pytest.mark.parametrize(("free", "count", "chosen"), [({0, 1, 2}, 2, (0, 1)), ({3}, 1, (3,)), ({3}, 2, None)])
-def test_the_lowest_free_cpus_are_leased(free: set[int], count: int, chosen: tuple[int, ...] | None) -> None:
-    assert choose_cpus(frozenset(free), count) == chosen
-
-
-def test_a_policy_never_wants_more_cores_than_there_are() -> None:
-    policy = fixed_installation().policies.scheduling["default"]
-    assert (wanted_cores(policy, 2), wanted_cores(policy, 64)) == (2, 8)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ import pytest
 
 from supervisor.adapters.engine_version import development_version, source_digest
 from supervisor.adapters.files import write_private
-from supervisor.adapters.host import read_host_facts
 from supervisor.composition import SOURCE_ROOT
 from supervisor.domain.errors import EngineError
 from supervisor.home import Home, default_home
@@ -149,15 +148,3 @@ def test_a_version_changes_with_what_shapes_a_result(tmp_path: Path) -> None:
 
 def test_this_tree_runs_as_a_development_version() -> None:
     assert development_version(SOURCE_ROOT).startswith("0.1.0+dev.")
-
-
-def test_the_host_is_described() -> None:
-    host = read_host_facts()
-    assert host.logical_cpus
-    assert host.memory_bytes > 2**28
-
-
-def test_an_unnamed_processor_is_no_error(tmp_path: Path) -> None:
-    (tmp_path / "cpuinfo").write_text("processor : 0\n")
-    host = read_host_facts(tmp_path / "cpuinfo")
-    assert (host.processor, host.cpu_flags) == ("", frozenset())
