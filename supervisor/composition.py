@@ -90,8 +90,10 @@ def _load_log_signer(home: Home) -> FileSigner:
 
 
 @asynccontextmanager
-async def _assemble(home: Home, docker_host: str, wrap: Wrapping) -> AsyncIterator[tuple[ApiContext, int]]:
-    policies = load_policies(SOURCE_ROOT / "policies")
+async def _assemble(
+    home: Home, docker_host: str, wrap: Wrapping, policy_directory: Path
+) -> AsyncIterator[tuple[ApiContext, int]]:
+    policies = load_policies(policy_directory)
     identity = load_identity(home, SOURCE_ROOT, policies.digests)
     version, signer = identity.engine_version, identity.signer
     host = read_host_facts()
@@ -196,6 +198,7 @@ async def serve(
     port: int = DEFAULT_PORT,
     wrap: Wrapping = lambda outside: outside,
     reap_every_s: float = REAP_EVERY_S,
+    policy_directory: Path = SOURCE_ROOT / "policies",
     enough: asyncio.Event | None = None,
 ) -> AsyncIterator[Listening]:
     """Take the home, serve the API on loopback and on a Unix socket, and drain at the end.
@@ -206,6 +209,7 @@ async def serve(
         port: TCP port on loopback; 0 takes a free one.
         wrap: what to put between the engine and the outside world.
         reap_every_s: seconds between two looks for containers that belong to no execution under way.
+        policy_directory: `policies/`, or one like it; every record says which.
         enough: when set, executions that still drain are ended.
 
     Raises:
@@ -215,7 +219,7 @@ async def serve(
         # A killed supervisor's: someone else may have the port by now, and would be shown the token.
         home.address_file.unlink(missing_ok=True)
         async with (
-            _assemble(home, docker_host, wrap) as (context, recovered),
+            _assemble(home, docker_host, wrap, policy_directory) as (context, recovered),
             _repeating(context.sandboxes.reap, reap_every_s, "reap"),
         ):
             runner = ApiRunner(build_app(context), shutdown_timeout_s=2 * DRAIN_S)

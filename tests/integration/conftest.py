@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import json
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 from contracts.trust import Trust
 from supervisor.composition import Listening, serve
 from supervisor.home import Home
-from tests.fakes import spec_request
+from tests.fakes import REPOSITORY, spec_request
 
 DOCKER_SOCKET = "unix://"
 WAIT_S = 60
@@ -127,6 +128,16 @@ class Api:
                 await asyncio.sleep(0.05)
 
 
+def policies_without_pool(directory: Path) -> Path:
+    """The policies in force, but that nothing is made ahead: every sandbox there is belongs to an execution."""
+    copied = directory / "policies"
+    if not copied.exists():
+        shutil.copytree(REPOSITORY / "policies", copied)
+        pool = copied / "pool.toml"
+        pool.write_text(pool.read_text().replace("size_max = 8", "size_max = 0"))
+    return copied
+
+
 def make_home(root: Path, installed: Path) -> Home:
     """A new home that shares the installed images and models."""
     root.mkdir(mode=0o700)
@@ -146,7 +157,10 @@ def own_home(tmp_path: Path, weos_home: Path) -> Home:
 
 
 @contextlib.asynccontextmanager
-async def serving(home: Home, docker_host: str, **options: Any) -> AsyncIterator[Api]:
+async def serving(home: Home, docker_host: str, *, pool: bool = False, **options: Any) -> AsyncIterator[Api]:
+    """A supervisor whose containers are all of executions, unless a test is about the pool."""
+    if not pool:
+        options["policy_directory"] = policies_without_pool(home.root.parent)
     async with serve(home, docker_host, port=0, **options) as listening:
         headers = {"Authorization": f"Bearer {home.token()}"}
         async with aiohttp.ClientSession(listening.url, headers=headers) as session:

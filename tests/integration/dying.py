@@ -22,6 +22,7 @@ from contracts.metrics_record import PREDICATE_TYPE
 from supervisor.composition import Outside, serve
 from supervisor.domain.ports import FinalEntry, LedgerPort, Sandbox, SandboxPort, StartedEntry
 from supervisor.home import Home, default_home
+from tests.integration.conftest import policies_without_pool
 
 if TYPE_CHECKING:
     from contracts.envelope import Signer
@@ -143,7 +144,7 @@ async def _serve(home: Home, docker_host: str, fuse: Fuse) -> None:
             sandboxes=cast("SandboxPort", DyingSandboxes(outside.sandboxes, fuse)),
         )
 
-    async with serve(home, docker_host, port=0, wrap=wrap):
+    async with serve(home, docker_host, port=0, wrap=wrap, policy_directory=policies_without_pool(home.root.parent)):
         await asyncio.Event().wait()
 
 

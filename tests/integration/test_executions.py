@@ -87,7 +87,8 @@ async def test_the_same_request_twice_gives_one_plan_one_output_and_two_containe
     assert bodies[0]["plan_digest"] == bodies[1]["plan_digest"]
     containers = {body["container_id"] for body in bodies}
     assert len(containers) == 2
-    assert not any(container_exists(engine_client, container_id) for container_id in containers)
+    for container_id in containers:
+        await until_gone(engine_client, container_id)
 
 
 async def test_a_running_container_is_what_the_policy_says(api: Api, engine_client: docker.DockerClient) -> None:
@@ -144,7 +145,7 @@ async def test_cancelling_leaves_a_record_and_no_container(api: Api, engine_clie
     assert (body["status"], body["reason"]["code"]) == ("cancelled", "cancelled")
     assert body["output"].startswith(view["output"])
     assert body["metrics"]["tokens_total"] > 0
-    assert not container_exists(engine_client, view["container_id"])
+    await until_gone(engine_client, view["container_id"])
     assert verify_record(await api.get_bytes(body["record"]), api.trust).verdict == "VALID"
 
 
@@ -172,7 +173,7 @@ async def test_the_time_limit_ends_an_execution_and_keeps_what_it_produced(
     assert report.record is not None
     assert report.record.reason is not None
     assert report.record.reason.code == "time_limit_exceeded"
-    assert not container_exists(engine_client, body["partial"]["container_id"])
+    await until_gone(engine_client, body["partial"]["container_id"])
 
 
 async def test_a_prompt_that_does_not_fit_is_told_so(api: Api) -> None:

@@ -12,7 +12,7 @@ from contracts.metrics_record import IsolationReceipt
 from contracts.verify import verify_record
 from supervisor.adapters.proc_status import read_group
 from tests.integration.conftest import Api
-from tests.integration.test_executions import LONG, container_exists, request_with, until_gone
+from tests.integration.test_executions import LONG, request_with, until_gone
 
 pytestmark = pytest.mark.docker
 
@@ -96,7 +96,7 @@ async def test_cancelling_ends_gvisors_kernel_too(api: Api, engine_client: docke
         body = await answer.json()
     assert (body["status"], body["reason"]["code"]) == ("cancelled", "cancelled")
     assert body["metrics"]["tokens_total"] > 0
-    assert not container_exists(engine_client, view["container_id"])
+    await until_gone(engine_client, view["container_id"])
     assert not any(map(is_alive, processes))
 
 
@@ -104,7 +104,7 @@ async def test_the_time_limit_holds_in_gvisor(api: Api, engine_client: docker.Do
     limited = in_gvisor(request_with({"limits": {"max_tokens": 4000, "timeout_s": 6}, "context_tokens": 8192}))
     status, body = await api.post_run(limited)
     assert (status, body["code"]) == (422, "time_limit_exceeded")
-    assert not container_exists(engine_client, body["partial"]["container_id"])
+    await until_gone(engine_client, body["partial"]["container_id"])
 
 
 async def test_gvisors_kernel_killed_in_mid_execution_leaves_one_failed_record(

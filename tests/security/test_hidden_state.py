@@ -134,7 +134,7 @@ async def test_what_one_execution_plants_no_other_finds(
 
 
 class Overheard:
-    """Every event of every runner, by execution."""
+    """Every event of every runner, by container."""
 
     def __init__(self) -> None:
         self.tokens: dict[str, list[int]] = {}
@@ -152,9 +152,9 @@ class _OverheardSandboxes:
         return getattr(self._inner, name)
 
     @asynccontextmanager
-    async def open(self, execution_id: str, *arguments: Any, **named: Any) -> AsyncIterator[Sandbox]:
-        async with self._inner.open(execution_id, *arguments, **named) as sandbox:
-            receive, tokens = sandbox.receive, self._tokens.setdefault(execution_id, [])
+    async def open(self, *arguments: Any, **named: Any) -> AsyncIterator[Sandbox]:
+        async with self._inner.open(*arguments, **named) as sandbox:
+            receive, tokens = sandbox.receive, self._tokens.setdefault(sandbox.container_id, [])
 
             async def overhear() -> tuple[bytes, int]:
                 line, at_ns = await receive()
@@ -187,7 +187,7 @@ async def test_an_output_is_the_same_whatever_ran_before_and_beside_it(own_home:
         bodies = await asyncio.gather(*_run_all(api, order, watts))
     seen: dict[int, set[tuple[str, str, tuple[int, ...]]]] = {number: set() for number in range(PROMPTS)}
     for number, body in zip(order, bodies, strict=True):
-        tokens = tuple(overheard.tokens[body["execution_id"]])
+        tokens = tuple(overheard.tokens[body["container_id"]])
         assert len(tokens) == body["metrics"]["tokens_total"] > 0
         seen[number].add((body["plan_digest"], body["output"], tokens))
     assert [len(each) for each in seen.values()] == [1] * PROMPTS

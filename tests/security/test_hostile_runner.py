@@ -128,8 +128,9 @@ async def _play_all(
         await stage.play_all()
         stage.played.health = await api.get("/healthz")
         mine = {"label": f"weos.instance={home.instance_id()}"}
-        stage.played.containers_left = [each["Id"] for each in client.containers(all=True, filters=mine)]
-        return stage.played
+    # Told to end, the supervisor waits for what it is still removing.
+    stage.played.containers_left = [each["Id"] for each in client.containers(all=True, filters=mine)]
+    return stage.played
 
 
 @pytest.fixture(scope="module", params=get_args(IsolationTier))
