@@ -70,7 +70,7 @@ class PlannedLimits(Contract):
     max_watts: Annotated[float, Field(gt=0)] | None
     """Average power attributed to the execution, in watts; null: no limit."""
     timeout_s: Positive
-    """Seconds from the start of the sandbox to its end."""
+    """Seconds from the lease of its CPUs to its end."""
     memory_bytes: Positive
     """Memory of the sandbox, swap included."""
     output_bytes: Positive

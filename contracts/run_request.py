@@ -74,7 +74,7 @@ class LimitsRequest(Contract):
     max_watts: Annotated[float, Field(gt=0, le=100_000)] | None = None
     """Average electric power attributed to the execution (`watts_avg`), in watts; null sets no limit."""
     timeout_s: Annotated[int, Field(ge=1, le=86_400)] | None = None
-    """Seconds from the start of the sandbox to its end; null takes the policy's default."""
+    """Seconds from the lease of its CPUs to its end; null takes the policy's default."""
 
 
 class ExecutionRequest(Contract):

@@ -16,6 +16,7 @@ from aiohttp import web
 from contracts.base import canonical_bytes
 from contracts.envelope import Signer
 from contracts.responses import VersionView
+from supervisor.adapters.cgroup import judge_quotas
 from supervisor.adapters.docker_sandbox import DockerSandboxes
 from supervisor.adapters.files import write_private
 from supervisor.adapters.host import read_host_facts
@@ -126,6 +127,7 @@ async def _assemble(
             policies.pool,
             budget_bytes=host.memory_bytes * policies.pool.memory_percent // 100,
             survey=lambda: survey_installation(installation.read()),
+            unplaceable=judge_quotas(),
         )
         service = ExecutionService(
             preparer=preparer,

@@ -98,6 +98,7 @@ class SandboxPool:
         *,
         budget_bytes: int,
         survey: Callable[[], Survey],
+        unplaceable: str | None = None,
         retry_s: float = RETRY_S,
     ) -> None:
         """Keep sandboxes.
@@ -108,6 +109,7 @@ class SandboxPool:
             policy: `pool.toml`.
             budget_bytes: memory for all of them together.
             survey: looks at what is declared and installed.
+            unplaceable: why containers cannot be moved and frozen from here; then none is made. None: they can.
             retry_s: seconds before a recipe that could not be prepared is tried again.
         """
         self._preparer = preparer
@@ -115,6 +117,7 @@ class SandboxPool:
         self._policy = policy
         self._budget_bytes = budget_bytes
         self._survey = survey
+        self._unplaceable = unplaceable
         self._retry_s = retry_s
         self._declared: dict[str, tuple[SandboxRecipe, int]] = {}
         self._recent: OrderedDict[str, SandboxRecipe] = OrderedDict()
@@ -128,7 +131,7 @@ class SandboxPool:
         self._is_closing = False
         self._hits = self._misses = self._failures = 0
         self._dropped: Counter[str] = Counter()
-        self._fault: str | None = None
+        self._fault = unplaceable
         cpus.watch_idle(self._move)
 
     def has_ready(self, recipe: SandboxRecipe) -> bool:
@@ -241,9 +244,14 @@ class SandboxPool:
         for number, reason in step.drop:
             self._drop(number, reason)
         for digest in step.make:
-            if self._is_closing or not self._cpus.idle_cpus or len(self._making) >= self._policy.at_once:
+            if not self._may_begin():
                 return
             self._begin(wanted[digest][0])
+
+    def _may_begin(self) -> bool:
+        if self._is_closing or self._unplaceable is not None:
+            return False
+        return bool(self._cpus.idle_cpus) and len(self._making) < self._policy.at_once
 
     def _there(self) -> Iterator[PooledSandbox]:
         for number, ready in self._ready.items():

@@ -152,6 +152,7 @@ class Engine:
         installation: Installation | None = None,
         metering: Metering | None = None,
         pool: PoolPolicy | None = None,
+        unplaceable: str | None = None,
     ) -> None:
         self.signer = FileSigner(Ed25519PrivateKey.generate())
         self.sandboxes = FakeSandboxes(script)
@@ -177,6 +178,7 @@ class Engine:
             pool or NO_POOL,
             budget_bytes=fixed.host.memory_bytes,
             survey=lambda: survey_installation(self.installation.read()),
+            unplaceable=unplaceable,
             retry_s=0.01,
         )
         self.service = ExecutionService(

@@ -244,3 +244,12 @@ async def test_one_that_never_becomes_ready_is_given_up() -> None:
         await start_of(engine)
         await eventually(lambda: engine.pool.facts().failures > 0)
         assert engine.pool.facts().fault == "it took too long"
+
+
+async def test_where_no_container_can_be_placed_none_is_made_and_the_reason_is_told() -> None:
+    engine = Engine(answering(["a"]), pool=POLICY, unplaceable="control groups may not be written")
+    async with engine.serving():
+        assert (await start_of(engine))[0] == "cold"
+        assert (await start_of(engine))[0] == "cold"
+        assert len(engine.sandboxes.opened) == 2
+        assert engine.pool.facts().fault == "control groups may not be written"

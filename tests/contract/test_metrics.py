@@ -122,3 +122,12 @@ def test_a_devices_bounds_are_the_sensors_and_the_cpus_the_tables() -> None:
     assert metrics.watts_avg == 102.5
     assert metrics.watts_low == 100 * 0.95 + 0.95
     assert metrics.watts_high == 100 * 1.05 + 4.05
+
+
+def test_a_warm_start_has_no_energy_of_loading_and_says_why() -> None:
+    evidence = power(50, 100)
+    warm = evidence.model_copy(update={"samples": tuple(each for each in evidence.samples if each.mark != "start")})
+    metrics = derive_metrics(measured((50, 100)), warm)
+    assert metrics.energy_load_j is None
+    assert "warm start" in metrics.unmeasured["energy_load_j"]
+    assert metrics.watts_avg is not None

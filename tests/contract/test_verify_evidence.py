@@ -137,6 +137,18 @@ def with_endless_limit(predicate: dict[str, Any]) -> None:
     predicate["plan"]["limits"]["max_watts"] = 1e307
 
 
+def warm(age_ms: int | None = 1200, *, with_load: bool = False) -> Change:
+    """A sandbox that was made ahead: no load of the model was in the execution."""
+
+    def change(predicate: dict[str, Any]) -> None:
+        predicate["sandbox"].update(start="warm", age_ms=age_ms)
+        if not with_load:
+            samples = predicate["power"]["samples"]
+            predicate["power"]["samples"] = [sample for sample in samples if sample["mark"] != "start"]
+
+    return change
+
+
 def without_metrics(predicate: dict[str, Any]) -> None:
     fail(predicate)
     predicate["metrics"] = None
@@ -173,6 +185,8 @@ def never_sent(predicate: dict[str, Any]) -> None:
         of_gvisor,
         never_sent,
         limit(),
+        warm(),
+        lambda p: p["sandbox"].update(age_ms=0),
         metered("package-0", "dram-0", source="rapl"),
         metered("gpu-0", source="nvml"),
         metered("package-0", "gpu-0", source="nvml"),
@@ -202,6 +216,8 @@ def test_what_an_engine_may_state_is_valid(change: Change) -> None:
         power(reserved_cpus=1),
         power(samples=[]),
         lambda p: p["power"]["samples"].pop(),
+        warm(with_load=True),
+        lambda p: p["power"]["samples"].pop(0),
         power(host_cpus=1),
         power(host_cpus=65_536),
         baseline(id="sha256:" + "0" * 64),
@@ -235,6 +251,9 @@ def test_numbers_that_their_evidence_does_not_bear_are_found(change: Change) -> 
         without_sandbox,
         lambda p: p["sandbox"].update(image="sha256:" + "0" * 64),
         lambda p: p["sandbox"].update(cpus=[1, 1]),
+        lambda p: p["sandbox"].update(age_ms=1),
+        warm(age_ms=0),
+        warm(age_ms=None),
         receipt(tier="gvisor", locks=None, gvisor=GVISOR),
         receipt(locks=None),
         receipt(gvisor=GVISOR),
