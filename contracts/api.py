@@ -98,6 +98,7 @@ _EXECUTION = (
     "memory_limit_exceeded",
     "power_limit_exceeded",
     "power_sensor_lost",
+    "power_limit_not_restored",
     "runner_failed",
     "sandbox_failed",
     "isolation_mismatch",

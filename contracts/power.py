@@ -156,7 +156,7 @@ class PowerEvidence(Contract):
     baseline: PowerBaseline
     """What an idle machine draws."""
     fallback_reason: Annotated[str, StringConstraints(max_length=256)] | None
-    """Why a better meter was not used; null: there is none here, or this is the best."""
+    """Why a better meter was not used, and why this one has gaps; null: there is no better one, and it has none."""
     host_cpus: Annotated[int, Field(ge=1, le=65_536)]
     """Logical CPUs of the host."""
     reserved_cpus: Annotated[int, Field(ge=1, le=4096)]

@@ -54,6 +54,7 @@ PROBLEM_CODES: dict[str, tuple[int, str]] = {
     "engine_unavailable": (503, "The container engine does not answer"),
     "isolation_unavailable": (503, "The isolation tier is not there on this machine"),
     "power_sensor_required": (503, "A policy demands a power sensor, and there is none to use"),
+    "power_limit_not_restored": (503, "The GPU still has the power limit of an earlier execution"),
     "limit_unenforceable": (503, "The container engine cannot enforce a limit of the sandbox"),
     "ledger_unsound": (503, "The store of records cannot be used"),
     "image_missing": (503, "The runtime image of the backend is not there"),

@@ -19,30 +19,33 @@ from contracts.responses import VersionView
 from supervisor.adapters.cgroup import judge_quotas
 from supervisor.adapters.docker_sandbox import DockerSandboxes
 from supervisor.adapters.files import write_private
-from supervisor.adapters.host import read_host_facts
+from supervisor.adapters.host import host_root, read_host_facts
 from supervisor.adapters.installation import InstallationReader
 from supervisor.adapters.keys import FileSigner, key_path, load_signer
 from supervisor.adapters.ledger import LogIdentity, SqliteLedger, identify_log
 from supervisor.adapters.model_store import ModelStore
+from supervisor.adapters.nvml_limit import restore_left_limit
 from supervisor.adapters.policies import load_policies
 from supervisor.adapters.rapl import READ_AT_LEAST_EVERY_S
 from supervisor.adapters.release_store import ReleaseStore
 from supervisor.adapters.trust_file import publish_log
 from supervisor.domain.errors import EngineError
-from supervisor.domain.metering import Metering
+from supervisor.domain.policy import PowerPolicy
 from supervisor.domain.pool_survey import survey_installation
 from supervisor.domain.ports import LedgerPort, ModelStorePort, SandboxPort
 from supervisor.home import LOG_KEY, Home
 from supervisor.http_api import ApiContext, build_app
 from supervisor.http_server import BACKLOG, ApiRunner
 from supervisor.identity import load_identity
-from supervisor.meters import open_metering
+from supervisor.meter_leases import MeterLeases
+from supervisor.meters import open_gpu, open_metering
 from supervisor.preparation import Preparer
 from supervisor.recorder import Recorder
 from supervisor.run_book import RunBook
 from supervisor.sandbox_pool import SandboxPool
 from supervisor.scheduler import Scheduler
 from supervisor.service import ExecutionService
+from supervisor.setup.backends import load_backends
 from supervisor.unix_socket import listen_unix
 
 __all__ = ["DEFAULT_PORT", "Listening", "Outside", "serve", "serve_until_told"]
@@ -76,7 +79,7 @@ class Outside:
     models: ModelStorePort
     ledger: LedgerPort
     signer: Signer
-    metering: Metering
+    metering: MeterLeases
 
 
 Wrapping = Callable[[Outside], Outside]
@@ -88,6 +91,19 @@ def _load_log_signer(home: Home) -> FileSigner:
         detail = f"the ledger of {home.root} can be continued only with its key, which is not there; put it at {path}"
         raise EngineError("key_missing", detail)
     return load_signer(home.keys, LOG_KEY)
+
+
+def _open_meters(home: Home, power: PowerPolicy) -> MeterLeases:
+    # What was executed under another limit is over. Without its card the supervisor can execute all the rest.
+    try:
+        restored = restore_left_limit(home.gpu_limit)
+        if restored is not None:
+            _log.warning("%s", restored)
+    except EngineError as error:
+        _log.warning("%s: %s", error.code, error.detail)
+    root = host_root()
+    gpu = open_gpu(home.calibration, home.gpu_limit, power, load_backends(SOURCE_ROOT), root=root)
+    return MeterLeases(partial(open_metering, home.calibration, power, root=root), power, gpu)
 
 
 @asynccontextmanager
@@ -104,7 +120,7 @@ async def _assemble(
     publish_log(home.trust_file, log.encode())
     ledger = SqliteLedger(home.ledger, LogIdentity(log, log_signer, identity.manifest_digest), home.checkpoint_copy)
     sandboxes = await DockerSandboxes.connect(docker_host, home.instance_id())
-    metering = open_metering(home.calibration, policies.power)
+    metering = await asyncio.to_thread(_open_meters, home, policies.power)
     try:
         await ledger.open()
         outside = wrap(Outside(sandboxes, models, ledger, signer, metering))
@@ -117,7 +133,7 @@ async def _assemble(
             models=models,
             policies=policies,
             host=host,
-            power=outside.metering.facts(),
+            power=outside.metering.facts,
         )
         scheduler = Scheduler(host.cores, policies.admission.queue)
         preparer = Preparer(outside.sandboxes, outside.models, installation, policies)
@@ -164,12 +180,12 @@ async def _assemble(
             releases=ReleaseStore(home.root),
         )
         async with (
-            _repeating(partial(asyncio.to_thread, outside.metering.port.read), READ_AT_LEAST_EVERY_S, "meter"),
+            _repeating(partial(asyncio.to_thread, outside.metering.read), READ_AT_LEAST_EVERY_S, "meter"),
             pool.tended(),
         ):
             yield context, await book.recover()
     finally:
-        metering.port.close()
+        metering.close()
         await ledger.close()
         await sandboxes.close()
 

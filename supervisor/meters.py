@@ -1,28 +1,41 @@
 """Which meter is in force on this host: opens what there is, looks at the calibration, and lets the domain choose."""
 
-from collections.abc import Callable
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from contracts.base import ContractError
 from contracts.calibration import Calibration, HostFingerprint
 from contracts.power import DomainName, PowerBaseline, PowerModel
-from supervisor.adapters.cgroup import judge_quotas
+from supervisor.adapters.cgroup import is_in_container, judge_quotas
 from supervisor.adapters.host import read_fingerprint
 from supervisor.adapters.model_meter import ModelMeter
-from supervisor.adapters.nvml import GapMeter, open_nvml
+from supervisor.adapters.nvml import GapMeter, IsOurs, open_nvml
+from supervisor.adapters.nvml_limit import open_limit
 from supervisor.adapters.rapl import open_rapl
 from supervisor.domain.calibration import derive_baseline, judge_calibration
 from supervisor.domain.energy import select_power_model
 from supervisor.domain.errors import Refusal
-from supervisor.domain.installation import PowerFacts
+from supervisor.domain.installation import GPU_BACKENDS, PowerFacts
 from supervisor.domain.meter import MeterPort, MissingMeter, choose_meter
 from supervisor.domain.metering import Metering
 from supervisor.domain.policy import PowerPolicy
+from supervisor.meter_leases import GpuAccess
 
-__all__ = ["FoundCalibration", "MeterInForce", "find_calibration", "open_meter", "open_metering", "read_power_facts"]
+__all__ = [
+    "FoundCalibration",
+    "MeterInForce",
+    "find_calibration",
+    "open_gpu",
+    "open_meter",
+    "open_metering",
+    "read_power_facts",
+]
 
+# An execution's container is given one device.
+GPU_INDEX = 0
 MEND = "run: weos-engine power calibrate"
 
 
@@ -80,7 +93,6 @@ def open_meter(
     *,
     now: datetime,
     gpu_index: int | None = None,
-    is_ours: Callable[[int], bool] = lambda _pid: False,
     root: Path = Path("/"),
 ) -> MeterInForce:
     """Open the best meter that can be used.
@@ -90,8 +102,6 @@ def open_meter(
         policy: `power.toml`.
         now: this moment, UTC.
         gpu_index: number of the GPU that is executed on; None: none is.
-        is_ours: tells whether a process, by its id on the host, is the engine's; one that is not makes a gap of the
-            GPU's counter.
         root: where the host's /sys, /proc and /etc lie.
 
     Raises:
@@ -113,6 +123,7 @@ def open_meter(
     meter: MeterPort = cpu
     gpu_fault = None
     if gpu_index is not None:
+        is_ours: IsOurs = partial(is_in_container, root=root)
         gpu = open_nvml(cpu, index=gpu_index, is_ours=is_ours)
         if isinstance(gpu, MissingMeter):
             gpu_fault, meter = gpu, GapMeter(gpu_index, cpu, gpu.reason)
@@ -133,23 +144,28 @@ def open_meter(
     return MeterInForce(meter, baseline, model, counts, choice.fallback_reason, host)
 
 
-def open_metering(calibration_file: Path, policy: PowerPolicy) -> Metering:
-    """Open the meter of executions on CPUs.
+def open_metering(
+    calibration_file: Path, policy: PowerPolicy, *, root: Path = Path("/"), gpu_index: int | None = None
+) -> Metering:
+    """Open the meter of executions on CPUs, or on a GPU.
 
     Args:
         calibration_file: where the calibration lies.
         policy: `power.toml`.
+        root: where the host's /sys, /proc and /etc lie.
+        gpu_index: number of the GPU; None: none is executed on.
 
     Where a policy wants a sensor and there is none in force, it is each execution that is refused: whoever reads the
     records of earlier ones, or asks why, must still be answered.
     """
     sensor_fault = None
     try:
-        found = open_meter(calibration_file, policy, now=datetime.now(UTC))
+        found = open_meter(calibration_file, policy, now=datetime.now(UTC), gpu_index=gpu_index, root=root)
     except Refusal as refusal:
         sensor_fault = refusal.detail
         lenient = policy.meter.model_copy(update={"require_sensor": False})
-        found = open_meter(calibration_file, policy.model_copy(update={"meter": lenient}), now=datetime.now(UTC))
+        policy = policy.model_copy(update={"meter": lenient})
+        found = open_meter(calibration_file, policy, now=datetime.now(UTC), gpu_index=gpu_index, root=root)
     calibration = found.calibration
     return Metering(
         port=found.meter,
@@ -160,12 +176,30 @@ def open_metering(calibration_file: Path, policy: PowerPolicy) -> Metering:
         interval_ms=policy.meter.interval_ms,
         quota_fault=judge_quotas(),
         sensor_fault=sensor_fault,
-        measured_cpu_mw=calibration.busy_cpu_mw if calibration is not None and found.meter.domains else None,
+        measured_cpu_mw=calibration.busy_cpu_mw if calibration is not None and calibration.domains else None,
     )
 
 
-def read_power_facts(calibration_file: Path, policy: PowerPolicy) -> PowerFacts:
-    """Return what planning needs to know of the meter, without keeping it open."""
-    metering = open_metering(calibration_file, policy)
+def open_gpu(
+    calibration_file: Path, kept_limit: Path, policy: PowerPolicy, backends: Collection[str], *, root: Path = Path("/")
+) -> GpuAccess | None:
+    """Open the GPU that is executed on, the first one; None where no backend computes on one.
+
+    Args:
+        calibration_file: where the calibration lies.
+        kept_limit: where the card's own power limit is kept while an execution has set another.
+        policy: `power.toml`.
+        backends: the names of those that are defined.
+        root: where the host's /sys, /proc and /etc lie.
+    """
+    if GPU_BACKENDS.isdisjoint(backends):
+        return None
+    opening = partial(open_metering, calibration_file, policy, root=root, gpu_index=GPU_INDEX)
+    return GpuAccess(opening, open_limit(kept_limit, GPU_INDEX))
+
+
+def read_power_facts(calibration_file: Path, policy: PowerPolicy, *, root: Path = Path("/")) -> PowerFacts:
+    """Return what planning needs to know of the meter of executions on CPUs, without keeping it open."""
+    metering = open_metering(calibration_file, policy, root=root)
     metering.port.close()
     return metering.facts()

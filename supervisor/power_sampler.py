@@ -30,6 +30,8 @@ class PowerLimit:
     """In every such period it gets its part."""
     is_measured: bool
     """Whether a sensor says what it decides on."""
+    gpu_limit_mw: int | None = None
+    """What the GPU was given; None: no GPU, or its own limit."""
 
 
 class PowerSampler:
@@ -63,6 +65,7 @@ class PowerSampler:
         self._ended = False
         self._throttling: tuple[int, int] | None = None
         self._log = PowerLog(template)
+        meter.follow(sandbox.container_id)
 
     def mark(self, mark: SampleMark) -> None:
         """Read everything once. After `end` nothing is read any more: the control group goes with the container."""
@@ -120,7 +123,7 @@ class PowerSampler:
             basis="measured" if self._limit.is_measured else "model",
             throttled_ns=throttled_ns,
             throttled_periods=throttled_periods,
-            gpu_limit_mw=None,
+            gpu_limit_mw=self._limit.gpu_limit_mw,
         )
         return self._log.evidence(limit)
 

@@ -13,7 +13,7 @@ from contracts.responses import RunView
 from contracts.runner_protocol import ExitCommand, JobCommand, encode_command
 from supervisor.domain.errors import EngineError, ExecutionFault, StorageError
 from supervisor.domain.hardening import NANO_CPUS_PER_CPU
-from supervisor.domain.metering import Metering
+from supervisor.domain.metering import Metering, MeteringPort
 from supervisor.domain.policy import Policies
 from supervisor.domain.ports import FinalEntry, LedgerPort, Sandbox
 from supervisor.domain.receipt import describe_difference
@@ -45,6 +45,7 @@ class _Observed:
         self.start: Literal["cold", "warm"] = "cold"
         self.age_ms = 0
         self.isolation: IsolationReceipt | None = None
+        self.metering: Metering | None = None
         self.power: PowerSampler | None = None
         self.job_sent = False
 
@@ -71,7 +72,7 @@ class ExecutionService:
         ledger: LedgerPort,
         recorder: Recorder,
         policies: Policies,
-        metering: Metering,
+        metering: MeteringPort,
         store_retry_s: float = STORE_RETRY_S,
     ) -> None:
         self._preparer = preparer
@@ -137,39 +138,48 @@ class ExecutionService:
     async def _attempt(self, run: Run, observed: _Observed, held: AsyncExitStack) -> None:
         observed.cpus = await run.ticket.cpus()
         run.started = True
+        # Until the sandbox has ended: its processes may be on a GPU until then.
+        observed.metering = metering = await held.enter_async_context(self._metering.lease(run.plan))
         deadline = asyncio.timeout(run.plan.limits.timeout_s)
         try:
             async with deadline:
-                await self._run_in_sandbox(run, observed, held)
+                await self._run_in_sandbox(run, observed, held, metering)
         except TimeoutError as error:
             if not deadline.expired():
                 raise
             detail = f"it ran into its time limit of {run.plan.limits.timeout_s} s"
             raise ExecutionFault("time_limit_exceeded", detail) from error
 
-    async def _run_in_sandbox(self, run: Run, observed: _Observed, held: AsyncExitStack) -> None:
+    async def _run_in_sandbox(self, run: Run, observed: _Observed, held: AsyncExitStack, metering: Metering) -> None:
         recipe = recipe_of(run.plan)
         warm = await held.enter_async_context(self._pool.lease(recipe, observed.cpus))
         if warm is not None:
             observed.start = "warm"
             observed.age_ms = max(1, (time.monotonic_ns() - warm.sandbox.started_ns) // NS_PER_MS)
-            await self._use(run, observed, warm, warm)
+            await self._use(run, observed, metering, warm, warm)
             return
         name = make_sandbox_name(recipe.isolation)
         fresh = await held.enter_async_context(self._preparer.open(name, recipe, observed.cpus))
-        await self._use(run, observed, fresh, None)
+        await self._use(run, observed, metering, fresh, None)
 
-    async def _use(self, run: Run, observed: _Observed, fresh: FreshSandbox, prepared: PreparedSandbox | None) -> None:
+    async def _use(
+        self,
+        run: Run,
+        observed: _Observed,
+        metering: Metering,
+        fresh: FreshSandbox,
+        prepared: PreparedSandbox | None,
+    ) -> None:
         sandbox = fresh.sandbox
         observed.sandbox = sandbox
         run.container_id = sandbox.container_id
         sandbox.allow_output(run.plan.limits.output_bytes)
-        limit = self._limit_of(run.plan, reserved_cpus=len(observed.cpus))
-        template = self._metering.template(
+        limit = self._limit_of(run.plan, metering, reserved_cpus=len(observed.cpus))
+        template = metering.template(
             reserved_cpus=len(observed.cpus),
             interval_ms=None if limit is None else limit.governor.interval_ns // NS_PER_MS,
         )
-        observed.power = PowerSampler(self._metering.port, template, sandbox, limit=limit, is_warm=prepared is not None)
+        observed.power = PowerSampler(metering.port, template, sandbox, limit=limit, is_warm=prepared is not None)
         async with observed.power.running():
             prepared = prepared or await self._preparer.load(fresh)
             observed.transcript.accept_ready(prepared.ready)
@@ -208,18 +218,19 @@ class ExecutionService:
         with suppress(ExecutionFault):
             await sandbox.send(encode_command(ExitCommand()))
 
-    def _limit_of(self, plan: ExecutionPlan, *, reserved_cpus: int) -> PowerLimit | None:
+    def _limit_of(self, plan: ExecutionPlan, metering: Metering, *, reserved_cpus: int) -> PowerLimit | None:
         if plan.limits.max_watts is None:
             return None
         policy = self._policies.power.governor
-        governor = self._metering.build_governor(
+        governor = metering.build_governor(
             policy, max_watts=plan.limits.max_watts, cores=plan.scheduling.cores, reserved_cpus=reserved_cpus
         )
         return PowerLimit(
             governor,
             quota_nano=plan.scheduling.cores * NANO_CPUS_PER_CPU,
             period_us=policy.period_us,
-            is_measured=self._metering.port.source != "model",
+            is_measured=metering.port.source != "model",
+            gpu_limit_mw=metering.gpu_limit_mw,
         )
 
     def _conclude(self, run: Run, observed: _Observed, attempt: asyncio.Task[None]) -> Conclusion:
@@ -239,7 +250,7 @@ class ExecutionService:
 
     def _assemble(self, observed: _Observed, outcome: Outcome, reason: Reason | None) -> Conclusion:
         measurements = observed.transcript.measurements()
-        power = self._metering.template(reserved_cpus=len(observed.cpus) or 1)
+        power = None if observed.metering is None else observed.metering.template(reserved_cpus=len(observed.cpus))
         if observed.power is not None:
             power = observed.power.evidence()
         return Conclusion(
@@ -247,7 +258,7 @@ class ExecutionService:
             reason=reason,
             output=observed.transcript.output if observed.job_sent else None,
             measurements=measurements,
-            power=power if observed.cpus else None,
+            power=power,
             sandbox=_observe(observed),
         )
 

@@ -22,11 +22,16 @@ class FakeMeter:
         self.update_ns = 1_000_000
         self.energy_uj: dict[DomainName, int | None] = dict.fromkeys(domains, 0)
         self.busy_ns: int | None = 0
+        self.followed: list[str] = []
         self.closed = False
 
     def read(self) -> MeterReading:
         """See ``meter.MeterPort``."""
         return MeterReading(time.monotonic_ns(), dict(self.energy_uj), self.busy_ns)
+
+    def follow(self, container_id: str) -> None:
+        """See ``meter.MeterPort``."""
+        self.followed.append(container_id)
 
     def close(self) -> None:
         """See ``meter.MeterPort``."""

@@ -13,6 +13,7 @@ __all__ = [
     "find_cpu_counter",
     "find_cpu_quota",
     "find_group_file",
+    "is_in_container",
     "judge_quotas",
     "prepare_parent",
     "read_cpu_time_ns",
@@ -141,6 +142,17 @@ def find_cpu_quota(pid: int, *, root: Path = Path("/")) -> CpuQuota | None:
     """Return the quota of a process's control group, or None where there is none to be seen."""
     setting = find_group_file(pid, "cpu", "cpu.cfs_quota_us", root) or find_group_file(pid, "", "cpu.max", root)
     return None if setting is None else CpuQuota(setting)
+
+
+def is_in_container(pid: int, container_id: str | None, *, root: Path = Path("/")) -> bool:
+    """Tell whether a process is in a container's control groups; one that has gone is in none.
+
+    Args:
+        pid: the process, as the host numbers it.
+        container_id: the container, whose groups have its name; None: none.
+        root: where the host's /proc lies.
+    """
+    return container_id is not None and any(container_id in path for _, path in _groups(pid, root))
 
 
 def read_limits(pid: int, *, root: Path = Path("/")) -> GroupLimits:

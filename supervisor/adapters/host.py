@@ -10,16 +10,31 @@ from pathlib import Path
 import psutil
 
 from contracts.calibration import HostFingerprint
+from supervisor.domain.errors import EngineError
 from supervisor.domain.installation import HostFacts
 from supervisor.domain.topology import Core, CpuPlace, form_cores
 
-__all__ = ["read_fingerprint", "read_host_facts"]
+__all__ = ["host_root", "read_fingerprint", "read_host_facts"]
 
 KIB_PER_GIB = 2**20
 # machine-id(5): the id itself is not to be shown to others, a keyed digest of it may be.
 MACHINE_PURPOSE = b"weos-engine/calibration/1"
 # Documentation/admin-guide/cputopology.rst: the second is its older name, from before Linux 5.4.
 SIBLINGS_FILES = ("core_cpus_list", "thread_siblings_list")
+
+
+def host_root() -> Path:
+    """Return where the host's /sys, /proc and /etc lie: `WEOS_HOST_ROOT`, for a supervisor in a container.
+
+    Raises:
+        EngineError: ``host_root_unsound``, they are not there.
+    """
+    root = Path(os.environ.get("WEOS_HOST_ROOT") or "/").absolute()
+    missing = [name for name in ("sys", "proc/cpuinfo", "proc/stat") if not (root / name).exists()]
+    if missing:
+        detail = f"WEOS_HOST_ROOT is {root}, where there is no {missing[0]}; mount the host's /sys and /proc below it"
+        raise EngineError("host_root_unsound", detail)
+    return root
 
 
 def _cpuinfo_value(text: str, key: str) -> str:

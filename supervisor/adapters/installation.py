@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from contracts.execution_plan import ExecutionPlan
@@ -36,7 +36,7 @@ class InstallationReader:
         models: ModelStore,
         policies: Policies,
         host: HostFacts,
-        power: PowerFacts,
+        power: Callable[[], PowerFacts],
     ) -> None:
         """Look at one installation.
 
@@ -48,7 +48,7 @@ class InstallationReader:
             models: installed models.
             policies: policies in force.
             host: the machine.
-            power: the meter in force.
+            power: tells of the meter in force, which may be lost and come back.
         """
         self._home = home
         self._definitions = load_backends(source_root)
@@ -78,7 +78,7 @@ class InstallationReader:
             backends=tuple(self._backend(definition) for _, definition in sorted(self._definitions.items())),
             policies=self._policies,
             host=self._host,
-            power=self._power,
+            power=self._power(),
         )
 
     def describe_image(self, backend: str, image_id: str) -> ImageFacts:

@@ -1,21 +1,35 @@
-"""A GPU's energy, from its own counter, and beside it whatever meters the processors."""
+"""A GPU's energy, from its own counter, and beside it whatever meters the processors.
+
+The counter is the whole card's, and nobody tells whose work it counted. So it is an execution's only where nothing else
+can have been on the card:
+
+- A card in MIG mode is never metered, whatever its instances do: each of them draws from the one counter.
+- A card with a process on it that is not in the execution's own container (found by its control group, so also a
+  display server, a daemon of MPS, another supervisor's execution) is a gap, with the process's id as the reason. It is
+  looked for when the meter is opened and at every reading, so it is seen within a tick; one that comes and goes between
+  two readings is not seen. Needed for that are the host's process ids: a supervisor in a container runs in the host's
+  namespace (README.md).
+- Two executions of this supervisor are never on it at once, see `supervisor.meter_leases`.
+"""
 
 import threading
 from collections.abc import Callable
 from typing import Protocol
 
 from contracts.power import DomainName, PowerSource
-from supervisor.adapters.nvml_device import GpuError, give_back, open_device
+from supervisor.adapters.nvml_device import GpuError, open_device
 from supervisor.domain.meter import MeterPort, MeterReading, MissingMeter
 
-__all__ = ["EnergyDevice", "GapMeter", "NvmlMeter", "describe_sharing", "open_nvml"]
+__all__ = ["EnergyDevice", "GapMeter", "IsOurs", "NvmlMeter", "describe_sharing", "open_nvml"]
 
+# Tells whether a process, by its id on the host, is one of a container; None stands for no container yet.
+IsOurs = Callable[[int, str | None], bool]
 # How often the counter moves on the cards where that was measured (Volta and later).
 UPDATE_NS = 100_000_000
 
 
 class EnergyDevice(Protocol):
-    """What the meter needs of a device; every method raises `GpuError`."""
+    """What the meter needs of a device; every method but `close` raises `GpuError`."""
 
     index: int
 
@@ -39,19 +53,19 @@ class EnergyDevice(Protocol):
 class NvmlMeter:
     """The meter. Its counter is the whole device's, so it is a gap once anything else was seen on the device.
 
-    That gap stays: what the other drew is in the counter for good. See `is_lost`. A process that comes and goes between
-    two readings is not seen. A reading makes four calls of the driver, so it is for a thread.
+    That gap stays: what the other drew is in the counter for good. A reading makes four calls of the driver, each of
+    which has a deadline (`nvml_device`).
     """
 
     source: PowerSource = "nvml"
 
-    def __init__(self, device: EnergyDevice, cpu: MeterPort, is_ours: Callable[[int], bool]) -> None:
+    def __init__(self, device: EnergyDevice, cpu: MeterPort, is_ours: IsOurs) -> None:
         """Take an open device and an open meter of the processors; both are closed with this one.
 
         Args:
             device: the GPU.
             cpu: the processors' meter; one without domains where they are modelled.
-            is_ours: tells whether a process, by its id on the host, is the engine's.
+            is_ours: tells whether a process is the execution's.
 
         Raises:
             GpuError: the device has no counter.
@@ -63,13 +77,13 @@ class NvmlMeter:
         self.domains: tuple[DomainName, ...] = (*cpu.domains, self._domain)
         self.update_ns = max(UPDATE_NS, cpu.update_ns)
         self._first_uj = self._last_uj = device.energy_uj()
+        self._container_id: str | None = None
         self._lost: str | None = None
         self._lock = threading.Lock()
 
-    @property
-    def is_lost(self) -> bool:
-        """Whether a gap will stay, so that this meter is to be replaced by a new one between two executions."""
-        return self._lost is not None or bool(getattr(self._cpu, "is_lost", False))
+    def follow(self, container_id: str) -> None:
+        """Take a container's processes for the execution's own, from now on."""
+        self._container_id = container_id
 
     def read(self) -> MeterReading:
         """Read every counter once. A counter that cannot be read is a gap with its reason."""
@@ -85,7 +99,7 @@ class NvmlMeter:
 
     def _read_device(self) -> int:
         if self._lost is None:
-            self._lost = describe_sharing(self._device, self._is_ours)
+            self._lost = describe_sharing(self._device, lambda pid: self._is_ours(pid, self._container_id))
         if self._lost is not None:
             raise GpuError(self._lost)
         now_uj = self._device.energy_uj()
@@ -96,11 +110,7 @@ class NvmlMeter:
         return now_uj - self._first_uj
 
     def close(self) -> None:
-        """Give back the device and the processors' meter.
-
-        Raises:
-            GpuError: the library refuses.
-        """
+        """Give back the device and the processors' meter."""
         self._cpu.close()
         self._device.close()
 
@@ -109,13 +119,12 @@ class GapMeter:
     """The meter of a GPU whose counter cannot be used: a gap at every reading, with the reason."""
 
     source: PowerSource = "nvml"
-    is_lost = False
 
     def __init__(self, index: int, cpu: MeterPort, reason: str) -> None:
         """Take the device's number, an open meter of the processors, and why the device has none."""
         self._cpu = cpu
         self._domain: DomainName = f"gpu-{index}"
-        self._fault = f"{self._domain}: {reason}"
+        self._fault = f"NVML: {reason}"
         self.domains: tuple[DomainName, ...] = (*cpu.domains, self._domain)
         self.update_ns = max(UPDATE_NS, cpu.update_ns)
 
@@ -124,6 +133,9 @@ class GapMeter:
         reading = self._cpu.read()
         energy_uj = {**reading.energy_uj, self._domain: None}
         return MeterReading(reading.at_ns, energy_uj, reading.busy_ns, (*reading.faults, self._fault))
+
+    def follow(self, container_id: str) -> None:
+        """Do nothing: whoever is on the device, it is not metered."""
 
     def close(self) -> None:
         """Give back the processors' meter."""
@@ -145,24 +157,24 @@ def describe_sharing(device: EnergyDevice, is_ours: Callable[[int], bool]) -> st
 
 
 def open_nvml(
-    cpu: MeterPort, *, index: int = 0, is_ours: Callable[[int], bool] = lambda _pid: False
+    cpu: MeterPort, *, index: int = 0, is_ours: IsOurs = lambda _pid, _container_id: False
 ) -> NvmlMeter | MissingMeter:
-    """Open the counter of a device that is exclusively the engine's, or say why that cannot be done.
+    """Open the counter of a device that nothing else is on, or say why that cannot be done.
 
     Args:
         cpu: the processors' meter, closed with the one that is returned.
         index: the device's number.
-        is_ours: tells whether a process, by its id on the host, is the engine's.
+        is_ours: tells whether a process is the execution's.
     """
     device = open_device(index)
     if isinstance(device, MissingMeter):
         return device
     fault: str | None
     try:
-        fault = describe_sharing(device, is_ours)
+        fault = describe_sharing(device, lambda pid: is_ours(pid, None))
         if fault is None:
             return NvmlMeter(device, cpu, is_ours)
     except GpuError as error:
         fault = str(error)
-    give_back(device)
+    device.close()
     return MissingMeter(fault, is_there=True)

@@ -1,18 +1,28 @@
 """One NVIDIA device through NVML: every call that the engine makes of it, and every error in words.
 
-The calls go to the driver and may take long while it is busy, or for ever when it hangs: whoever is on the event loop
-makes them in a thread. `pynvml` (package nvidia-ml-py) is imported at first need, and its library is the driver's.
+The calls go to the driver, and take long while it is busy, or for ever when it hangs. So each is made in a thread that
+nobody waits for longer than its deadline, and until it is back no other one is made. A reading may be made on the event
+loop; opening and setting are for a thread. `pynvml` (package nvidia-ml-py) is imported at first need; its library comes
+with the driver.
 """
 
 import importlib
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as TooLate
+from contextlib import suppress
 from typing import Any
 
 from supervisor.domain.meter import MissingMeter
 
-__all__ = ["GpuError", "NvmlDevice", "give_back", "open_device"]
+__all__ = ["GpuError", "NvmlDevice", "open_device"]
 
 UJ_PER_MJ = 1000
+# A reading takes a few milliseconds; a card that sleeps is woken in some seconds, one after the other.
+READING_S = 0.5
+SETTING_S = 10.0
+OPENING_S = 30.0
 
 
 class GpuError(Exception):
@@ -43,9 +53,10 @@ class NvmlDevice:
             GpuError: the library refuses, or there is no such device.
         """
         self._nvml = nvml
-        self._call("nvmlInit")
+        self._under_way: Future[Any] | None = None
+        self._call("nvmlInit", deadline_s=OPENING_S)
         try:
-            self._handle = self._translate("finding the device", lambda: find(nvml))
+            self._handle = self._translate("finding the device", lambda: find(nvml), OPENING_S)
             self.index = int(self._ask("nvmlDeviceGetIndex"))
             self.name = str(self._ask("nvmlDeviceGetName"))
             self.uuid = str(self._ask("nvmlDeviceGetUUID"))
@@ -54,12 +65,9 @@ class NvmlDevice:
             raise
 
     def close(self) -> None:
-        """Give the library back.
-
-        Raises:
-            GpuError: the library refuses.
-        """
-        self._call("nvmlShutdown")
+        """Give the library back. Where it refuses, nothing is held but a count in a library that does not work."""
+        with suppress(GpuError):
+            self._call("nvmlShutdown", deadline_s=SETTING_S)
 
     def energy_uj(self) -> int:
         """Return the microjoules since the driver was loaded.
@@ -121,18 +129,25 @@ class NvmlDevice:
         Raises:
             GpuError: it is not taken.
         """
-        self._ask("nvmlDeviceSetPowerManagementLimit", limit_mw)
+        self._ask("nvmlDeviceSetPowerManagementLimit", limit_mw, deadline_s=SETTING_S)
 
-    def _ask(self, function: str, *arguments: object) -> Any:  # noqa: ANN401 - as above
-        return self._call(function, self._handle, *arguments)
+    def _ask(self, function: str, *arguments: object, deadline_s: float = READING_S) -> Any:  # noqa: ANN401 - as above
+        return self._call(function, self._handle, *arguments, deadline_s=deadline_s)
 
-    def _call(self, function: str, *arguments: object) -> Any:  # noqa: ANN401 - as above
-        return self._translate(function, lambda: getattr(self._nvml, function)(*arguments))
+    def _call(self, function: str, *arguments: object, deadline_s: float) -> Any:  # noqa: ANN401 - as above
+        return self._translate(function, lambda: getattr(self._nvml, function)(*arguments), deadline_s)
 
-    def _translate(self, what: str, call: Callable[[], Any]) -> Any:  # noqa: ANN401 - as above
+    def _translate(self, what: str, call: Callable[[], Any], deadline_s: float) -> Any:  # noqa: ANN401 - as above
         nvml = self._nvml
+        if self._under_way is not None and not self._under_way.done():
+            message = f"{what}: the driver has not come back from an earlier call"
+            raise GpuError(message)
+        self._under_way = _begin(call)
         try:
-            return call()
+            return self._under_way.result(deadline_s)
+        except TooLate as error:
+            message = f"{what}: the driver did not answer within {deadline_s:g} s"
+            raise GpuError(message) from error
         except nvml.NVMLError as error:
             absent = {nvml.NVML_ERROR_LIBRARY_NOT_FOUND, nvml.NVML_ERROR_DRIVER_NOT_LOADED, nvml.NVML_ERROR_NOT_FOUND}
             unsupported = {nvml.NVML_ERROR_NOT_SUPPORTED, nvml.NVML_ERROR_FUNCTION_NOT_FOUND}
@@ -140,6 +155,20 @@ class NvmlDevice:
             raise GpuError(
                 message, is_unsupported=error.value in unsupported, is_absent=error.value in absent
             ) from error
+
+
+def _begin(call: Callable[[], Any]) -> "Future[Any]":
+    future: Future[Any] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(call())
+        except Exception as error:  # noqa: BLE001 - handed to whoever waits for it
+            future.set_exception(error)
+
+    # The end of this process does not wait for it either.
+    threading.Thread(target=work, name="nvml", daemon=True).start()
+    return future
 
 
 def open_device(index: int = 0, *, uuid: str | None = None) -> NvmlDevice | MissingMeter:
@@ -167,12 +196,3 @@ def open_device(index: int = 0, *, uuid: str | None = None) -> NvmlDevice | Miss
         return NvmlDevice(nvml, find)
     except GpuError as error:
         return MissingMeter(str(error), is_there=not error.is_absent)
-
-
-def give_back(device: NvmlDevice) -> None:
-    """Close a device that turned out to be of no use."""
-    try:
-        device.close()
-    except GpuError:
-        # Nothing is held but a count in a library that does not work.
-        return

@@ -1,7 +1,8 @@
 """The power limit of one whole GPU: set for an execution, and put back whatever happens in between.
 
 The limit that was there is kept in a file before another one is set, so that the next start can put it back after a
-crash. Setting needs root. The driver itself forgets limits when it is unloaded.
+crash. Setting needs root. The driver itself forgets limits when it is unloaded. Only one home may limit a card: two
+would take each other's limits for the card's own.
 """
 
 import threading
@@ -11,15 +12,15 @@ from typing import Protocol
 from contracts.base import Contract, ContractError
 from contracts.types import Positive
 from supervisor.adapters.files import write_private
-from supervisor.adapters.nvml_device import GpuError, give_back, open_device
+from supervisor.adapters.nvml_device import GpuError, open_device
 from supervisor.domain.errors import EngineError
 from supervisor.domain.meter import MissingMeter
 
-__all__ = ["LimitedDevice", "NvmlLimit", "open_limit", "restore_left_limit"]
+__all__ = ["LimitedDevice", "NvmlLimit", "describe_left_limit", "open_limit", "restore_left_limit"]
 
 
 class LimitedDevice(Protocol):
-    """What the limit needs of a device; every method raises `GpuError`."""
+    """What the limit needs of a device; every method but `close` raises `GpuError`."""
 
     name: str
     uuid: str
@@ -64,8 +65,11 @@ class NvmlLimit:
         self._lock = threading.Lock()
         self.minimum_mw, self.maximum_mw = device.limit_range_mw()
 
-    def set(self, limit_mw: int) -> None:
+    def set(self, limit_mw: int) -> int:
         """Keep the device's own limit durably, set another and see that it is in force.
+
+        Returns:
+            the limit in force: never more than the device's own, which whoever runs the machine may have lowered.
 
         Raises:
             EngineError: ``power_limit_unenforceable``; the device has its own limit as before.
@@ -77,7 +81,7 @@ class NvmlLimit:
                     f"{self.maximum_mw / 1000:g} W, not {limit_mw / 1000:g} W"
                 )
                 raise EngineError("power_limit_unenforceable", detail)
-            self._keep()
+            limit_mw = min(limit_mw, self._keep())
             try:
                 self._device.set_limit_mw(limit_mw)
                 in_force_mw = self._device.limit_mw()
@@ -88,6 +92,7 @@ class NvmlLimit:
                 self._restore()
                 detail = f"{self._device.name} was told {limit_mw} mW and has {in_force_mw} mW"
                 raise EngineError("power_limit_unenforceable", detail)
+            return in_force_mw
 
     def restore(self) -> None:
         """Put back the device's own limit; nothing to do where none was set.
@@ -99,18 +104,14 @@ class NvmlLimit:
             self._restore()
 
     def close(self) -> None:
-        """Give the device back.
-
-        Raises:
-            GpuError: the library refuses.
-        """
+        """Give the device back."""
         self._device.close()
 
-    def _keep(self) -> None:
+    def _keep(self) -> int:
         kept = _read_kept(self._kept)
         if kept is not None and kept.uuid == self._device.uuid:
             # Set before and not put back since: what is kept is still the device's own.
-            return
+            return kept.limit_mw
         if kept is not None:
             detail = f"{self._kept} still keeps the limit of another device ({kept.uuid}); put that back first"
             raise EngineError("power_limit_unenforceable", detail)
@@ -120,6 +121,7 @@ class NvmlLimit:
         except (GpuError, OSError) as error:
             detail = f"the limit of {self._device.name} cannot be kept for putting it back: {error}"
             raise EngineError("power_limit_unenforceable", detail) from error
+        return own.limit_mw
 
     def _restore(self) -> None:
         kept = _read_kept(self._kept)
@@ -151,7 +153,9 @@ def _read_kept(path: Path) -> KeptLimit | None:
 
 
 def open_limit(kept: Path, index: int = 0) -> NvmlLimit | MissingMeter:
-    """Open the limit of a device, or say why there is none.
+    """Open the limit of a device, or say why there is none that can be set from here.
+
+    It is tried with the limit in force, which changes nothing.
 
     Args:
         kept: where the device's own limit is kept while another one is in force.
@@ -161,10 +165,22 @@ def open_limit(kept: Path, index: int = 0) -> NvmlLimit | MissingMeter:
     if isinstance(device, MissingMeter):
         return device
     try:
-        return NvmlLimit(device, kept)
+        limit = NvmlLimit(device, kept)
+        device.set_limit_mw(device.limit_mw())
     except GpuError as error:
-        give_back(device)
+        device.close()
         return MissingMeter(str(error), is_there=True)
+    return limit
+
+
+def describe_left_limit(kept: Path) -> str | None:
+    """Return of which device another limit than its own may be in force, None of none.
+
+    Raises:
+        EngineError: ``power_limit_not_restored``; what is kept cannot be read.
+    """
+    left = _read_kept(kept)
+    return None if left is None else f"{left.uuid} had {left.limit_mw / 1000:g} W"
 
 
 def restore_left_limit(kept: Path) -> str | None:
@@ -189,5 +205,5 @@ def restore_left_limit(kept: Path) -> str | None:
     except GpuError as error:
         raise EngineError("power_limit_not_restored", f"{left.uuid}: {error}") from error
     finally:
-        give_back(device)
+        device.close()
     return f"put back the power limit of {device.name} ({left.limit_mw / 1000:g} W) that a supervisor left behind"

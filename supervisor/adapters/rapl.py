@@ -54,10 +54,6 @@ class _Counter:
     def _now(self) -> CounterReading:
         return CounterReading(_read_number(self._zone / "energy_uj"), self._clock())
 
-    @property
-    def is_lost(self) -> bool:
-        return self._lost is not None
-
     def read(self) -> int:
         """Return the microjoules since it was opened.
 
@@ -77,7 +73,7 @@ class _Counter:
 
 
 class RaplMeter:
-    """The meter; its gaps close by themselves, but for those in which a wrap may have been missed: see `is_lost`.
+    """The meter; its gaps close by themselves, but for those in which a wrap may have been missed.
 
     Reading opens one file for each zone and /proc/stat; the kernel asks each register on the processor it belongs to.
     """
@@ -97,11 +93,6 @@ class RaplMeter:
         self._busy_first_ns = read_busy_ns(root)
         self._busy_ns = 0
         self._lock = threading.Lock()
-
-    @property
-    def is_lost(self) -> bool:
-        """Whether a gap will stay, so that this meter is to be replaced by a new one between two executions."""
-        return any(counter.is_lost for counters in self._counters.values() for counter in counters)
 
     def read(self) -> MeterReading:
         """Read every counter once. A counter that cannot be read is a gap with its reason."""
@@ -127,6 +118,9 @@ class RaplMeter:
         # proc_stat(5) warns that values can go back.
         self._busy_ns = max(self._busy_ns, now_ns - self._busy_first_ns)
         return self._busy_ns
+
+    def follow(self, container_id: str) -> None:
+        """Do nothing: processors are shared with others by their CPU time."""
 
     def close(self) -> None:
         """Do nothing: files are opened for each read, since a zone may go and come again."""

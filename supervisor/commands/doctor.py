@@ -12,14 +12,15 @@ from rich.console import Console
 from rich.table import Table
 
 from contracts.types import IsolationTier
-from supervisor.adapters.host import read_fingerprint, read_host_facts
+from supervisor.adapters.host import host_root, read_fingerprint, read_host_facts
 from supervisor.adapters.model_meter import ModelMeter
 from supervisor.adapters.model_store import ModelStore
 from supervisor.adapters.nvml import open_nvml
+from supervisor.adapters.nvml_limit import describe_left_limit
 from supervisor.adapters.policies import load_policies
 from supervisor.adapters.rapl import RaplMeter, open_rapl
 from supervisor.commands.escape import read_installation, run_escape
-from supervisor.domain.errors import Refusal
+from supervisor.domain.errors import EngineError, Refusal
 from supervisor.domain.installation import HostFacts
 from supervisor.domain.isolation import read_runtimes, require_registered
 from supervisor.domain.meter import MissingMeter
@@ -141,7 +142,14 @@ def find_meters(home: Home, power: PowerPolicy, now: datetime, root: Path = Path
     domains = () if isinstance(rapl, MissingMeter) else rapl.domains
     days = power.meter.calibration_max_age_days
     found = find_calibration(home.calibration, read_fingerprint(root), now, days, domains=domains)
-    return [_show_rapl(rapl), _show_nvml(), _show_calibration(found, now), _show_meter(home, power, now, root)]
+    return [
+        Finding("host root", str(root), "where /sys, /proc and /etc are looked for: WEOS_HOST_ROOT", good=None),
+        _show_rapl(rapl),
+        _show_nvml(),
+        *_show_left_limit(home.gpu_limit),
+        _show_calibration(found, now),
+        _show_meter(home, power, now, root),
+    ]
 
 
 def _show_rapl(rapl: RaplMeter | MissingMeter) -> Finding:
@@ -159,6 +167,20 @@ def _show_nvml() -> Finding:
     return Finding(
         "NVIDIA NVML", ", ".join(gpu.domains), "the device's energy can be measured; no backend uses one yet"
     )
+
+
+def _show_left_limit(kept: Path) -> list[Finding]:
+    try:
+        left = describe_left_limit(kept)
+    except EngineError as error:
+        return [Finding("GPU power limit", "not the card's own", error.detail, good=False)]
+    if left is None:
+        return []
+    follows = (
+        "an execution under way has set another, or a supervisor was killed in one: the next one puts it back; by hand "
+        f"with nvidia-smi -pl, then remove {kept}"
+    )
+    return [Finding("GPU power limit", left, follows, good=None)]
 
 
 def _show_calibration(found: FoundCalibration, now: datetime) -> Finding:
@@ -215,7 +237,7 @@ def _show_host(home: Home) -> None:
         Finding("processor", f"{host.processor}, {len(host.logical_cpus)} usable CPUs, {gib:.1f} GiB", "", good=None),
         *_find_backends(home, host),
         _find_models(home),
-        *find_meters(home, load_policies(default_source_root() / "policies").power, datetime.now(UTC)),
+        *find_meters(home, load_policies(default_source_root() / "policies").power, datetime.now(UTC), host_root()),
         Finding("home", str(home.root), "there" if home.root.is_dir() else "made by: make setup", good=None),
     ]
     table = Table("", "what", "found", "what follows")

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import get_args
 
 import click
@@ -14,7 +15,7 @@ from contracts.escape_report import EscapeAttempt, EscapeReport
 from contracts.execution_plan import ExecutionPlan
 from contracts.types import IsolationTier
 from supervisor.adapters.escape_reports import EscapeReports
-from supervisor.adapters.host import read_host_facts
+from supervisor.adapters.host import host_root, read_host_facts
 from supervisor.adapters.installation import InstallationReader
 from supervisor.adapters.model_store import ModelStore
 from supervisor.adapters.policies import load_policies
@@ -53,7 +54,7 @@ def read_installation(home: Home) -> Installation:
         models=ModelStore(home.models),
         policies=policies,
         host=read_host_facts(),
-        power=read_power_facts(home.calibration, policies.power),
+        power=partial(read_power_facts, home.calibration, policies.power, root=host_root()),
     ).read()
 
 

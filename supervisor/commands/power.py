@@ -34,6 +34,8 @@ _root_option = click.option(
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     default=Path("/"),
     show_default=True,
+    envvar="WEOS_HOST_ROOT",
+    show_envvar=True,
     help="Where the host's /sys, /proc and /etc are mounted; for a supervisor in a container.",
 )
 

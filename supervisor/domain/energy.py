@@ -1,13 +1,13 @@
-"""Which row of the table speaks for this machine, and how many threads a power limit allows."""
+"""Which row of the table speaks for this machine, and how a power limit is divided: threads, and a GPU's limit."""
 
 from math import floor
 
 from contracts.power import PowerModel
 from supervisor.domain.errors import Refusal
-from supervisor.domain.installation import PowerFacts
+from supervisor.domain.installation import GpuLimits, PowerFacts
 from supervisor.domain.policy import PowerPolicy
 
-__all__ = ["select_power_model", "threads_within"]
+__all__ = ["gpu_limit_within", "select_power_model", "threads_within"]
 
 MW_PER_W = 1000
 
@@ -21,7 +21,8 @@ def threads_within(max_watts: float | None, wanted: int, power: PowerFacts, poli
     """Return how many threads keep the execution under its limit, at most ``wanted``.
 
     By the model a thread draws at most ``busy_cpu_mw``, so fewer threads than limit / busy power can never exceed the
-    limit: it holds by construction, with the policy's margin. By a sensor it is where the governor begins.
+    limit: it holds by construction, with the policy's margin. By a sensor it is where the governor begins. Where a GPU
+    is executed on, what it takes at least is set aside first.
 
     Raises:
         Refusal: ``power_limit_unenforceable`` where not even one thread fits; the detail names the lowest limit.
@@ -30,16 +31,35 @@ def threads_within(max_watts: float | None, wanted: int, power: PowerFacts, poli
         return wanted
     if power.fault is not None:
         raise _unenforceable(f"no power limit can be kept here: {power.fault}")
-    usable_mw = max_watts * MW_PER_W * policy.cap_margin_percent / 100
-    threads = floor(usable_mw / power.busy_cpu_mw)
+    gpu_mw = 0 if power.gpu is None else power.gpu.minimum_mw
+    threads = floor((_usable_mw(max_watts, policy) - gpu_mw) / power.busy_cpu_mw)
     if threads < 1:
         # Rounded up to a centiwatt, so that the number named is itself accepted.
-        lowest = (power.busy_cpu_mw * 100 // policy.cap_margin_percent) // 10 + 1
+        lowest = ((power.busy_cpu_mw + gpu_mw) * 100 // policy.cap_margin_percent) // 10 + 1
+        beside = "" if power.gpu is None else f" beside a GPU that takes no limit below {gpu_mw / MW_PER_W:g} W"
         raise _unenforceable(
-            f"{max_watts:g} W is less than one busy CPU of this machine is taken to draw (basis: {power.basis}); "
-            f"the lowest limit that can be kept is {lowest / 100:.2f} W"
+            f"{max_watts:g} W is less than one busy CPU of this machine is taken to draw (basis: {power.basis})"
+            f"{beside}; the lowest limit that can be kept is {lowest / 100:.2f} W"
         )
     return min(wanted, threads)
+
+
+def gpu_limit_within(max_watts: float, threads: int, *, busy_cpu_mw: int, gpu: GpuLimits, policy: PowerPolicy) -> int:
+    """Return the power limit of a GPU in milliwatts: what a limit leaves it beside its busy threads.
+
+    Args:
+        max_watts: the limit of the whole execution.
+        threads: as `threads_within` gave them.
+        busy_cpu_mw: what each of them is taken to draw.
+        gpu: what the device takes.
+        policy: `power.toml`.
+    """
+    left_mw = _usable_mw(max_watts, policy) - threads * busy_cpu_mw
+    return max(gpu.minimum_mw, floor(min(left_mw, gpu.maximum_mw)))
+
+
+def _usable_mw(max_watts: float, policy: PowerPolicy) -> float:
+    return max_watts * MW_PER_W * policy.cap_margin_percent / 100
 
 
 def _unenforceable(detail: str) -> Refusal:

@@ -7,7 +7,10 @@ from contracts.types import Digest
 from supervisor.domain.policy import Policies
 from supervisor.domain.topology import Core
 
-__all__ = ["Backend", "HostFacts", "Installation", "InstalledModel", "PowerFacts"]
+__all__ = ["GPU_BACKENDS", "Backend", "GpuLimits", "HostFacts", "Installation", "InstalledModel", "PowerFacts"]
+
+# Backends that compute on a GPU, whose energy is then metered and limited too; all others compute on processors.
+GPU_BACKENDS = frozenset({"cuda"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,14 @@ class HostFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class GpuLimits:
+    """The power limits that a GPU takes."""
+
+    minimum_mw: int
+    maximum_mw: int
+
+
+@dataclass(frozen=True, slots=True)
 class PowerFacts:
     """What planning needs to know of the meter in force."""
 
@@ -61,6 +72,10 @@ class PowerFacts:
     """Why no power limit can be kept; None: it can."""
     sensor_fault: str | None
     """Why nothing can be executed, where a policy wants a sensor and there is none in force; None: it can."""
+    gpu: GpuLimits | None = None
+    """What the GPU takes that is executed on; None: none is, or ``fault`` says why none can be limited."""
+    on_gpu: "PowerFacts | None" = None
+    """The same of executions on a GPU, where this is of those on CPUs; None: no backend here computes on one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +88,7 @@ class Installation:
     policies: Policies
     host: HostFacts
     power: PowerFacts
+
+    def power_of(self, backend: str) -> PowerFacts:
+        """Return what meters an execution in a backend."""
+        return self.power.on_gpu if backend in GPU_BACKENDS and self.power.on_gpu is not None else self.power

@@ -7,7 +7,7 @@ from typing import Protocol
 from contracts.power import DomainName, PowerSource
 from supervisor.domain.errors import Refusal
 
-__all__ = ["GpuLimitPort", "MeterChoice", "MeterPort", "MeterReading", "MissingMeter", "choose_meter"]
+__all__ = ["GpuLimitPort", "MeterChoice", "MeterPort", "MeterReading", "MissingMeter", "choose_meter", "shorten_reason"]
 
 # A record has room for no more; a driver or a damaged file may say a lot.
 MAX_REASON_CHARACTERS = 256
@@ -41,8 +41,12 @@ class MeterPort(Protocol):
         """Read every counter once. Thread-safe."""
         ...
 
+    def follow(self, container_id: str) -> None:
+        """Take the processes of a container for the execution's own, where a device must be its alone to be metered."""
+        ...
+
     def close(self) -> None:
-        """Give back what was opened."""
+        """Give back what was opened; never raises."""
         ...
 
 
@@ -52,8 +56,11 @@ class GpuLimitPort(Protocol):
     minimum_mw: int
     maximum_mw: int
 
-    def set(self, limit_mw: int) -> None:
+    def set(self, limit_mw: int) -> int:
         """Set it, after the limit that was there has been kept durably, so that a crash cannot make it stay.
+
+        Returns:
+            the limit in force: as asked, or the device's own where that is lower.
 
         Raises:
             EngineError: ``power_limit_unenforceable``.
@@ -61,7 +68,15 @@ class GpuLimitPort(Protocol):
         ...
 
     def restore(self) -> None:
-        """Put back the limit that was there; nothing to do where none was set."""
+        """Put back the limit that was there; nothing to do where none was set.
+
+        Raises:
+            EngineError: ``power_limit_not_restored``.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back the device; never raises."""
         ...
 
 
@@ -85,7 +100,8 @@ class MeterChoice:
     """Why a better one is not used; None: there is none here, or this is the best."""
 
 
-def _shorten(reason: str) -> str:
+def shorten_reason(reason: str) -> str:
+    """Return a reason as a record has room for it."""
     return reason if len(reason) <= MAX_REASON_CHARACTERS else f"{reason[: MAX_REASON_CHARACTERS - 3]}..."
 
 
@@ -112,12 +128,12 @@ def choose_meter(
     Raises:
         Refusal: ``power_sensor_required``.
     """
-    cpu_reason = None if calibration_fault is None else _shorten(calibration_fault)
+    cpu_reason = None if calibration_fault is None else shorten_reason(calibration_fault)
     if rapl is not None:
-        cpu_reason = _shorten(f"RAPL: {rapl.reason}") if rapl.is_there else None
+        cpu_reason = shorten_reason(f"RAPL: {rapl.reason}") if rapl.is_there else None
     with_rapl = rapl is None and calibration_fault is None
     if needs_gpu:
-        choice = MeterChoice("nvml", with_rapl, cpu_reason if gpu is None else _shorten(f"NVML: {gpu.reason}"))
+        choice = MeterChoice("nvml", with_rapl, cpu_reason if gpu is None else shorten_reason(f"NVML: {gpu.reason}"))
         is_measured = gpu is None
     else:
         choice = MeterChoice("rapl" if with_rapl else "model", with_rapl, cpu_reason)

@@ -1,7 +1,10 @@
 """The meter in force, with all that its readings need to become watts."""
 
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from typing import Protocol
 
+from contracts.execution_plan import ExecutionPlan
 from contracts.power import PowerBaseline, PowerEvidence, PowerModel
 from supervisor.domain.governor import Governor
 from supervisor.domain.installation import PowerFacts
@@ -11,12 +14,26 @@ from supervisor.domain.policy import GovernorPolicy
 MW_PER_W = 1000
 NANO_CPUS_PER_CPU = 1_000_000_000
 
-__all__ = ["Metering"]
+__all__ = ["Metering", "MeteringPort"]
+
+
+class MeteringPort(Protocol):
+    """Gives every execution its meter."""
+
+    def lease(self, plan: ExecutionPlan) -> AbstractAsyncContextManager["Metering"]:
+        """Return what meters an execution for as long as the context lasts; within, nothing of it is opened anew.
+
+        A GPU is leased to one execution at a time, and has the limit that the plan leaves it.
+
+        Raises:
+            EngineError: ``power_sensor_required``, ``power_limit_unenforceable`` or ``power_limit_not_restored``.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Metering:
-    """What was chosen at start."""
+    """What was chosen."""
 
     port: MeterPort
     model: PowerModel
@@ -36,6 +53,8 @@ class Metering:
     """What is missing, where a policy wants a sensor and none is in force; None: nothing is."""
     measured_cpu_mw: int | None
     """What a busy logical CPU draws beyond the idle machine, as calibrated; None: nothing was measured."""
+    gpu_limit_mw: int | None = None
+    """Power limit that the GPU has been given for this execution; None: no GPU, or its own limit."""
 
     @property
     def _idle_cpu_mw(self) -> int:
@@ -50,10 +69,10 @@ class Metering:
 
     def facts(self) -> PowerFacts:
         """Return what planning needs. By the model a limit holds by the number of threads alone."""
-        source = self.port.source
-        basis = f"model, row '{self.model.family}'" if self.measured_cpu_mw is None else f"{source}, as calibrated"
+        # A GPU's meter says nothing of CPUs: theirs is measured by the processor's counters, or modelled.
+        basis = f"model, row '{self.model.family}'" if self.measured_cpu_mw is None else "rapl, as calibrated"
         return PowerFacts(
-            source=source,
+            source=self.port.source,
             busy_cpu_mw=self.busy_cpu_mw,
             basis=basis,
             fault=self.quota_fault if self.port.domains else None,

@@ -135,12 +135,11 @@ def _size_memory(
 def _choose_scheduling(
     request: RunRequest, scheduler: SchedulerPolicy, installation: Installation
 ) -> PlannedScheduling:
-    host, power = installation.host, installation.policies.power
     threads = threads_within(
         request.execution.limits.max_watts,
-        wanted_cores(scheduler, len(host.cores)),
-        installation.power,
-        power,
+        wanted_cores(scheduler, len(installation.host.cores)),
+        installation.power_of(request.execution.backend),
+        installation.policies.power,
     )
     return PlannedScheduling(
         policy=request.execution.scheduler_policy,
@@ -185,8 +184,9 @@ def plan_execution(request: RunRequest, installation: Installation, *, role: Rol
             found, with its field and what is available instead.
     """
     _check_version(request, installation)
-    if installation.power.sensor_fault is not None:
-        raise Refusal("power_sensor_required", installation.power.sensor_fault)
+    power = installation.power_of(request.execution.backend)
+    if power.sensor_fault is not None:
+        raise Refusal("power_sensor_required", power.sensor_fault)
     model = _find_model(request, installation.models)
     backend, image_id = _find_backend(request, installation)
     scheduler = _find_scheduler(request, installation)
@@ -220,7 +220,7 @@ def plan_execution(request: RunRequest, installation: Installation, *, role: Rol
         stop=request.execution.stop,
         limits=limits,
         isolation=isolation,
-        power_source=installation.power.source,
+        power_source=power.source,
         role=role,
         nonce=request.nonce,
     )

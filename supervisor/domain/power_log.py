@@ -12,7 +12,7 @@ from contracts.power import (
     interval_energy_uj,
     is_readable,
 )
-from supervisor.domain.meter import MeterReading
+from supervisor.domain.meter import MeterReading, shorten_reason
 
 __all__ = ["PowerLog"]
 
@@ -36,6 +36,7 @@ class PowerLog:
         self._stride = 1
         # What each counter said first, where it has said something.
         self._first: dict[str, int] = {}
+        self._fault: str | None = None
         self._attributed_uj = Fraction(0)
         self._last_readable: PowerSample | None = None
 
@@ -48,6 +49,8 @@ class PowerLog:
             cpu_time_ns: the execution's; None: it could not be read.
         """
         self._last = _Entry(mark, cpu_time_ns, reading)
+        if self._fault is None and reading.faults:
+            self._fault = reading.faults[0]
         if mark == "tick":
             self._ticks += 1
         if mark != "tick" or self._ticks % self._stride == 0:
@@ -90,7 +93,16 @@ class PowerLog:
         base_ns = self.last_at_ns if self._job_at_ns is None else self._job_at_ns
         samples = tuple(self._sample(entry, base_ns=base_ns) for entry in self._entries)
         interval_ms = self._template.interval_ms * self._stride
-        return self._template.model_copy(update={"samples": samples, "interval_ms": interval_ms, "limit": limit})
+        # A gap that was there from the beginning is named by both.
+        reasons = dict.fromkeys(filter(None, (self._template.fallback_reason, self._fault)))
+        return self._template.model_copy(
+            update={
+                "samples": samples,
+                "interval_ms": interval_ms,
+                "limit": limit,
+                "fallback_reason": shorten_reason("; ".join(reasons)) or None,
+            }
+        )
 
     def _keep(self, entry: _Entry) -> None:
         self._entries.append(entry)

@@ -1,11 +1,12 @@
 """The escape suite as a release asks for it: one sandbox, every attack, its whole report."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from contracts.escape_report import EscapeReport
 from contracts.types import IsolationTier
-from supervisor.adapters.host import read_host_facts
+from supervisor.adapters.host import host_root, read_host_facts
 from supervisor.adapters.installation import InstallationReader
 from supervisor.adapters.model_store import ModelStore
 from supervisor.adapters.policies import load_policies
@@ -31,7 +32,7 @@ def read_candidate(home: Home, source_root: Path, engine_version: str) -> Instal
         models=ModelStore(home.models),
         policies=policies,
         host=read_host_facts(),
-        power=read_power_facts(home.calibration, policies.power),
+        power=partial(read_power_facts, home.calibration, policies.power, root=host_root()),
     ).read()
 
 

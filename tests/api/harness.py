@@ -30,6 +30,7 @@ from supervisor.domain.pool_survey import survey_installation
 from supervisor.domain.receipt import ImageFacts
 from supervisor.http_api import ApiContext, build_app
 from supervisor.http_server import CONNECTIONS_MAX, STALL_S, ApiRunner
+from supervisor.meter_leases import GpuAccess, MeterLeases
 from supervisor.preparation import Preparer
 from supervisor.recorder import Recorder
 from supervisor.run_book import RunBook
@@ -153,6 +154,7 @@ class Engine:
         metering: Metering | None = None,
         pool: PoolPolicy | None = None,
         unplaceable: str | None = None,
+        gpu: GpuAccess | None = None,
     ) -> None:
         self.signer = FileSigner(Ed25519PrivateKey.generate())
         self.sandboxes = FakeSandboxes(script)
@@ -181,13 +183,16 @@ class Engine:
             unplaceable=unplaceable,
             retry_s=0.01,
         )
+        self.metering = MeterLeases(
+            lambda: metering or make_metering(host_cpus=len(fixed.host.logical_cpus)), fixed.policies.power, gpu
+        )
         self.service = ExecutionService(
             preparer=self.preparer,
             pool=self.pool,
             ledger=self.ledger,
             recorder=self.recorder,
             policies=fixed.policies,
-            metering=metering or make_metering(host_cpus=len(fixed.host.logical_cpus)),
+            metering=self.metering,
             store_retry_s=0.01,
         )
         self.book = RunBook(

@@ -45,7 +45,7 @@ def test_the_card_tells_who_it_is(card: NvmlDevice) -> None:
 
 def test_the_counter_moves_as_that_of_a_card(card: NvmlDevice) -> None:
     # Whose processes they are does not matter here, so all of them are taken for the engine's.
-    meter = open_nvml(ModelMeter(), is_ours=lambda _pid: True)
+    meter = open_nvml(ModelMeter(), is_ours=lambda _pid, _container_id: True)
     if isinstance(meter, MissingMeter):
         pytest.skip(f"the energy of {card.name} is not its own: {meter.reason}")
     before = meter.read()

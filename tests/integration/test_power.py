@@ -14,15 +14,19 @@ import pytest
 from contracts.metrics_record import MetricsRecord
 from contracts.power import PowerBaseline, attribute_energy
 from contracts.verify import verify_record
+from supervisor.adapters.policies import load_policies
 from supervisor.adapters.proc_stat import read_busy_ns
 from supervisor.adapters.rapl import RaplMeter, open_rapl
-from supervisor.composition import Outside
+from supervisor.composition import SOURCE_ROOT, Outside
 from supervisor.home import Home
+from supervisor.meter_leases import MeterLeases
+from supervisor.meters import open_metering
 from tests.fakes import spec_request
 from tests.integration.conftest import Api, serving
 
 pytestmark = pytest.mark.docker
 
+POWER = load_policies(SOURCE_ROOT / "policies").power
 IDLE_MW = 2000
 CALIBRATED_MW = 5000
 TICK_S = 0.02
@@ -93,9 +97,9 @@ def metered(own_home: Home, docker_host: str, tmp_path: Path) -> Callable[[int],
             )
 
             def with_sensor(outside: Outside) -> Outside:
-                found = outside.metering
+                found = open_metering(own_home.calibration, POWER)
                 metering = replace(found, port=meter, baseline=baseline, measured_cpu_mw=CALIBRATED_MW)
-                return replace(outside, metering=metering)
+                return replace(outside, metering=MeterLeases(lambda: metering, POWER))
 
             async with serving(own_home, docker_host, wrap=with_sensor) as api:
                 yield api

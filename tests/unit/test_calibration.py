@@ -221,6 +221,9 @@ class Plant:
             return MeterReading(self.at_ns, {"package-0": None}, self.busy_ns, ("package-0: gone",))
         return MeterReading(self.at_ns, {"package-0": self.energy_uj}, self.busy_ns)
 
+    def follow(self, container_id: str) -> None:
+        pass
+
     def close(self) -> None:
         pass
 

@@ -55,7 +55,7 @@ def reader_of(home: Path, images: dict[str, str] | None = None) -> InstallationR
         models=ModelStore(home / "models"),
         policies=fixed.policies,
         host=fixed.host,
-        power=fixed.power,
+        power=lambda: fixed.power,
     )
 
 
@@ -72,7 +72,7 @@ def test_a_tier_demanded_for_a_backend_that_is_none_stops_the_start(tmp_path: Pa
             models=ModelStore(tmp_path / "models"),
             policies=replace(fixed.policies, sandbox=sandbox),
             host=fixed.host,
-            power=fixed.power,
+            power=lambda: fixed.power,
         )
     assert caught.value.code == "policy_unsound"
 

@@ -13,6 +13,11 @@ from supervisor.domain.errors import EngineError
 from tests.powercap import Clock, PowercapHost
 
 OURS = 42
+CONTAINER = "f" * 64
+
+
+def is_ours(pid: int, container_id: str | None) -> bool:
+    return pid == OURS and container_id == CONTAINER
 
 
 class FakeDevice:
@@ -63,7 +68,9 @@ def device() -> FakeDevice:
 
 
 def opened(device: FakeDevice) -> NvmlMeter:
-    return NvmlMeter(device, ModelMeter(), lambda pid: pid == OURS)
+    meter = NvmlMeter(device, ModelMeter(), is_ours)
+    meter.follow(CONTAINER)
+    return meter
 
 
 def test_a_device_and_processors_are_read_together(device: FakeDevice, tmp_path: Path) -> None:
@@ -71,7 +78,8 @@ def test_a_device_and_processors_are_read_together(device: FakeDevice, tmp_path:
     host.add_zone("intel-rapl:0", "package-0", 5)
     rapl = open_rapl(tmp_path, clock=clock)
     assert isinstance(rapl, RaplMeter)
-    meter = NvmlMeter(device, rapl, lambda pid: pid == OURS)
+    meter = NvmlMeter(device, rapl, is_ours)
+    meter.follow(CONTAINER)
     assert (meter.source, meter.domains) == ("nvml", ("package-0", "gpu-1"))
     host.set_energy("intel-rapl:0", 25)
     device.counter_uj += 1000
@@ -80,10 +88,6 @@ def test_a_device_and_processors_are_read_together(device: FakeDevice, tmp_path:
     assert reading.busy_ns == 0
     host.set_energy("intel-rapl:0", "gone")
     assert meter.read().energy_uj == {"package-0": None, "gpu-1": 1000}
-    assert not meter.is_lost
-    host.set_energy("intel-rapl:0", 0)
-    assert meter.read().energy_uj["package-0"] is None
-    assert meter.is_lost
 
 
 def test_a_stranger_on_the_device_makes_a_gap_that_stays(device: FakeDevice) -> None:
@@ -94,7 +98,14 @@ def test_a_stranger_on_the_device_makes_a_gap_that_stays(device: FakeDevice) -> 
     reading = meter.read()
     assert reading.energy_uj == {"gpu-1": None}
     assert "another process (4711)" in reading.faults[0]
-    assert meter.is_lost
+
+
+def test_a_process_is_a_strangers_until_the_container_is_known_and_in_every_other_one(device: FakeDevice) -> None:
+    for container_id in (None, "e" * 64):
+        meter = NvmlMeter(device, ModelMeter(), is_ours)
+        if container_id is not None:
+            meter.follow(container_id)
+        assert "another process (42)" in meter.read().faults[0]
 
 
 def test_a_driver_that_was_loaded_anew_is_not_negative_energy(device: FakeDevice) -> None:
@@ -114,7 +125,6 @@ def test_an_error_of_the_driver_is_a_gap_that_closes(device: FakeDevice) -> None
     device.fault = None
     device.counter_uj += 5
     assert meter.read().energy_uj == {"gpu-1": 5}
-    assert not meter.is_lost
     meter.close()
     assert device.is_closed
 
@@ -124,7 +134,8 @@ def test_a_device_without_a_counter_is_a_gap_with_its_reason_at_every_reading() 
     reading = meter.read()
     assert (meter.source, meter.domains) == ("nvml", ("gpu-0",))
     assert reading.energy_uj == {"gpu-0": None}
-    assert reading.faults == ("gpu-0: it is partitioned",)
+    assert reading.faults == ("NVML: it is partitioned",)
+    meter.follow(CONTAINER)
     meter.close()
 
 
@@ -139,8 +150,8 @@ def code_of(error: pytest.ExceptionInfo[EngineError]) -> str:
 
 def test_the_devices_own_limit_is_kept_before_another_is_set(device: FakeDevice, kept: Path) -> None:
     limit = NvmlLimit(device, kept)
-    limit.set(200_000)
-    limit.set(150_000)
+    assert limit.set(200_000) == 200_000
+    assert limit.set(150_000) == 150_000
     assert kept.read_bytes() == b'{"limit_mw":300000,"uuid":"GPU-fake"}'
     assert device.own_mw == 150_000
     limit.restore()
@@ -149,6 +160,14 @@ def test_the_devices_own_limit_is_kept_before_another_is_set(device: FakeDevice,
     limit.restore()
     limit.close()
     assert device.is_closed
+
+
+def test_a_limit_that_whoever_runs_the_machine_has_set_is_never_raised(device: FakeDevice, kept: Path) -> None:
+    limit = NvmlLimit(device, kept)
+    assert limit.set(350_000) == 300_000
+    assert device.own_mw == 300_000
+    limit.set(150_000)
+    assert limit.set(350_000) == 300_000
 
 
 def test_no_limit_is_set_where_the_own_one_cannot_be_kept(device: FakeDevice, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ OPEN = """
 from supervisor.adapters.model_meter import ModelMeter
 from supervisor.adapters.nvml import NvmlMeter, open_nvml
 from supervisor.domain.meter import MissingMeter
-meter = open_nvml(ModelMeter(), is_ours=lambda pid: pid == 42)
+meter = open_nvml(ModelMeter(), is_ours=lambda pid, container_id: pid == 42)
 if isinstance(meter, MissingMeter):
     tell([meter.reason, meter.is_there])
     sys.exit()
@@ -155,24 +155,33 @@ def test_a_limit_that_the_device_does_not_take_is_refused(gpu: StandIn, tmp_path
 
 @pytest.mark.parametrize(
     "change",
-    [
-        {"error": "nvmlDeviceSetPowerManagementLimit 4"},
-        {"error": "nvmlDeviceGetPowerManagementLimit 15"},
-        {"stubborn": "1"},
-    ],
+    ["error nvmlDeviceSetPowerManagementLimit 4", "error nvmlDeviceGetPowerManagementLimit 15", "stubborn 1"],
 )
-def test_a_limit_that_is_not_in_force_is_refused(gpu: StandIn, tmp_path: Path, change: dict[str, str]) -> None:
+def test_a_limit_that_is_not_in_force_is_refused(gpu: StandIn, tmp_path: Path, change: str) -> None:
     kept = tmp_path / "kept.json"
-    gpu.set(**change)
-    assert gpu.run(LIMIT + "tell(code_of(lambda: limit.set(150000)))", kept) == "power_limit_unenforceable"
+    script = """
+state = Path(sys.argv[2])
+state.write_text(state.read_text() + sys.argv[3] + "\\n")
+tell(code_of(lambda: limit.set(150000)))
+"""
+    assert gpu.run(LIMIT + script, kept, gpu.state, change) == "power_limit_unenforceable"
     assert not kept.exists()
+
+
+@pytest.mark.parametrize("function", ["Set", "Get"])
+def test_a_limit_that_this_user_may_not_set_is_none(gpu: StandIn, tmp_path: Path, function: str) -> None:
+    gpu.set(error=f"nvmlDevice{function}PowerManagementLimit 4")
+    reason, is_there = gpu.run(LIMIT + "tell([limit.reason, limit.is_there])", tmp_path / "kept.json")
+    assert "Insufficient Permissions" in reason
+    assert is_there
 
 
 def test_what_cannot_be_put_back_stays_kept(gpu: StandIn, tmp_path: Path) -> None:
     kept = tmp_path / "kept.json"
     gpu.run(LIMIT + "limit.set(150000)\nlimit.close()", kept)
-    gpu.set(error="nvmlDeviceSetPowerManagementLimit 4")
-    assert gpu.run(LIMIT + "tell(code_of(limit.restore))", kept) == "power_limit_not_restored"
+    refuse = "Path(sys.argv[2]).open('a').write('error nvmlDeviceSetPowerManagementLimit 4\\n')\n"
+    told = gpu.run(LIMIT + refuse + "tell(code_of(limit.restore))", kept, gpu.state)
+    assert told == "power_limit_not_restored"
     assert gpu.run(LIMIT + "tell(code_of(lambda: restore_left_limit(kept)))", kept) == "power_limit_not_restored"
     gpu.set(error="nvmlDeviceGetHandleByUUID 15")
     assert gpu.run(LIMIT + "tell(code_of(lambda: restore_left_limit(kept)))", kept) == "power_limit_not_restored"
