@@ -10,7 +10,7 @@ from contracts.execution_plan import ExecutionPlan
 from supervisor.domain.energy import gpu_limit_within
 from supervisor.domain.errors import EngineError, ExecutionFault
 from supervisor.domain.installation import GPU_BACKENDS, GpuLimits, PowerFacts
-from supervisor.domain.meter import GpuLimitPort, MeterReading, MissingMeter
+from supervisor.domain.meter import GpuLimitPort, MeterReading, MissingMeter, shorten_reason
 from supervisor.domain.metering import Metering
 from supervisor.domain.policy import PowerPolicy
 
@@ -46,6 +46,7 @@ class MeterLeases:
         self._gpu_is_free = asyncio.Lock()
         self._current = open_cpu()
         self._has_sensor = bool(self._current.port.domains)
+        self._lost: str | None = None
         self._last = {self._current.port.source: self._current}
         self._on_gpu = None if gpu is None else _look_at(gpu)
 
@@ -76,24 +77,26 @@ class MeterLeases:
         yield self._last.get(plan.power_source, current)
 
     def _renewed(self) -> Metering:
-        fault = self._fault()
-        if fault is None:
+        # What was not there at start is not looked for.
+        if not self._has_sensor:
             return self._current
+        before = self._current
+        if before.port.domains:
+            self._lost = _describe_gap(before.port.read())
+            if self._lost is None:
+                return before
         # The one before is not closed: executions under way go on reading it, and it holds nothing.
         found = self._open_cpu()
-        if found.port.domains or self._current.port.domains:
-            what = "the energy counters were opened anew" if found.port.domains else "no energy counter is in force now"
-            _log.warning("%s: %s", what, found.fallback_reason or fault)
+        if found.port.domains:
+            _log.warning("the energy counters were lost and are opened anew: %s", self._lost)
+        else:
+            # Where its zones are gone there is none by the look of it, and yet there was.
+            reason = found.fallback_reason or shorten_reason(f"RAPL was lost: {self._lost}")
+            found = replace(found, fallback_reason=reason)
+            if before.port.domains:
+                _log.warning("executions are modelled until the energy counters can be read again: %s", reason)
         self._current = self._last[found.port.source] = found
         return found
-
-    def _fault(self) -> str | None:
-        # What was not there at start is not looked for; what was may come back.
-        if not self._has_sensor:
-            return None
-        if not self._current.port.domains:
-            return "they can be read again"
-        return _describe_gap(self._current.port.read())
 
 
 def _look_at(gpu: GpuAccess) -> PowerFacts:

@@ -6,60 +6,17 @@ import pytest
 
 from supervisor.adapters.model_meter import ModelMeter
 from supervisor.adapters.nvml import GapMeter, NvmlMeter
-from supervisor.adapters.nvml_device import GpuError
 from supervisor.adapters.nvml_limit import NvmlLimit, restore_left_limit
 from supervisor.adapters.rapl import RaplMeter, open_rapl
 from supervisor.domain.errors import EngineError
+from tests.gpu_device import OURS, FakeDevice
 from tests.powercap import Clock, PowercapHost
 
-OURS = 42
 CONTAINER = "f" * 64
 
 
 def is_ours(pid: int, container_id: str | None) -> bool:
     return pid == OURS and container_id == CONTAINER
-
-
-class FakeDevice:
-    """A GPU: its counter, its processes and its limit."""
-
-    def __init__(self) -> None:
-        self.index = 1
-        self.name = "fake"
-        self.uuid = "GPU-fake"
-        self.counter_uj = 7_000_000
-        self.pids: frozenset[int] = frozenset({OURS})
-        self.fault: str | None = None
-        self.own_mw = 300_000
-        self.is_closed = False
-
-    def _try(self) -> None:
-        if self.fault is not None:
-            raise GpuError(self.fault)
-
-    def energy_uj(self) -> int:
-        self._try()
-        return self.counter_uj
-
-    def is_partitioned(self) -> bool:
-        return False
-
-    def processes(self) -> frozenset[int]:
-        return self.pids
-
-    def limit_range_mw(self) -> tuple[int, int]:
-        return 100_000, 400_000
-
-    def limit_mw(self) -> int:
-        self._try()
-        return self.own_mw
-
-    def set_limit_mw(self, limit_mw: int) -> None:
-        self._try()
-        self.own_mw = limit_mw
-
-    def close(self) -> None:
-        self.is_closed = True
 
 
 @pytest.fixture
@@ -102,6 +59,7 @@ def test_a_stranger_on_the_device_makes_a_gap_that_stays(device: FakeDevice) -> 
 
 def test_a_process_is_a_strangers_until_the_container_is_known_and_in_every_other_one(device: FakeDevice) -> None:
     for container_id in (None, "e" * 64):
+        device.pids = frozenset({OURS})
         meter = NvmlMeter(device, ModelMeter(), is_ours)
         if container_id is not None:
             meter.follow(container_id)
@@ -153,9 +111,9 @@ def test_the_devices_own_limit_is_kept_before_another_is_set(device: FakeDevice,
     assert limit.set(200_000) == 200_000
     assert limit.set(150_000) == 150_000
     assert kept.read_bytes() == b'{"limit_mw":300000,"uuid":"GPU-fake"}'
-    assert device.own_mw == 150_000
+    assert device.limit_in_force_mw == 150_000
     limit.restore()
-    assert device.own_mw == 300_000
+    assert device.limit_in_force_mw == 300_000
     assert not kept.exists()
     limit.restore()
     limit.close()
@@ -165,7 +123,7 @@ def test_the_devices_own_limit_is_kept_before_another_is_set(device: FakeDevice,
 def test_a_limit_that_whoever_runs_the_machine_has_set_is_never_raised(device: FakeDevice, kept: Path) -> None:
     limit = NvmlLimit(device, kept)
     assert limit.set(350_000) == 300_000
-    assert device.own_mw == 300_000
+    assert device.limit_in_force_mw == 300_000
     limit.set(150_000)
     assert limit.set(350_000) == 300_000
 
@@ -175,7 +133,7 @@ def test_no_limit_is_set_where_the_own_one_cannot_be_kept(device: FakeDevice, tm
     with pytest.raises(EngineError) as caught:
         NvmlLimit(device, tmp_path / "run" / "limit.json").set(200_000)
     assert caught.value.code in {"power_limit_unenforceable", "power_limit_not_restored"}
-    assert device.own_mw == 300_000
+    assert device.limit_in_force_mw == 300_000
 
 
 def test_the_kept_limit_of_another_device_is_not_lost(device: FakeDevice, kept: Path) -> None:
@@ -189,7 +147,7 @@ def test_the_kept_limit_of_another_device_is_not_lost(device: FakeDevice, kept: 
         limit.restore()
     assert code_of(caught) == "power_limit_not_restored"
     assert kept.exists()
-    assert device.own_mw == 300_000
+    assert device.limit_in_force_mw == 300_000
 
 
 @pytest.mark.parametrize("text", [b"", b"{}", b'{"limit_mw":0,"uuid":"GPU-fake"}'])
@@ -202,7 +160,7 @@ def test_a_damaged_file_is_not_taken_for_none(device: FakeDevice, kept: Path, te
     with pytest.raises(EngineError) as caught:
         restore_left_limit(kept)
     assert code_of(caught) == "power_limit_not_restored"
-    assert device.own_mw == 300_000
+    assert device.limit_in_force_mw == 300_000
 
 
 def test_without_a_kept_limit_the_start_has_nothing_to_do(kept: Path) -> None:
