@@ -33,6 +33,7 @@ from supervisor.domain.topology import Core
 from tests.meters import make_metering
 
 __all__ = [
+    "IMAGE",
     "IMAGE_FACTS",
     "LOCKDOWN_POLICY",
     "MODEL_FILE",

@@ -44,7 +44,9 @@ class HungryMeter(FakeMeter):
         if self._first_ns is None:
             self._first_ns = reading.at_ns
         energy_uj = int((reading.at_ns - self._first_ns) * self.watts / 1000)
-        return replace(reading, energy_uj={"package-0": None if self.is_lost else energy_uj}, busy_ns=0)
+        if self.is_lost:
+            return replace(reading, energy_uj={"package-0": None}, faults=("package-0: gone",))
+        return replace(reading, energy_uj={"package-0": energy_uj}, busy_ns=0)
 
 
 def metered(meter: FakeMeter, **changes: Any) -> Metering:
@@ -196,3 +198,25 @@ async def test_a_container_that_has_ended_is_not_blamed_on_its_limit() -> None:
 
         engine.sandboxes.on_open = end_soon
         await recorded(engine, "runner_failed", 500)
+
+
+async def test_what_was_lost_in_one_execution_is_measured_again_in_the_next() -> None:
+    meters = [HungryMeter(CAP_W / 10), HungryMeter(CAP_W / 10)]
+    metering = metered(meters[0])
+    runner = HeldRunner()
+    runner.gate.set()
+    async with governed(metering, runner) as engine:
+        opened = iter([metered(meters[1])])
+        engine.metering._open_cpu = lambda: next(opened)
+        document = request()
+        document["execution"]["limits"]["max_watts"] = None
+        engine.sandboxes.on_open = lambda _sandbox: setattr(meters[0], "is_lost", True)
+        for is_measured in (False, True):
+            answer = await engine.post(document)
+            assert answer.status == 200
+            record = await engine.record((await answer.json())["execution_id"])
+            assert record.metrics is not None
+            assert (record.metrics.watts_avg is not None) is is_measured
+            assert record.power is not None
+            assert record.power.fallback_reason == (None if is_measured else "package-0: gone")
+            assert record.power.samples[0].mark == "start"
