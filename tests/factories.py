@@ -26,6 +26,7 @@ __all__ = [
     "make_conclusion",
     "make_envelope",
     "make_escape_report",
+    "make_gpu_plan",
     "make_plan",
     "make_signer",
     "make_started",
@@ -39,6 +40,13 @@ WHEN = datetime(2026, 1, 31, 12, 0, 0, 123_000, tzinfo=UTC)
 def make_plan() -> ExecutionPlan:
     """The plan of the specification's request on the fixed installation."""
     return plan_execution(RunRequest.model_validate_json(json.dumps(spec_request())), fixed_installation())
+
+
+def make_gpu_plan(max_watts: float | None) -> ExecutionPlan:
+    """The same on a GPU, under another limit."""
+    plan = make_plan()
+    limits = plan.limits.model_copy(update={"max_watts": max_watts})
+    return plan.model_copy(update={"backend": "cuda", "power_source": "nvml", "limits": limits})
 
 
 def make_conclusion(**changes: object) -> Conclusion:

@@ -10,13 +10,30 @@ from typing import Any
 
 import pytest
 
-__all__ = ["StandIn", "build_stand_in"]
+__all__ = ["LEASE", "StandIn", "build_stand_in"]
 
 SOURCE = Path(__file__).with_suffix(".c")
 LIBRARY = "libnvidia-ml.so.1"
 COMPILE = ("-shared", "-fPIC", "-std=c11", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra", "-Werror")
 # What a script is told of the one thing that it shall tell: its last line, as JSON.
 PREAMBLE = "import json, sys\nfrom pathlib import Path\ndef tell(value): print(json.dumps(value))\n"
+# A supervisor's meters on the device, and an execution that wants 200 W; what it keeps lies in the first argument.
+LEASE = """
+import asyncio, os, signal
+from supervisor.home import Home
+from supervisor.meter_leases import MeterLeases
+from supervisor.meters import open_gpu, open_metering
+from tests.factories import make_gpu_plan
+from tests.fakes import fixed_installation
+home, power = Home(Path(sys.argv[1])), fixed_installation().policies.power
+gpu = open_gpu(home.calibration, home.gpu_limit, power, ["cpu_avx2", "cuda"])
+meters = MeterLeases(lambda: open_metering(home.calibration, power), power, gpu)
+def lease(during):
+    async def on_card():
+        async with meters.lease(make_gpu_plan(200)) as metering:
+            return during(metering)
+    return asyncio.run(on_card())
+"""
 
 
 def build_stand_in(directory: Path) -> Path:
@@ -48,11 +65,15 @@ class StandIn:
     def _lines(self) -> list[str]:
         return self.state.read_text().splitlines() if self.state.exists() else []
 
+    def environment(self) -> dict[str, str]:
+        """Return the environment of a process that has it."""
+        return {**os.environ, "LD_LIBRARY_PATH": str(self._library), "NVML_STAND_IN": str(self.state)}
+
     def run(self, script: str, *arguments: object, status: int = 0) -> Any:
         """Run a script in a process of its own; what it hands to `tell` last is returned."""
         ran = subprocess.run(
             [sys.executable, "-c", PREAMBLE + script, *map(str, arguments)],
-            env={**os.environ, "LD_LIBRARY_PATH": str(self._library), "NVML_STAND_IN": str(self.state)},
+            env=self.environment(),
             capture_output=True,
             text=True,
             timeout=60,

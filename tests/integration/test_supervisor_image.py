@@ -1,28 +1,50 @@
-"""The supervisor in a container of its own executes like one on the host."""
+"""The supervisor in a container of its own executes, and measures, like one on the host."""
 
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
 
 import docker
 import pytest
 
+from contracts.calibration import CalibrationStep
 from contracts.trust import Trust
 from contracts.verify import verify_record
 from supervisor.adapters.engine_version import development_version
+from supervisor.adapters.files import write_private
+from supervisor.adapters.host import read_fingerprint
 from supervisor.client import EngineClient
 from supervisor.composition import SOURCE_ROOT
+from supervisor.domain.calibration import Interval, measure_calibration
 from supervisor.home import Home
 from supervisor.setup.progress import SilentProgress
 from supervisor.setup.supervisor_image import build_supervisor_image
 from tests.fakes import spec_request
+from tests.powercap import PowercapHost
 
 pytestmark = pytest.mark.docker
 WAIT_S = 60
 
 
-async def test_a_supervisor_in_a_container_executes_and_signs(
-    own_home: Home, weos_home: Path, docker_host: str, engine_client: docker.DockerClient
+def calibrated_machine(root: Path, home: Home) -> None:
+    """Make what stands for the host's /sys, /proc and /etc, and a calibration of it."""
+    machine = PowercapHost(root)
+    machine.add_zone("intel-rapl:0", "package-0")
+    found = measure_calibration(
+        [Interval(10**9, 5_000_000, 0)] * 3,
+        [CalibrationStep(busy_cpus=1, power_mw=9000)],
+        domains=("package-0",),
+        host=read_fingerprint(root),
+        engine_version="0.1.0",
+        now=datetime.now(UTC),
+    )
+    write_private(home.calibration, found.canonical())
+
+
+async def test_a_supervisor_in_a_container_executes_and_signs_and_has_the_counters_that_are_mounted(
+    own_home: Home, weos_home: Path, docker_host: str, engine_client: docker.DockerClient, tmp_path: Path
 ) -> None:
+    calibrated_machine(tmp_path / "machine", own_home)
     image_id = await asyncio.to_thread(build_supervisor_image, weos_home, SilentProgress(), docker_host)
     socket = docker_host.removeprefix("unix://")
     container = engine_client.containers.run(
@@ -32,13 +54,14 @@ async def test_a_supervisor_in_a_container_executes_and_signs(
         network_mode="none",
         pid_mode="host",
         cap_add=["SYS_PTRACE"],
-        environment={"WEOS_HOME": str(own_home.root)},
+        environment={"WEOS_HOME": str(own_home.root), "WEOS_HOST_ROOT": "/host"},
         volumes={
             socket: {"bind": "/var/run/docker.sock", "mode": "rw"},
             # The same path on both sides: the container engine mounts models by the host's paths.
             str(own_home.root): {"bind": str(own_home.root), "mode": "rw"},
             str(weos_home): {"bind": str(weos_home), "mode": "rw"},
-            "/sys/fs/cgroup": {"bind": "/sys/fs/cgroup", "mode": "ro"},
+            "/sys/fs/cgroup": {"bind": "/sys/fs/cgroup", "mode": "rw"},
+            str(tmp_path / "machine"): {"bind": "/host", "mode": "ro"},
         },
     )
     try:
@@ -53,6 +76,7 @@ async def test_a_supervisor_in_a_container_executes_and_signs(
         view = events[-1].document
         assert view["engine_version"] == development_version(SOURCE_ROOT)
         assert view["metrics"]["watts_avg"] is not None, view["metrics"]["unmeasured"]
+        assert view["metrics"]["watts_source"] == "rapl"
         record = client.get_bytes(view["record"])
         assert verify_record(record, Trust.parse(own_home.trust_file.read_bytes())).verdict == "VALID"
         await asyncio.to_thread(container.stop, timeout=WAIT_S)

@@ -1,10 +1,12 @@
 """The NVML meter and limit by the real nvidia-ml-py, against a library that stands in for the driver's."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.nvml_stand_in import StandIn, build_stand_in
+from tests.nvml_stand_in import LEASE, StandIn, build_stand_in
 
 UUID = "GPU-00000000-1111-2222-3333-444444444444"
 OPEN = """
@@ -192,3 +194,91 @@ def test_a_device_without_a_limit_says_so(gpu: StandIn, tmp_path: Path) -> None:
     gpu.set(range_mw=None)
     told = gpu.run(LIMIT + "tell([limit.reason, limit.is_there])", tmp_path / "kept.json")
     assert told == ["nvmlDeviceGetPowerManagementLimitConstraints: Not Supported", True]
+
+
+def test_a_driver_that_hangs_is_a_gap_until_it_is_back(gpu: StandIn) -> None:
+    read = """
+import time
+state = Path(sys.argv[1])
+text = state.read_text()
+state.write_text(text + "hang nvmlDeviceGetTotalEnergyConsumption 1\\n")
+faults = [meter.read().faults[0], meter.read().faults[0]]
+state.write_text(text)
+while (after := meter.read()).faults:
+    time.sleep(0.01)
+tell([faults, after.energy_uj["gpu-0"] > 0])
+"""
+    (first, second), is_read_again = gpu.run(OPEN + read, gpu.state)
+    assert "nvmlDeviceGetTotalEnergyConsumption: the driver did not answer within 0.5 s" in first
+    assert "nvmlDeviceGetMigMode: the driver has not come back from an earlier call" in second
+    assert is_read_again
+
+
+def test_a_driver_that_hangs_does_not_hold_up_the_end(gpu: StandIn) -> None:
+    read = """
+state = Path(sys.argv[1])
+state.write_text(state.read_text() + "hang nvmlDeviceGetTotalEnergyConsumption 1\\n")
+tell(meter.read().faults)
+meter.close()
+"""
+    assert "did not answer" in gpu.run(OPEN + read, gpu.state)[0]
+
+
+def test_an_execution_on_the_card_has_its_energy_and_its_limit(gpu: StandIn, tmp_path: Path) -> None:
+    script = """
+state = Path(sys.argv[2])
+def during(metering):
+    first, then = metering.port.read(), metering.port.read()
+    return [metering.port.source, metering.gpu_limit_mw, state.read_text(), home.gpu_limit.exists(), then.faults]
+facts = meters.facts().on_gpu
+told = lease(during)
+meters.close()
+tell([facts.source, facts.gpu.minimum_mw, facts.gpu.maximum_mw, facts.fault, *told])
+"""
+    gpu.set(mig=None)
+    told = gpu.run(LEASE + script, tmp_path, gpu.state)
+    source, minimum_mw, maximum_mw, fault, metered_by, given_mw, state, is_kept, faults = told
+    assert (source, minimum_mw, maximum_mw) == ("nvml", 100_000, 700_000)
+    assert fault is None
+    assert (metered_by, is_kept, faults) == ("nvml", True, [])
+    assert 150_000 < given_mw < 190_000
+    assert f"limit_mw {given_mw}\n" in state
+    assert gpu.get("limit_mw") == "300000"
+    assert not (tmp_path / "gpu-limit.json").exists()
+
+
+def test_where_no_backend_computes_on_a_gpu_the_driver_is_not_asked(gpu: StandIn, tmp_path: Path) -> None:
+    gpu.set(error="nvmlInit 999")
+    script = "tell([open_gpu(home.calibration, home.gpu_limit, power, ['cpu_avx2']), gpu.limit.reason])"
+    assert gpu.run(LEASE + script, tmp_path) == [None, "nvmlInit: Unknown Error"]
+
+
+def test_an_execution_that_is_killed_leaves_its_limit_for_the_next_start_to_put_back(
+    gpu: StandIn, tmp_path: Path
+) -> None:
+    gpu.run(LEASE + "lease(lambda _metering: os.kill(os.getpid(), signal.SIGKILL))", tmp_path, status=-9)
+    given_mw = gpu.get("limit_mw")
+    assert given_mw != "300000"
+    # The same home, opened by the next supervisor as it starts.
+    start = """
+import logging
+logging.basicConfig(format="%(message)s", stream=sys.stdout)
+from supervisor.composition import _open_meters
+_open_meters(home, power).close()
+tell(home.gpu_limit.exists())
+"""
+    gpu.set(error="nvmlDeviceSetPowerManagementLimit 4")
+    assert gpu.run(LEASE + start, tmp_path) is True
+    assert gpu.get("limit_mw") == given_mw
+    gpu.set(error=None)
+    assert gpu.run(LEASE + start, tmp_path) is False
+    assert gpu.get("limit_mw") == "300000"
+
+
+def test_the_tests_for_a_real_card_pass_on_the_stand_in(gpu: StandIn) -> None:
+    environment = {**gpu.environment(), "WEOS_GPU_LIMIT": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/gpu"]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert ran.returncode == 0, ran.stdout
+    assert "skipped" not in ran.stdout, ran.stdout
+    assert gpu.get("limit_mw") == "300000"
