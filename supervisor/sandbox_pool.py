@@ -16,6 +16,7 @@ from typing import Protocol
 
 from contracts.types import IsolationTier
 from supervisor.domain.errors import EngineError, ExecutionFault
+from supervisor.domain.installation import GPU_BACKENDS
 from supervisor.domain.policy import PoolPolicy
 from supervisor.domain.pool import NS_PER_S, DropReason, PooledSandbox, Wanted, plan_pool
 from supervisor.domain.pool_survey import Survey
@@ -212,6 +213,9 @@ class SandboxPool:
                 del self._recent[digest]
 
     def _want(self, digest: str, recipe: SandboxRecipe) -> None:
+        # One that waits holds its model on the card, where it is a stranger to the execution that is metered.
+        if recipe.backend in GPU_BACKENDS:
+            return
         self._recent[digest] = recipe
         self._recent.move_to_end(digest, last=False)
         while len(self._recent) > self._policy.recent_recipes:

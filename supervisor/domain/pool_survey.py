@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from contracts.run_request import ExecutionRequest, LimitsRequest, RunRequest
 from supervisor.domain.errors import Refusal
-from supervisor.domain.installation import Installation
+from supervisor.domain.installation import GPU_BACKENDS, Installation
 from supervisor.domain.planning import plan_execution
 from supervisor.domain.policy import KeptSandboxes
 from supervisor.domain.sandbox_recipe import SandboxRecipe, recipe_of
@@ -36,6 +36,9 @@ def survey_installation(installation: Installation) -> Survey:
 
 def _declared(installation: Installation) -> Iterator[tuple[SandboxRecipe, int]]:
     for kept in installation.policies.pool.keep:
+        if kept.backend in GPU_BACKENDS:
+            # It would hold its model on the card, where it is a stranger to the execution that is metered.
+            continue
         try:
             yield recipe_of(plan_execution(_request_of(kept), installation)), kept.size
         except Refusal:

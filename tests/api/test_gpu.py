@@ -322,3 +322,11 @@ async def test_executions_on_processors_leave_the_card_alone(card: Card, runner:
         assert record.power.limit.gpu_limit_mw is None
         assert len(card.opened) == opened
         assert card.device.limits_set == []
+
+
+async def test_no_sandbox_waits_on_the_card_beside_an_execution(card: Card, runner: GpuRunner) -> None:
+    async with serving(card, runner) as engine:
+        await executed(engine, request())
+        assert engine.pool._recent == {}
+        await engine.is_well()
+        assert [recipe.backend for recipe in engine.pool._recent.values()] == ["cpu_avx2"]

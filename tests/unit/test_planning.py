@@ -6,8 +6,9 @@ import pytest
 
 from contracts.run_request import RunRequest
 from supervisor.adapters.policies import POLICY_FILES
+from supervisor.domain.energy import gpu_limit_within
 from supervisor.domain.errors import Refusal
-from supervisor.domain.installation import Installation
+from supervisor.domain.installation import Backend, GpuLimits, Installation
 from supervisor.domain.planning import plan_execution
 from tests.fakes import IMAGE, MODEL_SHA256, fixed_installation, spec_request
 
@@ -162,3 +163,34 @@ def test_the_lowest_limit_that_is_named_is_accepted() -> None:
 def test_an_unknown_processor_takes_the_last_row() -> None:
     capped = request_with({"limits": {"max_tokens": 8, "max_watts": 4}})
     assert plan_execution(capped, fixed_installation(processor="Sparc")).scheduling.threads == 1
+
+
+def with_card() -> Installation:
+    fixed = fixed_installation()
+    on_gpu = replace(fixed.power, source="nvml", gpu=GpuLimits(100_000, 400_000))
+    cuda = Backend("cuda", frozenset(), IMAGE)
+    return replace(fixed, backends=(*fixed.backends, cuda), power=replace(fixed.power, on_gpu=on_gpu))
+
+
+def test_an_execution_on_a_gpu_is_planned_by_its_meter_and_its_lowest_limit() -> None:
+    installation = with_card()
+    plan = plan_execution(request_with({"backend": "cuda", "limits": {"max_tokens": 8}}), installation)
+    assert plan.power_source == "nvml"
+    assert plan_execution(request_with(), installation).power_source == "model"
+    fault = refusal_of(request_with({"backend": "cuda", "limits": {"max_tokens": 8, "max_watts": 25}}), installation)
+    assert fault.code == "power_limit_unenforceable"
+    assert "beside a GPU that takes no limit below 100 W" in fault.detail
+    lowest = float(fault.detail.split()[-2])
+    limits = {"max_tokens": 8, "max_watts": lowest}
+    assert plan_execution(request_with({"backend": "cuda", "limits": limits}), installation).scheduling.threads == 1
+
+
+@pytest.mark.parametrize(
+    ("max_watts", "threads", "given_mw"),
+    # What the margin leaves of it beside busy threads of 1.87 W; no more and no less than the device takes.
+    [(200, 1, 188_130), (200, 8, 175_040), (1000, 1, 400_000), (1e308, 1, 400_000), (107.2, 1, 100_000)],
+)
+def test_a_gpu_is_given_what_its_threads_leave(max_watts: float, threads: int, given_mw: int) -> None:
+    policy = fixed_installation().policies.power
+    limits = GpuLimits(100_000, 400_000)
+    assert gpu_limit_within(max_watts, threads, busy_cpu_mw=1870, gpu=limits, policy=policy) == given_mw

@@ -173,6 +173,25 @@ def test_the_doctor_says_that_a_required_sensor_is_missing(empty_home: Home, hos
     assert "require_sensor" in found.follows
 
 
+@pytest.mark.parametrize(
+    ("text", "found", "good"),
+    [('{"limit_mw":300000,"uuid":"GPU-x"}', "GPU-x had 300 W", None), ("{}", "not the card's own", False)],
+)
+def test_the_doctor_shows_a_card_that_may_not_have_its_own_limit(
+    empty_home: Home, host: PowercapHost, text: str, found: str, good: bool | None
+) -> None:
+    assert "GPU power limit" not in findings(empty_home, host)
+    empty_home.gpu_limit.write_text(text)
+    shown = findings(empty_home, host)["GPU power limit"]
+    assert (shown[0], shown[2]) == (found, good)
+    assert str(empty_home.gpu_limit) in shown[1]
+    assert "nvidia-smi -pl" in shown[1]
+
+
+def test_the_doctor_shows_where_the_counters_are_looked_for(empty_home: Home, host: PowercapHost) -> None:
+    assert findings(empty_home, host)["host root"][0] == str(host.root)
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path

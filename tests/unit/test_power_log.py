@@ -106,3 +106,22 @@ def test_a_long_execution_is_sampled_more_coarsely_and_keeps_its_marks() -> None
     assert whole.host_uj == (3 * MAX_SAMPLES - 1) * 1_000_000
     times = [each.at_ns for each in evidence.samples]
     assert times == sorted(times)
+
+
+def test_the_first_gap_is_told_beside_what_was_known_from_the_beginning() -> None:
+    log = PowerLog(template().model_copy(update={"fallback_reason": "NVML: shared"}))
+    for fault in ("NVML: shared", "package-0: later"):
+        log.add("tick", MeterReading(STARTED_NS, {"package-0": None}, 0, (fault,)), 0)
+    assert log.evidence(None).fallback_reason == "NVML: shared"
+    log = PowerLog(template().model_copy(update={"fallback_reason": "NVML: shared"}))
+    log.add("tick", MeterReading(STARTED_NS, {"package-0": None}, 0, ("package-0: gone", "dram-0: gone")), 0)
+    assert log.evidence(None).fallback_reason == "NVML: shared; package-0: gone"
+    long = PowerLog(template())
+    long.add("tick", MeterReading(STARTED_NS, {"package-0": None}, 0, ("x" * 300,)), 0)
+    assert len(str(long.evidence(None).fallback_reason)) == 256
+
+
+def test_without_a_gap_there_is_no_reason() -> None:
+    log = PowerLog(template())
+    add(log, "start", 0, 1)
+    assert log.evidence(None).fallback_reason is None

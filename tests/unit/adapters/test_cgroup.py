@@ -8,6 +8,7 @@ from supervisor.adapters.cgroup import (
     GroupLimits,
     find_cpu_counter,
     find_cpu_quota,
+    is_in_container,
     judge_quotas,
     prepare_parent,
     read_cpu_time_ns,
@@ -212,3 +213,25 @@ def test_groups_that_may_not_be_written_cannot_be_governed(tmp_path: Path, monke
     (tmp_path / "sys" / "fs" / "cgroup").mkdir(parents=True)
     monkeypatch.setattr("supervisor.adapters.cgroup.os.access", lambda _path, _mode: False)
     assert "may not be written" in (judge_quotas(root=tmp_path) or "")
+
+
+CONTAINER = "c" * 64
+
+
+@pytest.mark.parametrize(
+    ("membership", "is_in"),
+    [
+        (f"4:cpuacct,cpu:/weos/{CONTAINER}\n0::/\n", True),
+        (f"0::/system.slice/docker-{CONTAINER}.scope/inner\n", True),
+        (f"0::/../{CONTAINER}\n", True),
+        ("0::/weos/" + "d" * 64 + "\n", False),
+        ("", False),
+    ],
+)
+def test_a_process_is_in_the_container_that_its_groups_are_named_after(
+    tmp_path: Path, membership: str, is_in: bool
+) -> None:
+    root = lay(tmp_path, membership, None)
+    assert is_in_container(7, CONTAINER, root=root) is is_in
+    assert not is_in_container(7, None, root=root)
+    assert not is_in_container(8, CONTAINER, root=root)
