@@ -32,8 +32,8 @@ gvisor: setup ## install gVisor's runsc and register it (YES=1: also with an eng
 test: setup gvisor ## the whole test suite, containers included
 	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
 
-test-gpu: bootstrap ## the tests that need an NVIDIA card; skipped, with the reason, where there is none
-	@$(BIN)/python -m pytest tests/gpu
+test-gpu: bootstrap ## the tests that need an NVIDIA card; skipped, with the reason, where there is none (WEOS_GPU_LIMIT=1: all)
+	@$(BIN)/python -m pytest tests/gpu -s
 
 check: bootstrap ## the gates of style: lint, types, imports, generated files, tests without containers
 	$(BIN)/ruff check .

@@ -10,6 +10,8 @@ from supervisor.domain.energy import gpu_limit_within
 from supervisor.domain.errors import Refusal
 from supervisor.domain.installation import Backend, GpuLimits, Installation
 from supervisor.domain.planning import plan_execution
+from supervisor.domain.policy import KeptSandboxes
+from supervisor.domain.pool_survey import survey_installation
 from tests.fakes import IMAGE, MODEL_SHA256, fixed_installation, spec_request
 
 
@@ -163,6 +165,24 @@ def test_the_lowest_limit_that_is_named_is_accepted() -> None:
 def test_an_unknown_processor_takes_the_last_row() -> None:
     capped = request_with({"limits": {"max_tokens": 8, "max_watts": 4}})
     assert plan_execution(capped, fixed_installation(processor="Sparc")).scheduling.threads == 1
+
+
+def test_no_sandbox_is_kept_ready_on_a_gpu() -> None:
+    installation = with_card()
+    kept = [
+        KeptSandboxes(
+            model="smollm2-135m-instruct",
+            quantization="q4_1",
+            backend=backend,
+            scheduler_policy="default",
+            isolation="hardened",
+            size=1,
+        )
+        for backend in ("cuda", "cpu_avx2")
+    ]
+    pool = installation.policies.pool.model_copy(update={"keep": tuple(kept)})
+    survey = survey_installation(replace(installation, policies=replace(installation.policies, pool=pool)))
+    assert [recipe.backend for recipe, _ in survey.declared] == ["cpu_avx2"]
 
 
 def with_card() -> Installation:
