@@ -146,7 +146,8 @@ class PowerEvidence(Contract):
     """What is metered. `package-N` and `dram-N` are shared by CPU time, `gpu-N` is the execution's whole. Without a
     `package-N` the CPUs' part is the model's."""
     exclusive: bool
-    """Whether nothing else ran on the host, so that the CPU domains are the execution's whole."""
+    """Whether nothing else ran on the host, so that the CPU domains are the execution's whole. No engine knows that
+    yet, and a record that says so is refused."""
     interval_ms: Annotated[int, Field(ge=1, le=86_400_000)]
     """Time between two ticks."""
     update_ns: Nanoseconds

@@ -45,10 +45,17 @@ Nonce = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,128}$")]
 IsolationTier = Literal["hardened", "gvisor"]
 # Who asks: the operator of this installation, or an agent of one of the three kinds of the specification's section 8.
 RoleName = Literal["operator", "observer", "experimenter", "optimizer"]
+# Days that there are, as RFC 3339 (appendix C) and the Gregorian calendar have them; no leap second, since the engine's
+# clock has none, and no year 0. All of it is in the pattern, so that a JSON Schema refuses what the validator refuses.
+_YEAR = "[1-9][0-9]{3}"
+_LEAP_YEAR = "([1-9][0-9](0[48]|[2468][048]|[13579][26])|([2468][048]|[13579][26])00)"
+_MONTH_AND_DAY = (
+    "((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))"
+)
+_DATE = f"({_YEAR}-{_MONTH_AND_DAY}|{_LEAP_YEAR}-02-29)"
+_TIME = r"([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]\.[0-9]{3}"
 # RFC 3339, UTC, milliseconds: 2026-01-31T12:00:00.000Z
-Timestamp = Annotated[
-    str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$")
-]
+Timestamp = Annotated[str, StringConstraints(pattern=f"^{_DATE}T{_TIME}Z$")]
 Count = Annotated[int, Field(ge=0, le=MAX_SAFE_INTEGER)]
 Positive = Annotated[int, Field(ge=1, le=MAX_SAFE_INTEGER)]
 Nanoseconds = Annotated[int, Field(ge=0, le=MAX_SAFE_INTEGER)]

@@ -8,9 +8,9 @@ was left out, or that the output at hand is the one meant. Compare the output's 
 pass it in.
 """
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar, get_args
+from typing import TypeVar
 
 from contracts.base import Contract, ContractError, sha256_digest
 from contracts.checks import (
@@ -27,9 +27,10 @@ from contracts.determinism import classify_determinism
 from contracts.envelope import signature_holds
 from contracts.metrics import derive_metrics
 from contracts.metrics_record import MetricsRecord, Statement
-from contracts.power import PowerEvidence, SampleMark
 from contracts.trust import Trust, load_public_key
-from contracts.verify_evidence import check_measurements, check_power_evidence, check_sandbox, check_times
+from contracts.verify_evidence import check_measurements, check_outcome, check_times
+from contracts.verify_power import check_power_evidence
+from contracts.verify_sandbox import check_sandbox
 
 __all__ = [
     "CHECKS",
@@ -93,32 +94,8 @@ def _check_identity(statement: Statement) -> None:
     check_times(record)
 
 
-def _check_samples(power: PowerEvidence, times: Sequence[int]) -> None:
-    """Require that counters only grow, that marks are in order, and that the job's are around the generated tokens."""
-    if list(power.samples) != sorted(power.samples, key=lambda sample: sample.at_ns):
-        raise CheckFailed("METRIC_INCONSISTENT", "the power samples go backwards in time")
-    marks = [sample.mark for sample in power.samples if sample.mark != "tick"]
-    if marks != [mark for mark in get_args(SampleMark) if mark in marks and mark != "tick"]:
-        raise CheckFailed("METRIC_INCONSISTENT", "the marks of the power samples are repeated or not in order")
-    for name, counter in _counters(power):
-        if counter != sorted(counter):
-            raise CheckFailed("METRIC_INCONSISTENT", f"a counter goes backwards: {name}")
-    edges = {sample.mark: sample.at_ns for sample in power.samples}
-    if edges.get("job", 0) > 0 or (times and edges.get("end", times[-1]) < times[-1]):
-        raise CheckFailed("METRIC_INCONSISTENT", "the power samples are not around the generated tokens")
-
-
-def _counters(power: PowerEvidence) -> Iterator[tuple[str, list[int]]]:
-    samples = power.samples
-    yield "cpu_time_ns", [sample.cpu_time_ns for sample in samples if sample.cpu_time_ns is not None]
-    yield "busy_ns", [sample.busy_ns for sample in samples if sample.busy_ns is not None]
-    for name in power.domains:
-        yield name, [value for sample in samples if (value := sample.energy_uj.get(name)) is not None]
-
-
 def _check_metrics(record: MetricsRecord) -> None:
-    if (record.outcome == "completed") != (record.reason is None):
-        raise CheckFailed("METRIC_INCONSISTENT", "a reason belongs to exactly those outcomes that are not `completed`")
+    check_outcome(record)
     if record.metrics is None:
         if record.outcome == "completed":
             raise CheckFailed("METRIC_INCONSISTENT", "a completed execution has no metrics")
@@ -128,8 +105,7 @@ def _check_metrics(record: MetricsRecord) -> None:
     if record.measurements is None or record.power is None:
         raise CheckFailed("METRIC_INCONSISTENT", "there are metrics without the raw integers they come from")
     check_measurements(record, record.measurements)
-    check_power_evidence(record, record.power)
-    _check_samples(record.power, record.measurements.token_times_ns)
+    check_power_evidence(record, record.power, record.measurements)
     recomputed = derive_metrics(record.measurements, record.power)
     if recomputed != record.metrics:
         names = [

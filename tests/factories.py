@@ -10,7 +10,8 @@ from contracts.envelope import Signer, seal
 from contracts.escape_report import EscapeAttempt, EscapeReport
 from contracts.execution_plan import ExecutionPlan
 from contracts.metrics import Measurements
-from contracts.metrics_record import SandboxObservation
+from contracts.metrics_record import IsolationReceipt, LocksObservation, MappedObjects, SandboxObservation
+from contracts.power import PowerAction, PowerLimitEvidence
 from contracts.run_request import RunRequest
 from contracts.trust import Trust, TrustedKey
 from supervisor.adapters.keys import FileSigner
@@ -23,11 +24,14 @@ from tests.meters import make_power
 __all__ = [
     "EXECUTION_ID",
     "WHEN",
+    "in_container",
     "make_conclusion",
     "make_envelope",
     "make_escape_report",
     "make_gpu_plan",
+    "make_limit",
     "make_plan",
+    "make_receipt",
     "make_signer",
     "make_started",
     "make_trust",
@@ -49,6 +53,58 @@ def make_gpu_plan(max_watts: float | None) -> ExecutionPlan:
     return plan.model_copy(update={"backend": "cuda", "power_source": "nvml", "limits": limits})
 
 
+def make_receipt() -> IsolationReceipt:
+    """What is observed of the sandbox of `make_plan`, where all of it is as it should be."""
+    return IsolationReceipt(
+        tier="hardened",
+        locks=LocksObservation(
+            seccomp_mode=2,
+            filters_before=1,
+            filters_after=2,
+            no_new_privs=True,
+            cap_eff="0" * 16,
+            cap_bnd="0" * 16,
+            uid=65532,
+            threads=3,
+        ),
+        gvisor=None,
+        mounts_digest="sha256:" + "1" * 64,
+        network_interfaces=("lo",),
+        cpus_allowed=(0, 1),
+        memory_limit_bytes=make_plan().limits.memory_bytes,
+        pids_limit=64,
+        mapped_objects=MappedObjects(files=17, digest="sha256:" + "2" * 64),
+        unobserved=(),
+        escape_report=None,
+        escape_reason="it was not run",
+        difference=(),
+    )
+
+
+def make_limit() -> PowerLimitEvidence:
+    """How the limit of `make_plan` was kept in less than a second: no window was complete."""
+    return PowerLimitEvidence(
+        cap_mw=25_000,
+        basis="model",
+        tolerance_percent=5,
+        grace_ms=5000,
+        windows=0,
+        windows_over=0,
+        worst_window_mw=None,
+        throttled_ns=0,
+        throttled_periods=0,
+        gpu_limit_mw=None,
+        actions=(PowerAction(at_ns=0, quota_nano_cpus=2_000_000_000, power_mw=None),),
+    )
+
+
+def in_container(conclusion: Conclusion, number: int) -> Conclusion:
+    """The same of another container: each is used once."""
+    if conclusion.sandbox is None:
+        return conclusion
+    return replace(conclusion, sandbox=conclusion.sandbox.model_copy(update={"container_id": f"{number:064x}"}))
+
+
 def make_conclusion(**changes: object) -> Conclusion:
     """A completed execution of three tokens; keyword arguments replace fields."""
     measurements = Measurements(
@@ -62,7 +118,7 @@ def make_conclusion(**changes: object) -> Conclusion:
         reason=None,
         output="Olá",
         measurements=measurements,
-        power=make_power(),
+        power=make_power().model_copy(update={"limit": make_limit()}),
         sandbox=SandboxObservation(
             container_id="c" * 64,
             image=IMAGE,
@@ -70,7 +126,7 @@ def make_conclusion(**changes: object) -> Conclusion:
             cpus=(0, 1),
             cpu_features=("AVX2",),
             llama_cpp_version="0.3.36",
-            isolation=None,
+            isolation=make_receipt(),
             exit_code=None,
             oom_killed=None,
         ),

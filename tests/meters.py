@@ -39,11 +39,16 @@ class FakeMeter:
 
 
 def make_metering(meter: FakeMeter | None = None, *, model: PowerModel = POWER_MODEL, host_cpus: int = 4) -> Metering:
-    """A meter in force; by default the model's."""
+    """A meter in force; by default the model's. One that meters the processors comes with a measured idle power."""
+    meter = meter or FakeMeter()
+    baseline = derive_baseline(None, model, host_cpus)
+    if any(not name.startswith("gpu-") for name in meter.domains):
+        measured = {"id": "sha256:" + "9" * 64, "source": "measured", "measured_at": "2026-01-30T12:00:00.000Z"}
+        baseline = baseline.model_copy(update=measured)
     return Metering(
-        port=meter or FakeMeter(),
+        port=meter,
         model=model,
-        baseline=derive_baseline(None, model, host_cpus),
+        baseline=baseline,
         fallback_reason=None,
         host_cpus=host_cpus,
         interval_ms=1000,

@@ -88,11 +88,18 @@ class PowerLog:
         self._last_readable = sample
 
     def evidence(self, limit: PowerLimitEvidence | None) -> PowerEvidence:
-        """Return what the record holds."""
+        """Return what the record holds.
+
+        Args:
+            limit: how the limit was kept, on the clock of the readings; None: there is none.
+        """
         # Where no job began all of it was the loading of the model, up to the last sample.
         base_ns = self.last_at_ns if self._job_at_ns is None else self._job_at_ns
         samples = tuple(self._sample(entry, base_ns=base_ns) for entry in self._entries)
         interval_ms = self._template.interval_ms * self._stride
+        if limit is not None:
+            actions = tuple(each.model_copy(update={"at_ns": each.at_ns - base_ns}) for each in limit.actions)
+            limit = limit.model_copy(update={"actions": actions})
         # A gap that was there from the beginning is named by both.
         reasons = dict.fromkeys(filter(None, (self._template.fallback_reason, self._fault)))
         return self._template.model_copy(

@@ -15,6 +15,8 @@ from supervisor.domain.errors import ExecutionFault
 
 __all__ = ["Transcript", "check_ready"]
 
+NS_PER_S = 1_000_000_000
+
 # What the runner may report as the request's fault; every other error of its is the engine's.
 _CALLERS_FAULT = {"context_overflow", "empty_prompt"}
 # Its words are that no job was sent, so it cannot be heard once one was.
@@ -62,8 +64,12 @@ class Transcript:
         """Take the next event of the job and return the text that it adds.
 
         Raises:
-            ExecutionFault: the runner reported an error, or the event must not come here.
+            ExecutionFault: the runner reported an error, the event must not come here, or it comes after the time
+                limit: what is in the pipe already is handed on before the loop's own timer is looked at.
         """
+        if at_ns > self._plan.limits.timeout_s * NS_PER_S:
+            detail = f"it ran into its time limit of {self._plan.limits.timeout_s} s"
+            raise ExecutionFault("time_limit_exceeded", detail)
         match event:
             case ErrorEvent():
                 if event.code == _BEFORE_THE_JOB or (event.code in _CALLERS_FAULT and self._tokens_prompt is not None):

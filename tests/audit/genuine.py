@@ -22,7 +22,7 @@ from supervisor.domain.bundling import build_bundle
 from supervisor.domain.ports import FinalEntry, StartedEntry
 from supervisor.domain.recording import Conclusion, abort_conclusion
 from supervisor.recorder import Recorder
-from tests.factories import WHEN, make_conclusion, make_plan, make_signer
+from tests.factories import WHEN, in_container, make_conclusion, make_plan, make_signer
 from tests.fakes import make_log
 from tests.releases import (
     ROOT,
@@ -143,6 +143,7 @@ async def _end(
     ledger: SqliteLedger, voice: Voice, planned: Voice, number: int, seq: int, conclusion: Conclusion
 ) -> None:
     execution_id = f"exec_{number:032x}"
+    conclusion = in_container(conclusion, number)
     _, envelope = voice.recorder.record(
         execution_id, _plan(planned), conclusion, seq=seq, accepted_at=WHEN, finished_at=WHEN
     )

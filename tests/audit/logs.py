@@ -17,7 +17,7 @@ from supervisor.adapters.keys import FileSigner
 from supervisor.adapters.ledger import LogIdentity
 from supervisor.domain.recording import Conclusion, abort_conclusion
 from supervisor.recorder import Recorder
-from tests.factories import WHEN, make_conclusion, make_plan, make_signer
+from tests.factories import WHEN, in_container, make_conclusion, make_plan, make_signer
 from tests.fakes import make_log
 
 __all__ = [
@@ -88,7 +88,7 @@ class GenuineLog:
         _, sealed = self.recorder.record(
             name,
             self.plan(**plan),
-            conclusion or make_conclusion(),
+            conclusion or in_container(make_conclusion(), number),
             seq=seq,
             accepted_at=WHEN,
             finished_at=WHEN + timedelta(seconds=2),
