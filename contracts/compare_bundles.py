@@ -16,6 +16,7 @@ class SeenBundles:
         self._leaves: dict[tuple[str, int], bytes] = {}
         self._places: dict[str, tuple[str, tuple[int, int]]] = {}
         self._numbers: dict[tuple[str, int], str] = {}
+        self._containers: dict[str, str] = {}
 
     def add(self, report: BundleReport) -> Check:
         """Compare a VALID bundle with those before it, and remember it.
@@ -24,7 +25,7 @@ class SeenBundles:
 
         Returns:
             ``FORK``: the ledger has two roots over the same entries. ``INCONSISTENT``: one place in it holds two
-            leaves. ``DUPLICATE_ID``: an id stands in two places, or a number belongs to two executions.
+            leaves. ``DUPLICATE_ID``: an id stands in two places, or a number or a container belongs to two executions.
         """
         if report.record is None or report.place is None:
             return Check(NAME, "OK", "not compared")
@@ -39,4 +40,7 @@ class SeenBundles:
             return Check(NAME, "DUPLICATE_ID", f"{execution_id} stands in two places")
         if self._numbers.setdefault((origin, record.seq), execution_id) != execution_id:
             return Check(NAME, "DUPLICATE_ID", f"number {record.seq} of {origin} belongs to two executions")
+        container_id = None if record.sandbox is None else record.sandbox.container_id
+        if container_id is not None and self._containers.setdefault(container_id, execution_id) != execution_id:
+            return Check(NAME, "DUPLICATE_ID", f"container {container_id} was used by two executions")
         return Check(NAME, "OK", "nothing in them contradicts it")

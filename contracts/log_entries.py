@@ -49,6 +49,8 @@ class StatementFacts:
     finished_at: str | None
     """None: it has only been accepted."""
     outcome: str | None
+    container_id: str | None
+    """None: there was no container, or it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +190,7 @@ def _facts_of(record: MetricsRecord | StartedRecord) -> StatementFacts:
             record.accepted_at,
             record.finished_at,
             record.outcome,
+            None if record.sandbox is None else record.sandbox.container_id,
         )
     return StatementFacts(
         record.engine_version,
@@ -196,6 +199,7 @@ def _facts_of(record: MetricsRecord | StartedRecord) -> StatementFacts:
         record.nonce,
         record.manifest,
         record.accepted_at,
+        None,
         None,
         None,
     )

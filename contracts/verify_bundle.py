@@ -14,10 +14,11 @@ from typing import TypeVar
 
 from contracts.base import ContractError, sha256_digest
 from contracts.bundle import Bundle
-from contracts.checks import Check, CheckFailed, code_of, collect_checks, verdict_of
+from contracts.checks import Check, CheckFailed, code_of, collect_checks, read_payload, verdict_of
 from contracts.envelope import Envelope, decode_base64
 from contracts.metrics_record import MetricsRecord
 from contracts.not_proven import list_not_proven
+from contracts.release_statements import RevocationStatement
 from contracts.started_record import StartedRecord
 from contracts.trust import Trust
 from contracts.verify import CHECKS
@@ -112,14 +113,15 @@ def _nonce_steps(record: MetricsRecord, nonce: str | None) -> Generator[str, Non
     return True
 
 
-def _require_named(envelope: Envelope | None, digest: str | None, what: str) -> None:
-    if envelope is None:
-        return
+def _payload_of(envelope: Envelope, what: str) -> bytes:
     try:
-        payload = decode_base64(envelope.payload)
+        return decode_base64(envelope.payload)
     except ContractError as error:
         raise CheckFailed("MALFORMED", f"the {what} is not in canonical base64") from error
-    if sha256_digest(payload) != digest:
+
+
+def _require_named(envelope: Envelope | None, digest: str | None, what: str) -> None:
+    if envelope is not None and sha256_digest(_payload_of(envelope, what)) != digest:
         raise CheckFailed("ID_MISMATCH", f"there is a {what} that no statement of the bundle names")
 
 
@@ -130,6 +132,12 @@ def _attachment_steps(bundle: Bundle, record: MetricsRecord, started: StartedRec
     attached = [each for each in (bundle.manifest, bundle.started_manifest) if each is not None]
     if not attached and (bundle.keyrings or bundle.revocations):
         raise CheckFailed("ID_MISMATCH", "there are root keyrings or revocations, and no manifest that they are for")
+    for envelope in bundle.revocations:
+        revocation = read_payload(RevocationStatement, _payload_of(envelope, "revocation")).predicate
+        if revocation.engine_version not in {record.engine_version, started.engine_version}:
+            raise CheckFailed(
+                "ID_MISMATCH", f"there is a revocation of {revocation.engine_version}, which made nothing"
+            )
     yield f"{len(attached)} manifests, {len(bundle.keyrings)} keyrings, {len(bundle.revocations)} revocations"
     return True
 

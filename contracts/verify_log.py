@@ -2,8 +2,8 @@
 
 The checks, in order: the header and its checkpoint; what it brings of releases; every line, whose leaf must be that of
 its envelope; the tree, whose root must be the checkpoint's; the checkpoint that the caller saw before; every signed
-statement, as `contracts.verify` does; that started and final statements belong together; that numbers have no gaps; and
-that every execution has its result.
+statement, as `contracts.verify` does; that started and final statements belong together, and that no container was used
+twice; that numbers have no gaps; and that every execution has its result.
 
 What a VALID verdict does not say: that statements are true, or that others were shown the same log.
 """
@@ -95,8 +95,8 @@ class _Begun:
 class LogVerifier:
     """Takes the lines of one export in order.
 
-    It keeps every execution's id in memory, some 100 bytes for each, and of everything else what O(log n) hashes and
-    the executions under way need.
+    It keeps the ids of every execution and of its container in memory, some 200 bytes for each, and of everything else
+    what O(log n) hashes and the executions under way need.
     """
 
     def __init__(self, trust: Trust, *, allow_open: bool = False) -> None:
@@ -118,6 +118,8 @@ class LogVerifier:
         self._line = 1
         self._seq = 0
         self._ids: set[int] = set()
+        self._containers: set[bytes] = set()
+        self._manifests: set[str] = set()
         self._open: dict[str, _Begun] = {}
         self._counts: Counter[str] = Counter()
         self._findings: dict[str, list[Finding]] = {name: [] for name in LOG_CHECKS}
@@ -218,6 +220,8 @@ class LogVerifier:
             return
         summary = self.summary
         summary.versions[statement.engine_version] += 1
+        if statement.manifest is not None:
+            self._manifests.add(statement.manifest)
         summary.first_at = min(summary.first_at or statement.accepted_at, statement.accepted_at)
         latest = statement.finished_at or statement.accepted_at
         summary.last_at = max(summary.last_at or latest, latest)
@@ -239,6 +243,12 @@ class LogVerifier:
         self._ids.add(number)
         self._open[leaf.execution_id] = _Begun(leaf.seq, self._line, statement)
 
+    def _take_container(self, container_id: str) -> None:
+        name = bytes.fromhex(container_id)
+        if name in self._containers:
+            self._find("identities", "DUPLICATE_ID", f"container {container_id} is used a second time")
+        self._containers.add(name)
+
     def _end_execution(self, leaf: Leaf, statement: StatementFacts | None) -> None:
         begun = self._open.pop(leaf.execution_id, None)
         if begun is None:
@@ -246,6 +256,8 @@ class LogVerifier:
             code, what = ("DUPLICATE_ID", "ended before") if known else ("INCONSISTENT", "ended without being accepted")
             self._find("identities", code, f"{leaf.execution_id} {what}")
             return
+        if statement is not None and statement.container_id is not None:
+            self._take_container(statement.container_id)
         names = [] if leaf.seq == begun.seq else ["seq"]
         if statement is not None and begun.statement is not None:
             same = ["planned_by", "plan_digest", "nonce", "accepted_at"]
@@ -299,8 +311,8 @@ class LogVerifier:
             "entries": f"{self.summary.entries}, each with the leaf of its envelope",
             "tree": "the entries lead to the root of the checkpoint",
             "last seen": self._describe_seen(),
-            "statements": f"{self.summary.versions.total()} signed statements",
-            "identities": f"{self.summary.executions} executions, accepted once and ended at most once",
+            "statements": self._describe_statements(),
+            "identities": f"{self.summary.executions} executions, ids and containers used once, ended at most once",
             "sequence": f"1 to {self._seq} without gaps" if self._seq else "no execution",
             "results": self._describe_open(),
         }
@@ -319,6 +331,13 @@ class LogVerifier:
         if self._checkpoint is None or self._seen.origin != self._checkpoint.origin:
             return "the trust's checkpoint is of another ledger"
         return f"the first {self._seen.size} entries are those that were seen before"
+
+    def _describe_statements(self) -> str:
+        said = f"{self.summary.versions.total()} signed statements"
+        brought = 0 if self._header is None else len(self._header.manifests)
+        # A version may have been released and not have run yet, and the header comes before the entries.
+        unused = brought - len(self._manifests)
+        return said if unused < 1 else f"{said}; {unused} of {brought} manifests in the header are of none of them"
 
     def _describe_open(self) -> str:
         if self._open:

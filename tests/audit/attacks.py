@@ -97,6 +97,8 @@ RELEASED_ONLY: Table = (
     (releases.revoked, "REVOKED"),
     (releases.revoked_as_the_auditor_knows, "REVOKED"),
     (releases.revocation_by_a_stranger, "BAD_SIGNATURE"),
+    (releases.revocation_of_another_version, "ID_MISMATCH"),
+    (releases.revocation_in_another_base64, "MALFORMED"),
     (harmless.revoked_later, "VALID"),
     (releases.older_than_its_manifest, "OUT_OF_VALIDITY"),
     (releases.manifest_by_a_root_key_out_of_use, "OUT_OF_VALIDITY"),

@@ -5,6 +5,7 @@ import json
 
 from contracts.base import canonical_bytes, sha256_digest
 from contracts.execution_plan import ExecutionPlan
+from contracts.trust import TrustedKey
 from tests.audit.forging import (
     STRANGER,
     WEAK_KEY,
@@ -16,7 +17,16 @@ from tests.audit.forging import (
     with_trust,
 )
 from tests.audit.genuine import FIRST_KEYRING, LATER_MANIFEST, SECOND_KEYRING, SECOND_ROOT, Genuine
-from tests.releases import ROOT, make_manifest, make_revocation, root_key, sealed_manifest, sealed_revocation
+from tests.releases import (
+    ROOT,
+    VERSION,
+    VERSION_KEY,
+    make_manifest,
+    make_revocation,
+    root_key,
+    sealed_manifest,
+    sealed_revocation,
+)
 
 __all__ = [
     "another_keyring_of_the_same_number",
@@ -32,6 +42,8 @@ __all__ = [
     "older_than_its_manifest",
     "plan_of_other_policies",
     "revocation_by_a_stranger",
+    "revocation_in_another_base64",
+    "revocation_of_another_version",
     "revoked",
     "revoked_as_the_auditor_knows",
     "small_order_key_in_the_manifest",
@@ -55,6 +67,21 @@ def manifest_in_another_base64(genuine: Genuine) -> Attempt:
     document = genuine.document
     document["started_manifest"] = sealed(b"{}", ROOT) | {"payload": "e30"}
     return attempt_on(genuine, document)
+
+
+def revocation_of_another_version(genuine: Genuine) -> Attempt:
+    document = genuine.document
+    other = make_revocation(engine_version="0.9.0")
+    document["revocations"] = [json.loads(sealed_revocation(other, ROOT))]
+    return attempt_on(genuine, document)
+
+
+def revocation_in_another_base64(genuine: Genuine) -> Attempt:
+    """Where there is no root nothing rests on it, and it is looked at all the same."""
+    document = genuine.document
+    document["revocations"] = [sealed(b"{}", ROOT) | {"payload": "e30"}]
+    key = TrustedKey(engine_version=VERSION, public_key=VERSION_KEY.public_key)
+    return attempt_on(genuine, document, trust=with_trust(genuine, root=None, keys=(key,)).trust)
 
 
 def manifest_of_another_version(genuine: Genuine) -> Attempt:

@@ -8,7 +8,7 @@ from contracts.metrics_record import Statement
 from contracts.trust import Trust
 from tests.audit.log_attacks import Made, attack, make_genuine_twin, resealed
 from tests.audit.logs import TRUST, GenuineLog, execution_id, make_genuine
-from tests.factories import make_signer
+from tests.factories import in_container, make_conclusion, make_signer
 from tests.fakes import make_log
 
 __all__: list[str] = []
@@ -89,6 +89,13 @@ def record_of_another_plan_than_was_started() -> Made:
 def record_with_another_number_than_was_started() -> Made:
     log = make_genuine()
     log.entries[3] = GenuineLog().end(1, seq=2)
+    return log.lines()
+
+
+@attack("DUPLICATE_ID", "identities")
+def container_that_was_used_twice() -> Made:
+    log = make_genuine()
+    log.entries[3] = GenuineLog().end(1, conclusion=in_container(make_conclusion(), 2))
     return log.lines()
 
 

@@ -1,13 +1,16 @@
 """The committed examples are what their names say, for the models and for the published JSON Schemas alike."""
 
+import calendar
 import json
 from pathlib import Path
 
 import jsonschema
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from contracts.base import Contract, ContractError
 from contracts.generate import DIRECTORY, PUBLISHED, build_documents, main
+from contracts.types import Timestamp
 
 EXAMPLES = DIRECTORY / "examples"
 # What JSON Schema cannot say: bytes that are not one JSON text.
@@ -75,3 +78,40 @@ def test_every_published_field_is_described() -> None:
         for field, info in model.model_fields.items():
             if field not in {"type", "protocol"}:
                 assert info.description, f"{name}.{field}"
+
+
+DAYS = [(year, month, day) for year in (1900, 1999, 2000, 2024, 2026, 2100) for month in range(14) for day in range(33)]
+
+
+def is_timestamp(text: str) -> bool:
+    try:
+        TypeAdapter(Timestamp).validate_python(text)
+    except ValidationError:
+        return False
+    return True
+
+
+def is_a_day(year: int, month: int, day: int) -> bool:
+    return 1 <= month <= 12 and 1 <= day <= calendar.monthrange(year, month)[1]
+
+
+def test_days_that_there_are_not_are_no_times() -> None:
+    judged = [is_timestamp(f"{year}-{month:02}-{day:02}T12:00:00.000Z") for year, month, day in DAYS]
+    assert judged == [is_a_day(*day) for day in DAYS]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-01-31T24:00:00.000Z",
+        "2026-01-31T25:00:00.000Z",
+        "2026-01-31T12:60:00.000Z",
+        "2026-06-30T23:59:60.000Z",
+        "0000-01-01T00:00:00.000Z",
+        "2026-01-31T12:00:00.000",
+        "2026-01-31T12:00:00Z",
+    ],
+)
+def test_hours_that_there_are_not_are_no_times(text: str) -> None:
+    assert is_timestamp("2026-01-31T23:59:59.999Z")
+    assert not is_timestamp(text)

@@ -18,7 +18,15 @@ from contracts.trust import Trust, TrustedKey, encode_public_key, key_fingerprin
 from contracts.verify import CHECKS, output_matches, verify_record
 from supervisor.adapters.keys import FileSigner
 from supervisor.domain.recording import abort_conclusion
-from tests.factories import EXECUTION_ID, make_conclusion, make_envelope, make_plan, make_signer, make_trust
+from tests.factories import (
+    EXECUTION_ID,
+    make_conclusion,
+    make_envelope,
+    make_limit,
+    make_plan,
+    make_signer,
+    make_trust,
+)
 from tests.meters import FakeMeter, make_metering, make_power
 
 SIGNER = make_signer()
@@ -80,7 +88,7 @@ def test_what_an_earlier_version_left_behind_is_recorded_by_the_next() -> None:
 
 
 def test_partial_execution_is_valid_with_its_reason() -> None:
-    conclusion = make_conclusion(outcome="cancelled", reason=Reason(code="cancelled", message="told"), sandbox=None)
+    conclusion = make_conclusion(outcome="cancelled", reason=Reason(code="cancelled", message="told"))
     assert verdict(make_envelope(SIGNER, conclusion)) == "VALID"
 
 
@@ -268,7 +276,8 @@ class TestKeys:
 
 def test_counters_of_a_meter_only_grow() -> None:
     meter = FakeMeter("rapl", ("package-0",))
-    template = make_metering(meter).template(reserved_cpus=2)
+    kept = make_limit().model_copy(update={"basis": "measured"})
+    template = make_metering(meter).template(reserved_cpus=2).model_copy(update={"limit": kept})
     model = make_power()
 
     def with_energy(*values: int | None) -> PowerEvidence:

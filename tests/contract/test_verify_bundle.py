@@ -233,6 +233,14 @@ def test_bundles_that_agree_agree() -> None:
     assert codes(verify_bundle(b"", DEVELOPED.trust)) == ["OK"]
 
 
+def test_a_container_is_used_once() -> None:
+    report = report_of(DEVELOPED)
+    elsewhere = placed(report, positions=(7, 8), leaf_hashes=(b"a", b"b"))
+    another = recorded(elsewhere, execution_id="exec_" + "f" * 32, seq=9)
+    assert codes(report, another) == ["OK", "DUPLICATE_ID"]
+    assert codes(recorded(report, sandbox=None), recorded(another, sandbox=None)) == ["OK", "OK"]
+
+
 def test_two_bundles_show_what_one_cannot() -> None:
     report = report_of(DEVELOPED)
     assert report.place is not None
@@ -243,9 +251,9 @@ def test_two_bundles_show_what_one_cannot() -> None:
     assert codes(report, rewritten) == ["OK", "INCONSISTENT"]
     moved = placed(report, checkpoint=later, positions=(6, 7))
     assert codes(report, moved) == ["OK", "DUPLICATE_ID"]
-    assert codes(report, recorded(moved, execution_id="exec_" + "e" * 32)) == ["OK", "DUPLICATE_ID"]
+    assert codes(report, recorded(moved, execution_id="exec_" + "e" * 32, sandbox=None)) == ["OK", "DUPLICATE_ID"]
     elsewhere = replace(checkpoint, origin="another", root=bytes(32))
-    other = recorded(placed(report, checkpoint=elsewhere), execution_id="exec_" + "e" * 32)
+    other = recorded(placed(report, checkpoint=elsewhere), execution_id="exec_" + "e" * 32, sandbox=None)
     assert codes(report, other) == ["OK", "OK"]
 
 

@@ -97,6 +97,14 @@ def test_a_revocation_that_the_bundle_keeps_quiet_about_counts(tmp_path: Path) -
     assert (ran.exit_code, ran.output.split()[0]) == (1, "REVOKED")
 
 
+def test_a_revocation_without_a_root_to_judge_it_is_an_error_of_use(tmp_path: Path) -> None:
+    bundle, trust = put(tmp_path, "bundle.json", DEVELOPED.data), put_trust(tmp_path)
+    revocation = put(tmp_path, "revocation.json", revocation_of(RELEASED, 0))
+    ran = audit(bundle, "--trust", trust, "--revocation", revocation)
+    assert ran.exit_code == 2
+    assert "put the root keyring" in " ".join(ran.output.split())
+
+
 def test_several_bundles_get_a_summary_and_fail_together(tmp_path: Path) -> None:
     good = put(tmp_path, "good.json", DEVELOPED.data)
     bad = put(tmp_path, "bad.json", bit_flip_in_the_record(DEVELOPED).data)

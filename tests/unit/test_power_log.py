@@ -3,6 +3,7 @@
 from contracts.power import MAX_SAMPLES, PowerEvidence, SampleMark, attribute_energy
 from supervisor.domain.meter import MeterReading
 from supervisor.domain.power_log import PowerLog
+from tests.factories import make_limit
 from tests.meters import FakeMeter, make_metering
 
 SECOND = 1_000_000_000
@@ -35,6 +36,16 @@ def test_times_count_from_the_job_and_values_from_what_was_read_first() -> None:
     assert [each.energy_uj["package-0"] for each in samples] == [0, 10_000_000, 50_000_000]
     assert [each.cpu_time_ns for each in samples] == [0, SECOND, 3 * SECOND]
     assert [each.busy_ns for each in samples] == [0, SECOND, 3 * SECOND]
+
+
+def test_the_settings_of_a_limit_are_on_the_clock_of_the_samples() -> None:
+    log = PowerLog(template())
+    add(log, "start", 0, 1000)
+    log.begin_job(STARTED_NS + 2 * SECOND)
+    setting = make_limit().actions[0].model_copy(update={"at_ns": STARTED_NS + 3 * SECOND})
+    limit = log.evidence(make_limit().model_copy(update={"actions": (setting,)})).limit
+    assert limit is not None
+    assert [each.at_ns for each in limit.actions] == [SECOND]
 
 
 def test_where_no_job_began_all_of_it_was_before() -> None:

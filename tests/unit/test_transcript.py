@@ -129,3 +129,14 @@ def test_only_ready_of_the_right_backend_and_model_opens_the_conversation(first:
         transcript.accept_ready(first)
     assert caught.value.code == "runner_failed"
     assert transcript.ready is None
+
+
+def test_what_comes_after_the_time_limit_does_not_count() -> None:
+    transcript = listening()
+    limit_ns = make_plan().limits.timeout_s * 1_000_000_000
+    transcript.accept(PROMPT, 0)
+    transcript.accept(token(0), limit_ns)
+    with pytest.raises(ExecutionFault) as caught:
+        transcript.accept(token(1), limit_ns + 1)
+    assert caught.value.code == "time_limit_exceeded"
+    assert transcript.measurements().token_times_ns == (limit_ns,)

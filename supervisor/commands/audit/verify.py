@@ -146,8 +146,15 @@ def command(
     if output is not None and len(bundles) > 1:
         message = "--output is the text of one bundle"
         raise click.UsageError(message)
+    trust = read_trust(trust_file)
+    if revocations and trust.root is None:
+        message = (
+            "--revocation needs a root key: a revocation counts by the root's signature, and the trust file names no "
+            "root; put the root keyring that you trust into it, as `root`"
+        )
+        raise click.UsageError(message)
     known = tuple(read_bounded(path, Envelope.MAX_BYTES) for path in revocations)
-    question = _Question(read_trust(trust_file), nonce, output, known)
+    question = _Question(trust, nonce, output, known)
     counted = _judge_all(bundles, question, brief=brief, as_json=as_json)
     if set(counted) != {"VALID"}:
         sys.exit(1)
