@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.audit.genuine import Genuine, development_bundle
+from tests.factories import make_conclusion
 
 PAGE = Path(__file__).resolve().parents[2] / "contracts" / "BY-HAND.md"
 STEPS = re.findall(r"```(python|sh)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
@@ -47,8 +48,8 @@ def test_a_genuine_bundle_comes_through_every_step(tmp_path: Path, genuine: Genu
     [
         ("record", '"payload":"', '"payload":"A', 0),
         ("record", '"sig":"', '"sig":"AAAA', 2),
-        ("proofs", "index 1", "index 2", 5),
-        ("proofs", "\\n\\n", "\\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\\n\\n", 5),
+        ("proofs", "index 1", "index 2", 6),
+        ("proofs", "\\n\\n", "\\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\\n\\n", 6),
     ],
 )
 def test_what_was_changed_stops_at_its_step(
@@ -67,3 +68,13 @@ def test_another_ledger_is_not_trusted(tmp_path: Path, genuine: Genuine) -> None
     trust = genuine.trust.model_copy(update={"logs": ()})
     done = do_by_hand(tmp_path, genuine.data, trust.model_dump_json().encode())
     assert "WRONG_ORIGIN" in done[-1].stderr
+
+
+@pytest.mark.parametrize(("field", "value"), [("isolation", None), ("image", "sha256:" + "0" * 64), ("cpus", (0, 5))])
+def test_a_record_that_contradicts_itself_is_found(tmp_path: Path, field: str, value: object) -> None:
+    sandbox = make_conclusion().sandbox
+    assert sandbox is not None
+    lying = development_bundle(make_conclusion(sandbox=sandbox.model_copy(update={field: value})))
+    done = do_by_hand(tmp_path, lying.data, lying.trust.model_dump_json().encode())
+    assert "Error" in done[-1].stderr
+    assert len(done) == 6
