@@ -8,7 +8,7 @@ FAST_TESTS := tests/unit tests/contract tests/api
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= event stream gguf command request record statement proof bundle json
 
-.PHONY: help run serve setup gvisor test test-gpu check fuzz bench-power format schemas lock bootstrap
+.PHONY: help run serve setup gvisor test test-gpu check fuzz bench bench-packages bench-power format schemas lock bootstrap
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -52,12 +52,19 @@ fuzz: bootstrap ## try the parsers for FUZZ_SECONDS each (60), led by coverage; 
 			2>&1 | grep -vE 'INFO|WARNING|NEW|REDUCE|RELOAD|ictionary|# Uses' || exit 1; \
 	done
 
-bench-power: bootstrap ## simulate how max_watts is kept: a table, figures and a plot in build/bench-power
+# What draws the plots: no installation carries it.
+bench-packages: bootstrap
 	@cmp -s benchmarks/requirements.lock "$(WEOS_HOME)/bench/requirements.lock" || { \
 		rm -rf "$(WEOS_HOME)/bench" && \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
 			--only-binary=:all: --target "$(WEOS_HOME)/bench" -r benchmarks/requirements.lock && \
 		cp benchmarks/requirements.lock "$(WEOS_HOME)/bench/"; }
+
+bench: bench-packages ## measure against bare llama.cpp and plain containers: build/bench (QUICK=1: shorter; ROWS=a,b: only those)
+	@PYTHONPATH="$(WEOS_HOME)/bench" $(BIN)/python -m benchmarks.suite --output build/bench \
+		$(if $(filter 1,$(QUICK)),--quick) $(if $(ROWS),--only $(ROWS))
+
+bench-power: bench-packages ## simulate how max_watts is kept: a table, figures and a plot in build/bench-power
 	@PYTHONPATH="$(WEOS_HOME)/bench" $(BIN)/python -m benchmarks.power --output build/bench-power
 
 format: bootstrap ## rewrite the code in the house's format

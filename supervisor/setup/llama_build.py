@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import docker
@@ -20,13 +21,31 @@ from supervisor.setup.progress import Progress, Step
 from supervisor.setup.sources import Archive
 from supervisor.setup.storage import digest_of, replacing
 
-__all__ = ["SCRIPT", "build_key", "ensure_build"]
+__all__ = ["SCRIPT", "Compilation", "build_key", "compile_llama", "ensure_build"]
 
 SCRIPT = Path("build") / "compile.sh"
 COMPILE_TIMEOUT_S = 5400.0
 LINES_SHOWN = 15
 # ninja: "[12/78] Building CXX object ...".
 _NINJA_LINE = re.compile(r"\[(\d+)/(\d+)\] (.*)")
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """What is compiled, and how."""
+
+    name: str
+    """In the log file's name."""
+    title: str
+    key: str
+    """Equal key, equal result."""
+    source_dir: Path
+    """The unpacked source archive, `/src` to the script."""
+    script: Path
+    arguments: Sequence[str]
+    toolchain_id: str
+    output: str
+    """The directory in the container that is kept."""
 
 
 def build_key(archive: Archive, backend: BackendDefinition, toolchain_id: str, source_root: Path) -> str:
@@ -54,34 +73,53 @@ def ensure_build(
     if artifact.exists():
         progress.unchanged(f"Compiled llama.cpp for {backend.name}")
         return artifact
+    compilation = Compilation(
+        name=backend.name,
+        title=f"Compiling llama.cpp for {backend.name}",
+        key=key,
+        source_dir=source_dir,
+        script=source_root / "runtime-image" / SCRIPT,
+        arguments=backend.cmake_arguments(),
+        toolchain_id=toolchain_id,
+        output="/out/lib",
+    )
+    compile_llama(home, compilation, artifact, progress, docker_host)
+    return artifact
+
+
+def compile_llama(home: Path, compilation: Compilation, artifact: Path, progress: Progress, docker_host: str) -> None:
+    """Run a script in the toolchain container and keep what it wrote as a tar.
+
+    Raises:
+        SetupError: compile_failed, or what the engine raises.
+    """
     ccache = home / "cache" / "ccache"
     ccache.mkdir(parents=True, exist_ok=True)
-    scripts = source_root / "runtime-image" / SCRIPT.parent
+    script = compilation.script
     reason = f"once per source and flags, on {os.cpu_count()} cores; GGML_NATIVE=OFF, the flags say all"
     with (
-        progress.step(f"Compiling llama.cpp for {backend.name}", reason) as step,
+        progress.step(compilation.title, reason) as step,
         opened_engine(docker_host, BUILD_SILENCE_TIMEOUT_S) as client,
     ):
-        container_name = f"weos-compile-{digest_of([str(home), key])[:12]}"
+        container_name = f"weos-compile-{digest_of([str(home), compilation.key])[:12]}"
         # What a killed set-up left behind; the home's lock is ours, so it can be nothing else.
         remove_if_there(client, container_name)
         container_id = client.api.create_container(
-            toolchain_id,
-            ["sh", f"/script/{SCRIPT.name}", *backend.cmake_arguments()],
+            compilation.toolchain_id,
+            ["sh", f"/script/{script.name}", *compilation.arguments],
             name=container_name,
             labels=SETUP_LABELS,
             network_disabled=True,
             host_config=client.api.create_host_config(
                 network_mode="none",
-                binds=[f"{source_dir}:/src:ro", f"{scripts}:/script:ro", f"{ccache}:/ccache"],
+                binds=[f"{compilation.source_dir}:/src:ro", f"{script.parent}:/script:ro", f"{ccache}:/ccache"],
             ),
         )["Id"]
         with removed_at_end(client, container_id, COMPILE_TIMEOUT_S):
-            _run(client, container_id, home / "log" / f"compile-{backend.name}.log", step)
+            _run(client, container_id, home / "log" / f"compile-{compilation.name}.log", step)
             with replacing(artifact) as temporary, temporary.open("wb") as file:
-                for chunk in client.api.get_archive(container_id, "/out/lib")[0]:
+                for chunk in client.api.get_archive(container_id, compilation.output)[0]:
                     file.write(chunk)
-    return artifact
 
 
 def _run(client: docker.DockerClient, container_id: str, log: Path, step: Step) -> None:

@@ -31,7 +31,7 @@ from supervisor.setup.toolchain import DOCKERFILE as TOOLCHAIN_DOCKERFILE
 from supervisor.setup.toolchain import ensure_toolchain
 from supervisor.setup.unpacking import unpack_files
 
-__all__ = ["BuiltImage", "build_runtime_image", "inputs_key", "installed_image"]
+__all__ = ["SOURCE_NAME", "BuiltImage", "build_runtime_image", "inputs_key", "installed_image"]
 
 SOURCE_NAME = "llama-cpp-python"
 # All that the runner imports of the package; the high-level one, with numpy and jinja2, stays out.

@@ -1,0 +1,170 @@
+"""Rows of one execution at a time: warm and cold latency, and decoding on a quiet and on a busy machine."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.containers import NoOp
+from benchmarks.engine import PROMPT, Engine, Executed, run_request
+from benchmarks.llama import bench_rate, completion, load_seconds, serving_llama
+from benchmarks.machine import load_average, physical_cores
+from benchmarks.neighbours import busy_neighbours
+from benchmarks.pairing import Pair, alternate
+from benchmarks.peers import Peers
+from benchmarks.results import Row, Target
+from supervisor.setup.progress import Step
+
+__all__ = ["Bench", "measure_cold", "measure_decode", "measure_decode_beside_neighbours", "measure_warm"]
+
+SEED = 20_240_229
+# No pool keeps sandboxes for such a context, so that it starts cold.
+ODD_CONTEXT = 517
+DECODED_TOKENS = 128
+# Short, and continued by the model for as long as it may.
+COUNTING = "1, 2, 3, 4, 5, 6, 7, 8,"
+# Beside neighbours the peer makes some 4 tokens/s.
+DECODED_TOKENS_BUSY = 48
+REST_S = 0.5
+PROBES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What the rows are measured with."""
+
+    engine: Engine
+    peers: Peers
+    model: Path
+    pairs: int
+    step: Step
+
+
+def _pair(bench: Bench, pairs: int, ours: Callable[[], float | None], peer: Callable[[], float]) -> tuple[Pair, ...]:
+    """Measure both sides, one right after the other; a pair of which ours says None does not count."""
+    found: list[Pair] = []
+    for number, ours_first in enumerate(alternate(pairs, SEED)):
+        before = None if ours_first else peer()
+        mine = ours()
+        theirs = peer() if before is None else before
+        bench.step.update(number + 1, pairs, f"pair {number + 1} of {pairs}")
+        if mine is not None:
+            found.append(Pair(mine, theirs))
+    return tuple(found)
+
+
+def measure_warm(bench: Bench) -> Row:
+    """Compare a one-token request to a sandbox started ahead with one to llama-server."""
+    load, engine = load_average(), bench.engine
+    request = run_request(1)
+    plan = engine.plan(request)
+    if plan is None:
+        message = "the demonstration request is refused"
+        raise RuntimeError(message)
+    threads, context = plan["scheduling"]["threads"], plan["context_tokens"]
+    colds: list[Executed] = []
+
+    def ours() -> float | None:
+        executed = engine.execute_warm(request)
+        if executed.start == "warm":
+            return executed.seconds
+        colds.append(executed)
+        return None
+
+    log = engine.home.root / "log" / "llama-server.log"
+    with serving_llama(bench.peers, bench.model, threads=threads, context_tokens=context, log=log) as server:
+        completion(server, PROMPT, 1)
+        # Only an engine that starts sandboxes ahead is worth the waiting.
+        is_warm = any(ours() for _ in range(PROBES))
+        colds.clear()
+        found = _pair(bench, bench.pairs * 2, ours, lambda: completion(server, PROMPT, 1)) if is_warm else ()
+    notes = [f"{threads} threads, context {context}; llama-server computes the prompt anew each time, as ours does"]
+    if colds:
+        told = ", ".join(f"{each.seconds:.3f}" for each in colds[:5])
+        notes.append(f"{len(colds)} of ours started cold and do not count (seconds: {told})")
+    if not found:
+        notes.append(f"no warm start happened in {PROBES} tries, so there is no figure")
+    what = "warm execution end to end through HTTP, against llama-server's, same prompt, 1 token"
+    return Row("warm", what, "s", Target(1.10, "at most"), found, load_average=load, notes=tuple(notes))
+
+
+def measure_cold(bench: Bench, no_op: NoOp) -> Row:
+    """Compare a cold execution with a container that does nothing, plus a bare process that loads the model."""
+    load, engine = load_average(), bench.engine
+    request = run_request(1, context_tokens=ODD_CONTEXT)
+    plan = engine.plan(request) or {}
+    threads = plan["scheduling"]["threads"]
+    warms: list[Executed] = []
+
+    def ours() -> float | None:
+        time.sleep(REST_S)
+        executed = engine.execute(request)
+        if executed.start == "cold":
+            return executed.seconds
+        warms.append(executed)
+        return None
+
+    def peer() -> float:
+        time.sleep(REST_S)
+        return no_op() + load_seconds(bench.peers, bench.model, threads=threads)
+
+    peer()
+    ours()
+    found = _pair(bench, bench.pairs, ours, peer)
+    notes = (
+        "the peer: create, start, wait, remove by the Engine API; then llama-bench from its start to its end, 1 token",
+        *((f"{len(warms)} of ours started warm and do not count",) if warms else ()),
+    )
+    what = "cold execution, against `docker run` of a no-op plus the bare process's load time"
+    return Row("cold", what, "s", Target(1.3, "at most"), found, load_average=load, notes=notes)
+
+
+def _decode(bench: Bench, policy: str, threads: int | None, tokens: int) -> tuple[Pair, ...]:
+    # One more than is timed: the time of the first is that of the prompt.
+    request = run_request(tokens + 1, policy=policy, prompt=COUNTING, context_tokens=ODD_CONTEXT)
+    ended: list[str] = []
+
+    def ours() -> float | None:
+        time.sleep(REST_S)
+        executed = bench.engine.execute(request)
+        if executed.record.measurements and executed.record.measurements.finish_reason == "length":
+            return executed.decode_rate
+        ended.append(executed.record.execution_id)
+        return None
+
+    def peer() -> float:
+        time.sleep(REST_S)
+        return bench_rate(bench.peers, bench.model, tokens=tokens, threads=threads)
+
+    peer()
+    found = _pair(bench, bench.pairs, ours, peer)
+    if ended:
+        message = f"the model ended its answer early, so that nothing can be compared: {ended[0]}"
+        raise RuntimeError(message)
+    return found
+
+
+def measure_decode(bench: Bench) -> Row:
+    """Compare tokens per second with llama-bench's at the same number of threads."""
+    load = load_average()
+    policy = bench.engine.policy("exclusive")
+    plan = bench.engine.plan(run_request(1, policy=policy)) or {}
+    threads = plan["scheduling"]["threads"]
+    notes = [f"policy `{policy}`, {threads} threads, {DECODED_TOKENS} tokens"]
+    if policy != "exclusive":
+        notes.append("this engine has no policy `exclusive`")
+    what = "decode tokens/s, against llama-bench, same threads, quiet"
+    found = _decode(bench, policy, threads, DECODED_TOKENS)
+    target = Target(0.99, "at least")
+    return Row("decode", what, "tokens/s", target, found, load_average=load, notes=tuple(notes))
+
+
+def measure_decode_beside_neighbours(bench: Bench) -> Row:
+    """Compare tokens per second with those of llama-bench as it comes, each beside one busy process per CPU."""
+    load = load_average()
+    with busy_neighbours():
+        found = _decode(bench, "default", None, DECODED_TOKENS_BUSY)
+    notes = (f"policy `default`; llama-bench with its own {physical_cores()} threads, {DECODED_TOKENS_BUSY} tokens",)
+    what = "decode tokens/s, against llama-bench's default, one busy neighbour per core"
+    target = Target(2.0, "at least")
+    return Row("decode_busy", what, "tokens/s", target, found, load_average=load, notes=notes)

@@ -1,0 +1,132 @@
+"""The benchmarks of the engine against bare llama.cpp and plain containers: a table, a JSON file and plots.
+
+Usage: ``python -m benchmarks.suite [--quick] [--only ROW,ROW] [--output DIRECTORY] [--no-plot]``, or ``make bench``.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from http.client import HTTPException
+from pathlib import Path
+
+from benchmarks.containers import NoOp
+from benchmarks.engine import Engine, prepare_home, serving
+from benchmarks.machine import describe_machine, load_average
+from benchmarks.peers import Peers, ensure_peers
+from benchmarks.results import Row, document_of, show_table
+from benchmarks.rows_speed import Bench, measure_cold, measure_decode, measure_decode_beside_neighbours, measure_warm
+from supervisor.adapters.model_store import ModelStore
+from supervisor.commands.setup import DEMO_BACKEND, DEMO_MODEL, DEMO_QUANTIZATION, prepare
+from supervisor.composition import SOURCE_ROOT
+from supervisor.home import Home, default_home
+from supervisor.setup.progress import ConsoleProgress, Progress
+
+__all__ = ["main"]
+
+PAIRS = 11
+QUICK_PAIRS = 5
+# Above this the figures are the neighbours' as much as ours.
+NOISY_LOAD = 0.5
+
+Measuring = Callable[[Bench], Sequence[Row]]
+
+
+def _model_file(home: Home) -> Path:
+    store = ModelStore(home.models)
+    wanted = (DEMO_MODEL, DEMO_QUANTIZATION)
+    digest = next(model.sha256 for model in store.list() if (model.name, model.quantization) == wanted)
+    return home.models / digest.removeprefix("sha256:") / "model.gguf"
+
+
+@contextmanager
+def _no_op(docker_host: str, peers: Peers) -> Iterator[NoOp]:
+    no_op = NoOp(docker_host, peers.toolchain_id)
+    try:
+        yield no_op
+    finally:
+        no_op.close()
+
+
+def _cold(bench: Bench) -> Sequence[Row]:
+    with _no_op(bench.engine.docker_host, bench.peers) as no_op:
+        return [measure_cold(bench, no_op)]
+
+
+ROWS: dict[str, tuple[str, Measuring]] = {
+    "warm": ("one-token requests to the engine and to llama-server", lambda bench: [measure_warm(bench)]),
+    "decode": ("the engine and llama-bench in turn", lambda bench: [measure_decode(bench)]),
+    "decode_busy": (
+        "the same with a busy process on every CPU",
+        lambda bench: [measure_decode_beside_neighbours(bench)],
+    ),
+    "cold": ("executions nobody prepared, and containers that do nothing", _cold),
+}
+
+
+def _measure(engine: Engine, peers: Peers, names: Sequence[str], pairs: int, progress: Progress) -> Iterator[Row]:
+    for name in names:
+        reason, measuring = ROWS[name]
+        with progress.step(f"Measuring {name}", reason) as step:
+            bench = Bench(engine, peers, _model_file(engine.home), pairs, step)
+            try:
+                rows = measuring(bench)
+            except (RuntimeError, OSError, HTTPException) as error:
+                # One row that cannot be measured must not cost the others.
+                rows = [Row(name, name, "", None, notes=(f"not measured: {error}",))]
+            for row in rows:
+                for note in row.notes:
+                    step.note(note)
+            yield from rows
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer pairs, shorter windows")
+    parser.add_argument("--only", help=f"rows, with commas between them: {', '.join(ROWS)}")
+    parser.add_argument("--output", type=Path, default=Path("build/bench"))
+    parser.add_argument("--no-plot", action="store_true")
+    options = parser.parse_args(arguments)
+    options.rows = list(ROWS) if options.only is None else options.only.split(",")
+    unknown = set(options.rows) - set(ROWS)
+    if unknown:
+        parser.error(f"there is no row {', '.join(sorted(unknown))}")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prepare, measure, print the table and write everything down."""
+    options = _parse(arguments)
+    progress = ConsoleProgress()
+    prepared = prepare(Home(default_home()), progress)
+    peers = ensure_peers(prepared.home.root, DEMO_BACKEND, progress, prepared.docker_host)
+    home = prepare_home(prepared.home)
+    machine = describe_machine(SOURCE_ROOT, prepared.docker_host, quick=options.quick)
+    if load_average() > NOISY_LOAD:
+        _say(f"The machine is not quiet (load average {load_average():.2f}): the figures are its neighbours' too.")
+    options.output.mkdir(parents=True, exist_ok=True)
+    rows: list[Row] = []
+    with serving(home, prepared.docker_host, dict(os.environ)) as engine:
+        machine["engine_version"] = engine.engine_version
+        for row in _measure(engine, peers, options.rows, QUICK_PAIRS if options.quick else PAIRS, progress):
+            rows.append(row)
+            _write(options.output, rows, machine)
+    _say(show_table(rows))
+    _say(f"written: {options.output / 'results.json'}, {options.output / 'table.md'}")
+    return 0
+
+
+def _write(output: Path, rows: Sequence[Row], machine: dict[str, object]) -> None:
+    (output / "results.json").write_text(json.dumps(document_of(rows, machine), indent=2, default=str) + "\n")
+    (output / "table.md").write_text(show_table(rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
