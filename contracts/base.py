@@ -6,8 +6,9 @@ import re
 from collections import Counter
 from typing import Annotated, Any, ClassVar, NoReturn, Self, TypeVar
 
-import rfc8785
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from contracts.canonical import MAX_SAFE_INTEGER, canonical_bytes
 
 __all__ = [
     "MAX_SAFE_INTEGER",
@@ -20,8 +21,6 @@ __all__ = [
     "sha256_digest",
 ]
 
-# Integers beyond this are not exact in the IEEE 754 doubles of RFC 8785 (section 3.2.2.3) and of most readers.
-MAX_SAFE_INTEGER = 2**53 - 1
 # ECMAScript's Number::toString, which RFC 8785 follows, has an exponent from here on.
 FIRST_WITH_EXPONENT = 1e21
 # The deepest document of ours nests 6 levels; 32 leaves room and stays far from the interpreter's recursion limit.
@@ -117,6 +116,11 @@ def _no_constant(name: str) -> NoReturn:
     _refuse("malformed_json", f"{name} is not JSON; numbers are finite")
 
 
+def _is_deep(text: str) -> bool:
+    # So few brackets cannot nest deeper; most documents have no more.
+    return text.count("[") + text.count("{") > MAX_DEPTH and _depth(text) > MAX_DEPTH
+
+
 def _depth(text: str) -> int:
     depth = deepest = 0
     for character in _NO_BRACKETS.sub("", text):
@@ -158,7 +162,7 @@ def decode_json(data: bytes, *, max_bytes: int) -> Any:  # noqa: ANN401 - any JS
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         _refuse("malformed_json", f"the document is not UTF-8 (at byte {error.start})")
-    if _depth(text) > MAX_DEPTH:
+    if _is_deep(text):
         fault = FieldError(field="", code="too_deep", message=f"the document nests deeper than {MAX_DEPTH} levels")
         raise ContractError("malformed_json", (fault,))
     if _is_crowded(text):
@@ -171,7 +175,9 @@ def decode_json(data: bytes, *, max_bytes: int) -> Any:  # noqa: ANN401 - any JS
             parse_float=_finite,
             parse_int=_safe_integer,
         )
-        json.dumps(value, ensure_ascii=False).encode("utf-8")
+        if "\\u" in text:
+            # Bytes that are UTF-8 hold no surrogate; only an escape can write one.
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
     except json.JSONDecodeError as error:
         _refuse("malformed_json", f"{error.msg} (line {error.lineno}, column {error.colno})")
     except UnicodeEncodeError:
@@ -220,11 +226,6 @@ class Contract(BaseModel):
     def canonical_digest(self) -> str:
         """Return ``sha256:`` and the hexadecimal SHA-256 of the canonical form."""
         return sha256_digest(self.canonical())
-
-
-def canonical_bytes(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
-    """Return a JSON value in RFC 8785 (JCS) form."""
-    return rfc8785.dumps(value)
 
 
 def sha256_digest(data: bytes) -> str:
