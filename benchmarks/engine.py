@@ -14,6 +14,7 @@ from contracts.trust import Trust
 from supervisor.child import child_supervisor
 from supervisor.client import EngineClient
 from supervisor.commands.setup import DEMO_BACKEND, DEMO_MODEL, DEMO_QUANTIZATION
+from supervisor.domain.errors import EngineError
 from supervisor.home import Home
 
 __all__ = ["PROMPT", "Engine", "Executed", "prepare_home", "run_request", "serving"]
@@ -145,11 +146,14 @@ def serving(home: Home, docker_host: str, environment: dict[str, str]) -> Iterat
     """Serve a home for as long as the block runs.
 
     Raises:
-        EngineError: ``engine_unavailable``, the supervisor did not start.
+        EngineError: ``home_taken``, another one serves it; ``engine_unavailable``, the supervisor did not start.
     """
+    client = EngineClient(home)
+    if client.is_serving():
+        raise EngineError("home_taken", f"another supervisor serves {home.root}: another benchmark? Wait for its end")
     log = home.root / "log" / "supervisor.log"
     child = {**environment, "WEOS_HOME": str(home.root), "DOCKER_HOST": docker_host}
-    with child_supervisor(EngineClient(home), log, child):
+    with child_supervisor(client, log, child):
         engine = Engine(home, docker_host)
         try:
             yield engine

@@ -14,8 +14,10 @@ import sqlite3
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+from contracts.envelope import Envelope, decode_base64, seal
 from contracts.ledger_proof import Checkpoint, Leaf, parse_proof
 from contracts.log_entries import EntryFacts, StatementFacts
 from contracts.merkle import Frontier, hash_leaf, inclusion_root, new_nodes
@@ -24,10 +26,10 @@ from contracts.verify_log import LogVerifier, verify_log
 from supervisor.adapters.ledger import SqliteLedger
 from supervisor.adapters.ledger_schema import SCHEMA, SCHEMA_VERSION
 from supervisor.domain.ports import FinalEntry, StartedEntry
-from tests.audit.logs import LOG, TRUST, GenuineLog, execution_id
+from tests.audit.logs import ENGINE, LOG, TRUST, GenuineLog, execution_id
 from tests.factories import WHEN
 
-__all__ = ["main"]
+__all__ = ["ProofFigures", "append", "main", "measure_proof"]
 
 MIB = 2**20
 
@@ -38,20 +40,45 @@ def report(name: str, value: str) -> None:
     sys.stdout.flush()
 
 
-async def append(directory: Path, writers: int, executions: int) -> None:
-    """Append executions, each a started and a final entry, one after the other in each writer."""
+@dataclass(frozen=True, slots=True)
+class ProofFigures:
+    """What a proof in a long ledger costs."""
+
+    ledger_bytes: int
+    self_check_s: tuple[float, float]
+    """At start, the first and the second time."""
+    made_ms: float
+    proof_bytes: int
+    checked_ms: float
+    """With the checkpoint's signature."""
+
+
+def _payload(envelope: bytes) -> bytes:
+    return decode_base64(Envelope.parse(envelope).payload)
+
+
+async def append(directory: Path, writers: int, executions: int) -> float:
+    """Sign and append executions, each a started and a final entry, one after the other in each writer.
+
+    Returns:
+        Entries per second.
+    """
     ledger = SqliteLedger(directory / "ledger.sqlite3", LOG, directory / "checkpoint.note")
     await ledger.open()
     log, plan = GenuineLog(), GenuineLog().plan()
-    sealed = [(log.start(number).envelope, log.end(number).envelope) for number in range(1, executions + 1)]
+    # The statements are made before, and signed while the clock runs.
+    statements = [
+        (_payload(log.start(number).envelope), _payload(log.end(number).envelope))
+        for number in range(1, executions + 1)
+    ]
 
     async def write(number: int) -> None:
-        started, final = sealed[number - 1]
+        started, final = statements[number - 1]
         entry = StartedEntry(
-            execution_id(number), plan, "prompt", WHEN, None, "sha256:" + "0" * 64, lambda _seq: started
+            execution_id(number), plan, "prompt", WHEN, None, "sha256:" + "0" * 64, lambda _seq: seal(started, ENGINE)
         )
         await ledger.append_started(entry)
-        await ledger.append_final(FinalEntry(execution_id(number), "completed", final, "output"))
+        await ledger.append_final(FinalEntry(execution_id(number), "completed", seal(final, ENGINE), "output"))
 
     numbers = iter(range(1, executions + 1))
 
@@ -63,8 +90,7 @@ async def append(directory: Path, writers: int, executions: int) -> None:
     await asyncio.gather(*(work() for _ in range(writers)))
     took_s = time.perf_counter() - begun_s
     await ledger.close()
-    name = f"appended durably, {writers} concurrent writer(s)"
-    report(name, f"{2 * executions / took_s:8.0f} entries/s = {executions / took_s:.0f} executions/s")
+    return 2 * executions / took_s
 
 
 def made_leaf(position: int) -> bytes:
@@ -115,22 +141,22 @@ def make_log(path: Path, entries: int) -> None:
     connection.close()
 
 
-async def prove(directory: Path, entries: int) -> None:
+async def measure_proof(directory: Path, entries: int) -> ProofFigures:
     """Open a long ledger, and prove and check one of its entries."""
     path = directory / "ledger.sqlite3"
     make_log(path, entries)
-    report(f"ledger of {entries} entries, without envelopes", f"{path.stat().st_size / MIB:8.0f} MiB")
-    for name in ("first", "second"):
+    opened_s = []
+    for is_last in (False, True):
         ledger = SqliteLedger(path, LOG, directory / "checkpoint.note")
         begun_s = time.perf_counter()
         await ledger.open()
-        report(f"  self-check at start ({name} time)", f"{time.perf_counter() - begun_s:8.2f} s")
-        if name == "first":
+        opened_s.append(time.perf_counter() - begun_s)
+        if not is_last:
             await ledger.close()
     wanted = execution_id(entries // 3)
     begun_s = time.perf_counter()
     proof = (await ledger.prove(wanted, "final")).encode().encode("utf-8")
-    report("  an inclusion proof made", f"{(time.perf_counter() - begun_s) * 1e3:8.2f} ms, {len(proof)} bytes")
+    made_ms = (time.perf_counter() - begun_s) * 1e3
     leaf = hash_leaf(ledger_leaf(path, wanted))
     rounds = 200
     begun_s = time.perf_counter()
@@ -138,12 +164,22 @@ async def prove(directory: Path, entries: int) -> None:
         parsed, note, checkpoint = parse_proof(proof)
         holds = LOG.verifier.holds(note)
         root = inclusion_root(leaf, parsed.index, checkpoint.size, parsed.hashes)
-    took_ms = (time.perf_counter() - begun_s) / rounds * 1e3
+    checked_ms = (time.perf_counter() - begun_s) / rounds * 1e3
+    await ledger.close()
     if not holds or root != checkpoint.root:
         message = "the proof does not hold"
         raise RuntimeError(message)
-    report("  it checked, the checkpoint's signature included", f"{took_ms:8.3f} ms")
-    await ledger.close()
+    return ProofFigures(path.stat().st_size, (opened_s[0], opened_s[1]), made_ms, len(proof), checked_ms)
+
+
+def prove(directory: Path, entries: int) -> None:
+    """Print what a proof costs."""
+    figures = asyncio.run(measure_proof(directory, entries))
+    report(f"ledger of {entries} entries, without envelopes", f"{figures.ledger_bytes / MIB:8.0f} MiB")
+    for name, took_s in zip(("first", "second"), figures.self_check_s, strict=True):
+        report(f"  self-check at start ({name} time)", f"{took_s:8.2f} s")
+    report("  an inclusion proof made", f"{figures.made_ms:8.2f} ms, {figures.proof_bytes} bytes")
+    report("  it checked, the checkpoint's signature included", f"{figures.checked_ms:8.3f} ms")
 
 
 def ledger_leaf(path: Path, wanted: str) -> bytes:
@@ -192,9 +228,11 @@ def main() -> None:
     place.mkdir(parents=True)
     try:
         for writers in (1, 32):
-            asyncio.run(append(place / f"writers-{writers}", writers, chosen.appends))
+            rate = asyncio.run(append(place / f"writers-{writers}", writers, chosen.appends))
+            name = f"signed and appended durably, {writers} concurrent writer(s)"
+            report(name, f"{rate:8.0f} entries/s = {rate / 2:.0f} executions/s")
         verify(chosen.verified, chosen.entries)
-        asyncio.run(prove(place / "long", chosen.entries))
+        prove(place / "long", chosen.entries)
     finally:
         shutil.rmtree(place)
 

@@ -37,6 +37,8 @@ class Bench:
     peers: Peers
     model: Path
     pairs: int
+    window_s: float
+    """How long a rate is counted."""
     step: Step
 
 

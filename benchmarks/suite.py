@@ -12,12 +12,18 @@ from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 
-from benchmarks.containers import NoOp
+from benchmarks.containers import NoOp, labelled_containers
 from benchmarks.engine import Engine, prepare_home, serving
 from benchmarks.machine import describe_machine, load_average
 from benchmarks.peers import Peers, ensure_peers
-from benchmarks.results import Row, document_of, show_table
+from benchmarks.results import Row, Target, document_of, show_table
+from benchmarks.rows_audit import measure_append, measure_inclusion, measure_verification
+from benchmarks.rows_clients import measure_clients
+from benchmarks.rows_load import measure_rate
+from benchmarks.rows_memory import measure_memory
 from benchmarks.rows_speed import Bench, measure_cold, measure_decode, measure_decode_beside_neighbours, measure_warm
+from benchmarks.rows_stream import measure_slow_reader, measure_stream_delay, measure_supervisor_cpu
+from supervisor.adapters.docker_sandbox import INSTANCE_LABEL
 from supervisor.adapters.model_store import ModelStore
 from supervisor.commands.setup import DEMO_BACKEND, DEMO_MODEL, DEMO_QUANTIZATION, prepare
 from supervisor.composition import SOURCE_ROOT
@@ -28,6 +34,9 @@ __all__ = ["main"]
 
 PAIRS = 11
 QUICK_PAIRS = 5
+WINDOW_S = 10.0
+LEDGER_ENTRIES = 1_000_000
+QUICK_WINDOW_S = 4.0
 # Above this the figures are the neighbours' as much as ours.
 NOISY_LOAD = 0.5
 
@@ -55,6 +64,22 @@ def _cold(bench: Bench) -> Sequence[Row]:
         return [measure_cold(bench, no_op)]
 
 
+def _audit(bench: Bench) -> Sequence[Row]:
+    place = bench.engine.home.root / "ledger-figures"
+    place.mkdir(exist_ok=True)
+    repetitions = max(3, bench.pairs // 2)
+    return [
+        measure_append(place, repetitions, bench.step),
+        measure_verification(repetitions, bench.window_s / 5, bench.step),
+        *measure_inclusion(place, LEDGER_ENTRIES, bench.step),
+    ]
+
+
+def _rate(bench: Bench) -> Sequence[Row]:
+    with _no_op(bench.engine.docker_host, bench.peers) as no_op:
+        return measure_rate(bench, no_op, pairs=max(3, bench.pairs // 3), window_s=bench.window_s)
+
+
 ROWS: dict[str, tuple[str, Measuring]] = {
     "warm": ("one-token requests to the engine and to llama-server", lambda bench: [measure_warm(bench)]),
     "decode": ("the engine and llama-bench in turn", lambda bench: [measure_decode(bench)]),
@@ -63,14 +88,24 @@ ROWS: dict[str, tuple[str, Measuring]] = {
         lambda bench: [measure_decode_beside_neighbours(bench)],
     ),
     "cold": ("executions nobody prepared, and containers that do nothing", _cold),
+    "rate": ("executions by 1, 2 and 8 callers, and containers that do nothing", _rate),
+    "clients": ("1, 8 and 64 clients over HTTP", measure_clients),
+    "supervisor": ("what the supervisor uses while tokens come", measure_supervisor_cpu),
+    "stream": (
+        "tokens on their way to fast and slow readers",
+        lambda bench: [measure_stream_delay(bench), measure_slow_reader(bench)],
+    ),
+    "audit": ("signing, appending, proving and verifying; no containers", _audit),
+    "memory": ("eight prepared sandboxes side by side", lambda bench: [measure_memory(bench)]),
 }
 
 
-def _measure(engine: Engine, peers: Peers, names: Sequence[str], pairs: int, progress: Progress) -> Iterator[Row]:
+def _measure(engine: Engine, peers: Peers, names: Sequence[str], progress: Progress, *, quick: bool) -> Iterator[Row]:
     for name in names:
         reason, measuring = ROWS[name]
         with progress.step(f"Measuring {name}", reason) as step:
-            bench = Bench(engine, peers, _model_file(engine.home), pairs, step)
+            pairs, window_s = (QUICK_PAIRS, QUICK_WINDOW_S) if quick else (PAIRS, WINDOW_S)
+            bench = Bench(engine, peers, _model_file(engine.home), pairs, window_s, step)
             try:
                 rows = measuring(bench)
             except (RuntimeError, OSError, HTTPException) as error:
@@ -115,12 +150,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows: list[Row] = []
     with serving(home, prepared.docker_host, dict(os.environ)) as engine:
         machine["engine_version"] = engine.engine_version
-        for row in _measure(engine, peers, options.rows, QUICK_PAIRS if options.quick else PAIRS, progress):
+        for row in _measure(engine, peers, options.rows, progress, quick=options.quick):
             rows.append(row)
             _write(options.output, rows, machine)
+    rows.append(_left_behind(home, prepared.docker_host))
+    _write(options.output, rows, machine)
     _say(show_table(rows))
     _say(f"written: {options.output / 'results.json'}, {options.output / 'table.md'}")
     return 0
+
+
+def _left_behind(home: Home, docker_host: str) -> Row:
+    containers = labelled_containers(docker_host, f"{INSTANCE_LABEL}={home.instance_id()}")
+    what = "containers left when the engine has ended"
+    return Row("left_behind", what, "", Target(0, "at most"), values=(float(len(containers)),))
 
 
 def _write(output: Path, rows: Sequence[Row], machine: dict[str, object]) -> None:

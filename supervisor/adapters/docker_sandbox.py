@@ -30,7 +30,7 @@ from supervisor.domain.errors import EngineError, ExecutionFault, Refusal
 from supervisor.domain.isolation import RegisteredRuntime, fault_of_start, read_runtimes
 from supervisor.domain.ports import ExitStatus, Sandbox
 
-__all__ = ["DockerSandboxes"]
+__all__ = ["INSTANCE_LABEL", "DockerSandboxes"]
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
