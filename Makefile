@@ -63,6 +63,8 @@ bench-packages: bootstrap
 bench: bench-packages ## measure against bare llama.cpp and plain containers: build/bench (QUICK=1: shorter; ROWS=a,b: only those)
 	@PYTHONPATH="$(WEOS_HOME)/bench" $(BIN)/python -m benchmarks.suite --output build/bench \
 		$(if $(filter 1,$(QUICK)),--quick) $(if $(ROWS),--only $(ROWS))
+	@PYTHONPATH="$(WEOS_HOME)/bench" $(BIN)/python -m benchmarks.scale --measured build/bench/results.json \
+		--output build/bench
 
 bench-power: bench-packages ## simulate how max_watts is kept: a table, figures and a plot in build/bench-power
 	@PYTHONPATH="$(WEOS_HOME)/bench" $(BIN)/python -m benchmarks.power --output build/bench-power

@@ -10,12 +10,15 @@ from benchmarks.machine import load_average
 from benchmarks.pairing import Pair, alternate
 from benchmarks.results import Row, Target
 from benchmarks.rows_speed import SEED, Bench
+from benchmarks.supervisor_cost import cpu_ns
 
 __all__ = ["CALLERS", "measure_rate"]
 
 CALLERS = (1, 2, 8)
 REST_S = 1.0
 RETRY_S = 0.05
+COST_ROUNDS = 3
+NS_PER_MS = 1e6
 OK = 200
 TOO_MANY = 429
 
@@ -38,7 +41,18 @@ def measure_rate(bench: Bench, no_op: NoOp, *, pairs: int, window_s: float) -> l
         notes = (f"policy `{policy}`, {window_s:.0f} s windows; {warm} of {len(executed)} executions started warm",)
         target = Target(0.8, "at least")
         rows.append(Row(f"rate_{callers}", what, "/s", target, tuple(found), load_average=load, notes=notes))
-    return rows
+    return [*rows, _execution_cost(bench, policy)]
+
+
+def _execution_cost(bench: Bench, policy: str) -> Row:
+    load, costs = load_average(), []
+    for _ in range(COST_ROUNDS):
+        executed: list[str] = []
+        before = cpu_ns(bench.engine.pid)
+        _our_rate(bench.engine, policy, 1, bench.window_s / 2, executed)
+        costs.append((cpu_ns(bench.engine.pid) - before) / len(executed) / NS_PER_MS)
+    what = "supervisor's processor time for a one-token execution, all threads"
+    return Row("execution_cost", what, "ms", None, values=tuple(costs), load_average=load)
 
 
 def _rested(measure: Callable[[], float]) -> float:

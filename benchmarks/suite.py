@@ -157,7 +157,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _write(options.output, rows, machine)
     _say(show_table(rows))
     _say(f"written: {options.output / 'results.json'}, {options.output / 'table.md'}")
-    return 0
+    if not options.no_plot:
+        # Only here, so that the figures can be had without a plotting library.
+        from benchmarks.plots import draw_clients, draw_ratios  # noqa: PLC0415
+
+        _say(f"written: {draw_ratios(rows, options.output / 'ratios.png')}")
+        if any("clients" in row.details for row in rows):
+            _say(f"written: {draw_clients(rows, options.output / 'clients.png')}")
+    return 1 if any(row.spread is None for row in rows) else 0
 
 
 def _left_behind(home: Home, docker_host: str) -> Row:

@@ -116,6 +116,12 @@ def _no_constant(name: str) -> NoReturn:
     _refuse("malformed_json", f"{name} is not JSON; numbers are finite")
 
 
+# Made once: for an event of the runner's, making it takes as long as decoding.
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique_object, parse_constant=_no_constant, parse_float=_finite, parse_int=_safe_integer
+)
+
+
 def _is_deep(text: str) -> bool:
     # So few brackets cannot nest deeper; most documents have no more.
     return text.count("[") + text.count("{") > MAX_DEPTH and _depth(text) > MAX_DEPTH
@@ -168,13 +174,7 @@ def decode_json(data: bytes, *, max_bytes: int) -> Any:  # noqa: ANN401 - any JS
     if _is_crowded(text):
         _refuse("too_large", "the document has more lists, objects or values than are read")
     try:
-        value = json.loads(
-            text,
-            object_pairs_hook=_unique_object,
-            parse_constant=_no_constant,
-            parse_float=_finite,
-            parse_int=_safe_integer,
-        )
+        value = _DECODER.decode(text)
         if "\\u" in text:
             # Bytes that are UTF-8 hold no surrogate; only an escape can write one.
             json.dumps(value, ensure_ascii=False).encode("utf-8")

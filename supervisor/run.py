@@ -55,10 +55,12 @@ class Run:
         self.keep = False
         self.watchers = 0
         self._attempt: asyncio.Task[None] | None = None
-        self._tokens: list[StreamToken] = []
+        self._tokens: list[tuple[int, str]] = []
         self._final: RunView | None = None
         self._storage_fault: StorageError | None = None
         self._wake = asyncio.Event()
+        # Whoever waits for the end alone is not woken for every token.
+        self._ended = asyncio.Event()
 
     @property
     def status(self) -> RunStatus:
@@ -69,17 +71,19 @@ class Run:
 
     def add_text(self, index: int, text: str) -> None:
         """Publish one token."""
-        self._tokens.append(StreamToken(index=index, text=text))
+        self._tokens.append((index, text))
         self._notify()
 
     def finish(self, final: RunView) -> None:
         """Publish the end; the record is durable."""
         self._final = final
+        self._ended.set()
         self._notify()
 
     def report_storage_fault(self, fault: StorageError) -> None:
         """Tell the watchers that the record could not be stored yet."""
         self._storage_fault = fault
+        self._ended.set()
         self._notify()
 
     def give_up(self) -> None:
@@ -93,7 +97,8 @@ class Run:
         position = 0
         while True:
             while position < len(self._tokens):
-                yield self._tokens[position]
+                index, text = self._tokens[position]
+                yield StreamToken(index=index, text=text)
                 position += 1
             if self._final is not None or self._storage_fault is not None:
                 return
@@ -105,11 +110,13 @@ class Run:
         Raises:
             StorageError: the execution ended but its record could not be stored yet.
         """
-        while self._final is None:
-            if self._storage_fault is not None:
-                raise self._storage_fault
-            await self._wake.wait()
-        return self._final
+        await self._ended.wait()
+        if self._final is not None:
+            return self._final
+        if self._storage_fault is None:
+            message = "an execution ended without an end"
+            raise RuntimeError(message)
+        raise self._storage_fault
 
     def view(self) -> RunView:
         """Return the execution as it stands now."""
@@ -123,7 +130,7 @@ class Run:
             accepted_at=format_time(self.accepted_at),
             plan_digest=self.plan_digest,
             metrics=None,
-            output="".join(token.text for token in self._tokens),
+            output="".join(text for _, text in self._tokens),
             reason=None,
             container_id=self.container_id,
             queue_position=self.ticket.position,

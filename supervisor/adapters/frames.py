@@ -24,6 +24,7 @@ class FrameReader:
         self._stream = stream
         self._allowed = self._budget = output_bytes
         self._channel, self._left = STDOUT, 0
+        self._header = b""
         self._partial = bytearray()
         self._lines: deque[tuple[bytes, int]] = deque()
         self._fault: ExecutionFault | None = None
@@ -45,27 +46,36 @@ class FrameReader:
             if self._fault is not None:
                 raise self._fault
             try:
-                await self._read_some()
-            except (asyncio.IncompleteReadError, ConnectionError):
+                chunk = await self._stream.read(READ_BYTES)
+            except ConnectionError:
                 return None
+            if not chunk:
+                return None
+            try:
+                self._take(chunk, time.monotonic_ns())
             except ExecutionFault as fault:
                 self._fault = fault
         return self._lines.popleft()
 
-    async def _read_some(self) -> None:
-        """Read a frame's header, or a part of its content: lines are handed on before the frame has come whole."""
-        if not self._left:
-            header = await self._stream.readexactly(HEADER_BYTES)
-            self._begin_frame(header[0], int.from_bytes(header[4:], "big"))
-            return
-        chunk = await self._stream.read(min(self._left, READ_BYTES))
-        if not chunk:
-            raise asyncio.IncompleteReadError(b"", self._left)
-        self._left -= len(chunk)
-        if self._channel == STDOUT:
-            self._split(chunk, time.monotonic_ns())
-        else:
-            self.stderr_tail = (self.stderr_tail + chunk)[-STDERR_KEPT_BYTES:]
+    def _take(self, chunk: bytes, at_ns: int) -> None:
+        """Take what has come: whole frames and parts of them. Lines are handed on before their frame has come whole."""
+        position = 0
+        while position < len(chunk):
+            if not self._left:
+                wanted = HEADER_BYTES - len(self._header)
+                self._header += chunk[position : position + wanted]
+                position += wanted
+                if len(self._header) == HEADER_BYTES:
+                    header, self._header = self._header, b""
+                    self._begin_frame(header[0], int.from_bytes(header[4:], "big"))
+                continue
+            content = chunk[position : position + self._left]
+            position += len(content)
+            self._left -= len(content)
+            if self._channel == STDOUT:
+                self._split(content, at_ns)
+            else:
+                self.stderr_tail = (self.stderr_tail + content)[-STDERR_KEPT_BYTES:]
 
     def _begin_frame(self, channel: int, size: int) -> None:
         if channel not in {STDOUT, STDERR}:
