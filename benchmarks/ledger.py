@@ -14,7 +14,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from contracts.envelope import Envelope, decode_base64, seal
@@ -209,9 +209,10 @@ def verify(executions: int, entries: int) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     verifier = LogVerifier(TRUST)
     verifier.begin(lines[0])
-    facts = StatementFacts("0.1.0", "0.1.0", "sha256:" + "0" * 64, None, None, "", None, None)
+    facts = StatementFacts("0.1.0", "0.1.0", "sha256:" + "0" * 64, None, None, "", None, None, None)
     for position, _, _, leaf in make_leaves(entries):
-        verifier.add(EntryFacts(position, Leaf.model_validate_json(leaf), hash_leaf(leaf), facts, ()))
+        stated = replace(facts, container_id=f"{position:064x}")
+        verifier.add(EntryFacts(position, Leaf.model_validate_json(leaf), hash_leaf(leaf), stated, ()))
     grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     report(f"  memory for the ids of {entries} entries", f"{grown_kib / 1024:8.0f} MiB")
 
