@@ -39,7 +39,7 @@ async def test_a_waiting_caller_that_leaves_cancels() -> None:
         assert record.outcome == "cancelled"
         assert record.reason is not None
         assert record.reason.code == "cancelled"
-        assert engine.free_cpus == 2
+        await eventually(lambda: engine.free_cpus == 2)
         await engine.is_well()
 
 
@@ -230,5 +230,5 @@ async def test_an_execution_that_is_stopped_before_it_begins_never_opens_a_sandb
     await engine.service.execute(run)
     assert run.status == "cancelled"
     assert engine.sandboxes.opened == []
-    assert engine.free_cpus == 2
+    await eventually(lambda: engine.free_cpus == 2)
     assert engine.ledger.final[execution_id].outcome == "cancelled"

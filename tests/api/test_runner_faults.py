@@ -9,7 +9,7 @@ import pytest
 from supervisor.domain.errors import ExecutionFault, Refusal
 from supervisor.domain.locks import ThreadStatus
 from supervisor.domain.ports import ExitStatus
-from tests.api.harness import Engine, problem_of
+from tests.api.harness import Engine, eventually, problem_of
 from tests.fakes import READY, FakeSandbox, Script, saying, spec_request, thread_under
 
 PROMPT = {"type": "prompt", "tokens": 5}
@@ -36,7 +36,7 @@ async def failed(engine: Engine, script: Script, code: str, status: int) -> dict
     assert record.reason is not None
     assert record.reason.code == code
     assert engine.sandboxes.destroyed == [engine.sandboxes.opened[0].container_id]
-    assert engine.free_cpus == 2
+    await eventually(lambda: engine.free_cpus == 2)
     await engine.is_well()
     document: dict[str, Any] = json.loads(await answer.read())
     assert "words of the runner" not in json.dumps(document)
