@@ -72,6 +72,7 @@ _PLANNING = (
     "unknown_scheduler_policy",
     "unsupported_cpu",
     "limit_out_of_range",
+    "insufficient_cores",
     "insufficient_memory",
     "power_limit_unenforceable",
     "power_sensor_required",

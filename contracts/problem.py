@@ -36,6 +36,7 @@ PROBLEM_CODES: dict[str, tuple[int, str]] = {
     "unknown_scheduler_policy": (422, "There is no such scheduler policy"),
     "unsupported_cpu": (422, "This machine lacks instructions that the backend needs"),
     "limit_out_of_range": (422, "A limit is outside what the policy allows"),
+    "insufficient_cores": (422, "The scheduler policy needs cores that this machine does not have"),
     "insufficient_memory": (422, "The model and context need more memory than this machine has"),
     "power_limit_unenforceable": (422, "The power limit cannot be kept on this machine"),
     "idempotency_key_reused": (422, "The Idempotency-Key was used with another body"),

@@ -21,7 +21,7 @@ _WITHOUT_EFFECT = frozenset(
     {"schema_version", "engine_version", "policies", "isolation", "power_source", "role", "nonce", "limits"}
 )
 # Cores and the kind of waiting change how fast it goes, the policy is the name of all of it.
-_SCHEDULING_WITHOUT_EFFECT = frozenset({"policy", "cores", "omp_wait_policy"})
+_SCHEDULING_WITHOUT_EFFECT = frozenset({"policy", "cores", "whole_cores", "omp_wait_policy", "spin_count"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from contracts.responses import VersionView
 from supervisor.adapters.cgroup import judge_quotas
 from supervisor.adapters.docker_sandbox import DockerSandboxes
 from supervisor.adapters.files import write_private
-from supervisor.adapters.host import host_root, read_host_facts
+from supervisor.adapters.host import host_root, pinned, read_host_facts
 from supervisor.adapters.installation import InstallationReader
 from supervisor.adapters.keys import FileSigner, key_path, load_signer
 from supervisor.adapters.ledger import LogIdentity, SqliteLedger, identify_log
@@ -30,9 +30,11 @@ from supervisor.adapters.rapl import READ_AT_LEAST_EVERY_S
 from supervisor.adapters.release_store import ReleaseStore
 from supervisor.adapters.trust_file import publish_log
 from supervisor.domain.errors import EngineError
+from supervisor.domain.leasing import leasable_memory_bytes
 from supervisor.domain.policy import PowerPolicy
 from supervisor.domain.pool_survey import survey_installation
 from supervisor.domain.ports import LedgerPort, ModelStorePort, SandboxPort
+from supervisor.domain.topology import split_housekeeping
 from supervisor.home import LOG_KEY, Home
 from supervisor.http_api import ApiContext, build_app
 from supervisor.http_server import BACKLOG, ApiRunner
@@ -114,6 +116,8 @@ async def _assemble(
     identity = load_identity(home, SOURCE_ROOT, policies.digests)
     version, signer = identity.engine_version, identity.signer
     host = read_host_facts()
+    leasable, kept = split_housekeeping(host.cores, policies.housekeeping)
+    own_cpus = frozenset(cpu for core in kept for cpu in core.cpus)
     models = ModelStore(home.models)
     log_signer = _load_log_signer(home)
     log = identify_log(log_signer.key)
@@ -135,13 +139,19 @@ async def _assemble(
             host=host,
             power=outside.metering.facts,
         )
-        scheduler = Scheduler(host.cores, policies.admission.queue)
+        pool_bytes = host.memory_bytes * policies.pool.memory_percent // 100
+        scheduler = Scheduler(
+            leasable,
+            leasable_memory_bytes(host.memory_bytes, policies.admission.memory, set_aside_bytes=pool_bytes),
+            policies.admission.queue,
+            housekeeping=own_cpus,
+        )
         preparer = Preparer(outside.sandboxes, outside.models, installation, policies)
         pool = SandboxPool(
             preparer,
             scheduler,
             policies.pool,
-            budget_bytes=host.memory_bytes * policies.pool.memory_percent // 100,
+            budget_bytes=pool_bytes,
             survey=lambda: survey_installation(installation.read()),
             unplaceable=judge_quotas(),
         )
@@ -170,7 +180,7 @@ async def _assemble(
             policies=dict(policies.digests),
         )
         context = ApiContext(
-            tokens=home.tokens(),
+            tokens=home.callers(),
             version=view,
             book=book,
             ledger=outside.ledger,
@@ -179,11 +189,12 @@ async def _assemble(
             installation=installation,
             releases=ReleaseStore(home.root),
         )
-        async with (
-            _repeating(partial(asyncio.to_thread, outside.metering.read), READ_AT_LEAST_EVERY_S, "meter"),
-            pool.tended(),
-        ):
-            yield context, await book.recover()
+        with pinned(own_cpus):
+            async with (
+                _repeating(partial(asyncio.to_thread, outside.metering.read), READ_AT_LEAST_EVERY_S, "meter"),
+                pool.tended(),
+            ):
+                yield context, await book.recover()
     finally:
         metering.close()
         await ledger.close()

@@ -11,6 +11,7 @@ from typing import TextIO, get_args
 
 from contracts.types import RoleName
 from supervisor.adapters.files import write_private
+from supervisor.domain.caller import Caller
 from supervisor.domain.errors import EngineError
 
 __all__ = ["LOG_KEY", "Home", "default_home"]
@@ -61,8 +62,10 @@ class Home:
         """The operator's bearer token."""
         return self.root / "token"
 
-    def token_file_of(self, role: RoleName) -> Path:
-        """Return where the bearer token of a role lies."""
+    def token_file_of(self, role: RoleName, name: str | None = None) -> Path:
+        """Return where a bearer token of a role lies: its only one, or the one of that name."""
+        if name is not None:
+            return self.root / "tokens" / f"{role}@{name}"
         return self.token_file if role == "operator" else self.root / "tokens" / role
 
     @property
@@ -90,13 +93,13 @@ class Home:
         """Where the running supervisor listens."""
         return self.root / "run" / "address"
 
-    def token(self, role: RoleName = "operator") -> str:
-        """Return the bearer token of a role, made at first need.
+    def token(self, role: RoleName = "operator", name: str | None = None) -> str:
+        """Return a bearer token of a role, made at first need.
 
         Raises:
             EngineError: ``token_unsafe``, others may read the file or it is empty.
         """
-        path = self.token_file_of(role)
+        path = self.token_file_of(role, name)
         if not path.exists():
             write_private(path, secrets.token_urlsafe(32).encode("ascii") + b"\n")
         if path.stat().st_mode & 0o077:
@@ -107,19 +110,25 @@ class Home:
             raise EngineError("token_unsafe", detail)
         return token
 
-    def tokens(self) -> dict[RoleName, str]:
-        """Return the operator's token and those of the roles that were given one.
+    def callers(self) -> dict[Caller, str]:
+        """Return the operator's token and every one that was made besides, by who shows it.
 
         Raises:
-            EngineError: ``token_unsafe``, as `token` says, or two roles have the same.
+            EngineError: ``token_unsafe``, as `token` says, or two callers have the same.
         """
-        names: tuple[RoleName, ...] = get_args(RoleName)
-        roles = [role for role in names if role == "operator" or self.token_file_of(role).exists()]
-        tokens = {role: self.token(role) for role in roles}
-        if len(set(tokens.values())) < len(tokens):
-            detail = f"two roles have the same token; remove one of the files in {self.root / 'tokens'} and start again"
+        found = {Caller("operator", "operator"): self.token()}
+        roles: tuple[RoleName, ...] = get_args(RoleName)
+        for path in sorted((self.root / "tokens").glob("*")):
+            role = next((role for role in roles if role == path.name.partition("@")[0]), None)
+            name = path.name.partition("@")[2] or None
+            if role is not None and path == self.token_file_of(role, name):
+                found[Caller(role, path.name)] = self.token(role, name)
+        if len(set(found.values())) < len(found):
+            detail = (
+                f"two callers have the same token; remove one of the files in {self.root / 'tokens'} and start again"
+            )
             raise EngineError("token_unsafe", detail)
-        return tokens
+        return found
 
     def instance_id(self) -> str:
         """Return the id by which this installation knows its containers.

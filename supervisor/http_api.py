@@ -26,13 +26,13 @@ from contracts.responses import (
     VersionView,
 )
 from contracts.run_request import RunRequest
-from contracts.types import RoleName
+from supervisor.domain.caller import Caller
 from supervisor.domain.errors import EngineError, Refusal, StorageError
 from supervisor.domain.ports import InstallationPort, LedgerPort, ReleasesPort, SandboxPort
 from supervisor.http_ledger import LEDGER, LEDGER_HANDLERS, RELEASES
 from supervisor.http_problems import answer_problem, problem_of, problem_of_parsing, problem_of_run
 from supervisor.http_request import (
-    find_role,
+    find_caller,
     host_is_local,
     read_execution_id,
     read_idempotency_key,
@@ -55,7 +55,7 @@ BODY_TIMEOUT_S = 30
 # An engine that hangs is down to whoever asks; a ping of one that is well took a few milliseconds.
 HEALTH_TIMEOUT_S = 5
 MAX_PAGE = 200
-ROLE: web.RequestKey[RoleName] = web.RequestKey("role")
+CALLER: web.RequestKey[Caller] = web.RequestKey("caller")
 CONTEXT: web.AppKey["ApiContext"] = web.AppKey("context")
 
 
@@ -63,7 +63,7 @@ CONTEXT: web.AppKey["ApiContext"] = web.AppKey("context")
 class ApiContext:
     """What the routes need."""
 
-    tokens: Mapping[RoleName, str]
+    tokens: Mapping[Caller, str]
     version: VersionView
     book: RunBook
     ledger: LedgerPort
@@ -92,14 +92,14 @@ async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         if not host_is_local(request.headers.get("Host", "")):
             detail = "name this machine in the Host header: 127.0.0.1 or localhost"
             return answer_problem(Problem.of("host_not_allowed", detail))
-        role = find_role(request.headers.get("Authorization"), request.app[CONTEXT].tokens)
-        if role is None:
+        caller = find_caller(request.headers.get("Authorization"), request.app[CONTEXT].tokens)
+        if caller is None:
             detail = "send the header 'Authorization: Bearer TOKEN'; the token is in the file `token` of WEOS_HOME"
             return answer_problem(Problem.of("unauthorized", detail))
-        request[ROLE] = role
+        request[CALLER] = caller
         return await handler(request)
     except EngineError as error:
-        again = {"Retry-After": str(request.app[CONTEXT].service.retry_after_s)} if error.code == "queue_full" else None
+        again = None if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
         return answer_problem(problem_of(error), again)
     except ContractError as error:
         return answer_problem(problem_of_parsing(error))
@@ -133,7 +133,7 @@ async def create_run(request: web.Request) -> web.StreamResponse:
     context = request.app[CONTEXT]
     run_request = await read_run_request(request, context.body_timeout_s)
     key = read_idempotency_key(request)
-    run = await context.book.accept(run_request, key, request[ROLE])
+    run = await context.book.accept(run_request, key, request[CALLER])
     if isinstance(run, RunView):
         return await _answer_repeated(request, run)
     if wants_no_wait(request):
@@ -195,7 +195,7 @@ async def get_record(request: web.Request) -> web.StreamResponse:
 async def create_plan(request: web.Request) -> web.StreamResponse:
     """POST /v1/plans."""
     context = request.app[CONTEXT]
-    plan = context.book.plan(await read_run_request(request, context.body_timeout_s), request[ROLE])
+    plan = context.book.plan(await read_run_request(request, context.body_timeout_s), request[CALLER].role)
     return _answer(PlanView(plan=plan, plan_digest=plan.canonical_digest()))
 
 

@@ -11,11 +11,11 @@ from aiohttp.http_exceptions import BadHttpMessage
 from contracts.api import IDEMPOTENCY_KEY
 from contracts.operation import EXECUTION_ID
 from contracts.run_request import RunRequest
-from contracts.types import RoleName
+from supervisor.domain.caller import Caller
 from supervisor.domain.errors import Refusal
 
 __all__ = [
-    "find_role",
+    "find_caller",
     "host_is_local",
     "read_execution_id",
     "read_idempotency_key",
@@ -33,14 +33,14 @@ def host_is_local(host: str) -> bool:
     return name in ALLOWED_HOSTS
 
 
-def find_role(header: str | None, tokens: Mapping[RoleName, str]) -> RoleName | None:
+def find_caller(header: str | None, tokens: Mapping[Caller, str]) -> Caller | None:
     """Return whose token an Authorization header carries, in a time that tells neither whose nor how much of it."""
     scheme, _, given = (header or "").partition(" ")
     shown = given.strip().encode("utf-8", "surrogateescape")
-    found: RoleName | None = None
-    for role, token in tokens.items():
+    found: Caller | None = None
+    for caller, token in tokens.items():
         if hmac.compare_digest(shown, token.encode("utf-8")):
-            found = role
+            found = caller
     return found if scheme.lower() == "bearer" else None
 
 

@@ -15,6 +15,7 @@ from contracts.metrics_record import MetricsRecord, Statement
 from contracts.responses import RunList, RunSummary, RunView
 from contracts.run_request import RunRequest
 from contracts.types import RoleName
+from supervisor.domain.caller import Caller
 from supervisor.domain.errors import Refusal
 from supervisor.domain.isolation import require_registered
 from supervisor.domain.planning import plan_execution
@@ -124,9 +125,11 @@ class RunBook:
         Raises:
             Refusal: it would get none.
         """
-        return plan_execution(request, self._installation.read(), role=role)
+        plan = plan_execution(request, self._installation.read(), role=role)
+        self._scheduler.require_possible(demand_of(plan))
+        return plan
 
-    async def accept(self, request: RunRequest, idempotency_key: str | None, role: RoleName) -> Run | RunView:
+    async def accept(self, request: RunRequest, idempotency_key: str | None, caller: Caller) -> Run | RunView:
         """Accept a request and begin its execution, unless its key has already brought one.
 
         Returns:
@@ -137,7 +140,7 @@ class RunBook:
             StorageError: it could not be made durable, so it was not accepted.
         """
         # Once begun it is carried through, so that a caller who vanishes cannot leave it half accepted.
-        task = asyncio.create_task(self._accept(request, idempotency_key, role))
+        task = asyncio.create_task(self._accept(request, idempotency_key, caller))
         self._acceptances.add(task)
         task.add_done_callback(self._acceptances.discard)
         try:
@@ -146,12 +149,12 @@ class RunBook:
             task.add_done_callback(_stop_unwatched)
             raise
 
-    async def _accept(self, request: RunRequest, key: str | None, role: RoleName) -> Run | RunView:
+    async def _accept(self, request: RunRequest, key: str | None, caller: Caller) -> Run | RunView:
         digest = request.canonical_digest()
         known = await self._known(key, digest)
         if known is not None:
             return known
-        plan = self.plan(request, role)
+        plan = self.plan(request, caller.role)
         self._models.locate(plan.model)
         # Outside the lock: an engine that hangs must not make callers wait for each other's deadlines.
         if not self._service.is_prepared_for(plan):
@@ -163,7 +166,7 @@ class RunBook:
             known = await self._known(key, digest)
             if known is not None:
                 return known
-            return await self._begin(request, plan, key)
+            return await self._begin(request, plan, key, caller)
 
     async def _known(self, key: str | None, digest: str) -> Run | RunView | None:
         stored = None if key is None else await self._ledger.find_by_key(key)
@@ -181,8 +184,8 @@ class RunBook:
         if self._closing:
             raise Refusal("shutting_down", "the supervisor is ending and accepts nothing new")
 
-    async def _begin(self, request: RunRequest, plan: ExecutionPlan, key: str | None) -> Run:
-        ticket = self._scheduler.enqueue(demand_of(plan))
+    async def _begin(self, request: RunRequest, plan: ExecutionPlan, key: str | None, caller: Caller) -> Run:
+        ticket = self._scheduler.enqueue(demand_of(plan), caller.name)
         try:
             accepted_at = datetime.now(UTC)
             execution_id = make_execution_id(time.time_ns() // 1_000_000)

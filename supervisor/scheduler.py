@@ -1,15 +1,18 @@
-"""Leases of physical cores: strictly first come first served, with a bounded queue."""
+"""Leases of cores and memory as they come and go: the asyncio around the decisions of the domain."""
 
 import asyncio
-from collections import deque
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 from supervisor.domain.errors import Refusal
+from supervisor.domain.fair_queue import FairQueue
+from supervisor.domain.leasing import LeaseBook
 from supervisor.domain.policy import QueuePolicy
-from supervisor.domain.scheduling import Demand, choose_cores
+from supervisor.domain.scheduling import Demand
 from supervisor.domain.topology import Core
+from supervisor.domain.waiting_time import Occupancy, ServiceTimes, estimate_place_s, round_up_s
 
 __all__ = ["IdleWatcher", "Scheduler", "Ticket"]
 
@@ -19,14 +22,16 @@ IdleWatcher = Callable[[frozenset[int]], None]
 class Ticket:
     """A place in the queue and, once granted, a lease. Leave the context to give either back."""
 
-    def __init__(self, scheduler: "Scheduler", demand: Demand) -> None:
+    def __init__(self, scheduler: "Scheduler", demand: Demand, caller: str) -> None:
         self._scheduler = scheduler
         self.demand = demand
+        self.caller = caller
+        self.since_s = 0.0
         self.granted: asyncio.Future[tuple[int, ...]] = asyncio.get_running_loop().create_future()
 
     @property
     def position(self) -> int | None:
-        """1 is next; None when not waiting."""
+        """1 is next, if nobody else comes; None when not waiting."""
         return self._scheduler.position(self)
 
     async def __aenter__(self) -> Self:
@@ -42,40 +47,49 @@ class Ticket:
         return await asyncio.shield(self.granted)
 
     def give_back(self) -> None:
-        """Leave the queue, or return the cores; harmless when repeated."""
+        """Leave the queue, or return what was leased; harmless when repeated."""
         self._scheduler.give_back(self)
 
 
 class Scheduler:
-    """The machine's cores, and who waits for them."""
+    """The machine's cores and memory, who has them and who waits for them."""
 
     def __init__(
-        self, cores: tuple[Core, ...], policy: QueuePolicy, *, housekeeping: frozenset[int] = frozenset()
+        self,
+        cores: tuple[Core, ...],
+        memory_bytes: int,
+        policy: QueuePolicy,
+        *,
+        housekeeping: frozenset[int] = frozenset(),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Begin with every core free.
+        """Begin with everything free.
 
         Args:
             cores: what can be leased.
+            memory_bytes: likewise.
             policy: how many may wait.
             housekeeping: logical CPUs that are never leased.
+            clock: seconds that only go forward.
         """
-        self._free = frozenset(cores)
-        self._housekeeping = housekeeping
+        self._book: LeaseBook[Ticket] = LeaseBook(cores, memory_bytes)
+        self._queue: FairQueue[Ticket] = FairQueue()
+        self._times = ServiceTimes(policy.service_s_unknown)
         self._policy = policy
-        self._waiting: deque[Ticket] = deque()
-        self._leases: dict[Ticket, frozenset[Core]] = {}
+        self._housekeeping = housekeeping
+        self._clock = clock
         self._watchers: list[IdleWatcher] = []
         self._announced = self.idle_cpus
 
     @property
     def idle_cpus(self) -> frozenset[int]:
         """Logical CPUs that no lease covers; a lease covers every logical CPU of its cores."""
-        return self._housekeeping.union(*(core.cpus for core in self._free))
+        return self._housekeeping.union(*(core.cpus for core in self._book.free))
 
     @property
     def waiting(self) -> int:
         """How many executions wait."""
-        return len(self._waiting)
+        return len(self._queue)
 
     def watch_idle(self, watcher: IdleWatcher) -> None:
         """Call this with `idle_cpus` whenever they change, and before an execution hears that it has its CPUs.
@@ -84,51 +98,97 @@ class Scheduler:
         """
         self._watchers.append(watcher)
 
-    def enqueue(self, demand: Demand) -> Ticket:
-        """Take a place; it is granted at once where enough cores are free and nobody waits.
+    def require_possible(self, demand: Demand) -> None:
+        """Refuse what could never be leased here.
 
         Raises:
-            Refusal: ``queue_full``.
+            Refusal: ``insufficient_cores`` or ``insufficient_memory``.
         """
-        must_wait = bool(self._waiting) or choose_cores(self._free, demand) is None
-        if must_wait and len(self._waiting) >= self._policy.waiting_max:
-            detail = f"{len(self._waiting)} executions are waiting for cores; ask again in a few seconds"
-            raise Refusal("queue_full", detail)
-        ticket = Ticket(self, demand)
-        self._waiting.append(ticket)
+        self._book.require_possible(demand)
+
+    def enqueue(self, demand: Demand, caller: str) -> Ticket:
+        """Take a place; it is granted at once where there is room and nobody waits.
+
+        Args:
+            demand: what is needed.
+            caller: who asks; callers take turns.
+
+        Raises:
+            Refusal: ``insufficient_cores`` or ``insufficient_memory``, it never fits; ``queue_full``, with when there
+                will be a place.
+        """
+        self.require_possible(demand)
+        ticket = Ticket(self, demand, caller)
+        self._queue.append(caller, ticket)
         self._grant()
+        if not ticket.granted.done():
+            self._require_place(ticket)
         return ticket
 
     def position(self, ticket: Ticket) -> int | None:
         """Return a ticket's place in the queue."""
-        return self._waiting.index(ticket) + 1 if ticket in self._waiting else None
+        order = self._queue.order()
+        return order.index(ticket) + 1 if ticket in order else None
 
     def give_back(self, ticket: Ticket) -> None:
-        """Take a ticket out of the queue or its cores back."""
-        if ticket in self._waiting:
-            self._waiting.remove(ticket)
+        """Take a ticket out of the queue or its lease back."""
+        if not ticket.granted.done():
+            self._queue.remove(ticket.caller, ticket)
             ticket.granted.cancel()
-        self._free |= self._leases.pop(ticket, frozenset())
+        elif self._book.give_back(ticket) is not None:
+            self._times.add(ticket.demand.policy, self._clock() - ticket.since_s)
         self._grant()
 
     def _grant(self) -> None:
         granted = []
-        while self._waiting:
-            cores = choose_cores(self._free, self._waiting[0].demand)
-            if cores is None:
+        # Nobody overtakes: what the next one needs is gathered for it.
+        while order := self._queue.order():
+            lease = self._book.take(order[0], order[0].demand)
+            if lease is None:
                 break
-            ticket = self._waiting.popleft()
-            self._free -= frozenset(cores)
-            self._leases[ticket] = frozenset(cores)
-            granted.append(ticket)
+            ticket = self._queue.pop()
+            ticket.since_s = self._clock()
+            granted.append((ticket, lease))
         try:
             self._announce()
         finally:
-            for ticket in granted:
-                ticket.granted.set_result(tuple(sorted(cpu for core in self._leases[ticket] for cpu in core.cpus)))
+            for ticket, lease in granted:
+                ticket.granted.set_result(lease.cpus)
 
     def _announce(self) -> None:
         if self.idle_cpus != self._announced:
             self._announced = self.idle_cpus
             for watcher in self._watchers:
                 watcher(self._announced)
+
+    def _require_place(self, ticket: Ticket) -> None:
+        """Take a ticket out again that is one too many."""
+        own, everyone = self._queue.count_of(ticket.caller), len(self._queue)
+        if own <= self._policy.waiting_per_caller_max and everyone <= self._policy.waiting_max:
+            return
+        order = self._queue.order()
+        if own > self._policy.waiting_per_caller_max:
+            whose = f"{own - 1} of this caller's executions are waiting, which is as many as may"
+            # The first of its own that leaves the queue leaves it a place.
+            grants = next(place for place, other in enumerate(order, 1) if other.caller == ticket.caller)
+        else:
+            whose = f"{everyone - 1} executions are waiting, which is as many as may"
+            grants = 1
+        retry_after_s = self._estimate_place_s(order, grants)
+        self._queue.remove(ticket.caller, ticket)
+        ticket.granted.cancel()
+        detail = f"{whose}; a place is expected to be free in {retry_after_s} s"
+        raise Refusal("queue_full", detail, retry_after_s=retry_after_s)
+
+    def _estimate_place_s(self, order: list[Ticket], grants: int) -> int:
+        now_s = self._clock()
+        seconds = estimate_place_s(
+            [self._occupy(ticket, elapsed_s=now_s - ticket.since_s) for ticket in self._book.leases],
+            [self._occupy(ticket) for ticket in order],
+            free_cores=len(self._book.free),
+            grants=grants,
+        )
+        return round_up_s(seconds, most_s=self._policy.retry_after_max_s)
+
+    def _occupy(self, ticket: Ticket, *, elapsed_s: float = 0.0) -> Occupancy:
+        return Occupancy(ticket.demand.cores, self._times.expect(ticket.demand.policy), elapsed_s)

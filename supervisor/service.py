@@ -84,11 +84,6 @@ class ExecutionService:
         self._store_retry_s = store_retry_s
         self.unrecorded = 0
 
-    @property
-    def retry_after_s(self) -> int:
-        """Seconds after which a caller may ask again whom the full queue turned away."""
-        return self._policies.admission.queue.retry_after_s
-
     def is_prepared_for(self, plan: ExecutionPlan) -> bool:
         """Tell whether a sandbox is ready that a plan could use, and with it all that is installed for it."""
         return self._pool.has_ready(recipe_of(plan))

@@ -4,7 +4,8 @@ import hashlib
 import hmac
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -14,7 +15,7 @@ from supervisor.domain.errors import EngineError
 from supervisor.domain.installation import HostFacts
 from supervisor.domain.topology import Core, CpuPlace, form_cores
 
-__all__ = ["host_root", "read_fingerprint", "read_host_facts"]
+__all__ = ["host_root", "pinned", "read_fingerprint", "read_host_facts"]
 
 KIB_PER_GIB = 2**20
 # machine-id(5): the id itself is not to be shown to others, a keyed digest of it may be.
@@ -80,6 +81,26 @@ def read_host_facts(root: Path = Path("/"), usable: Iterable[int] | None = None)
         cpu_flags=frozenset(_cpuinfo_value(text, "flags").split()),
         memory_bytes=int(psutil.virtual_memory().total),
     )
+
+
+@contextmanager
+def pinned(cpus: Collection[int]) -> Iterator[None]:
+    """Keep every thread of this process on these logical CPUs, and those it starts meanwhile; none: leave it alone."""
+    before = os.sched_getaffinity(0)
+    if cpus:
+        _pin_threads(cpus)
+    try:
+        yield
+    finally:
+        if cpus:
+            _pin_threads(before)
+
+
+def _pin_threads(cpus: Collection[int]) -> None:
+    for name in os.listdir("/proc/self/task"):  # noqa: PTH208 - the names are all that is wanted
+        # A thread may end between the two calls.
+        with suppress(ProcessLookupError):
+            os.sched_setaffinity(int(name), cpus)
 
 
 def read_fingerprint(root: Path = Path("/")) -> HostFingerprint:

@@ -13,6 +13,7 @@ from supervisor.domain.errors import EngineError
 from supervisor.domain.lockdown import LockdownPolicy
 from supervisor.domain.policy import (
     AdmissionPolicy,
+    HousekeepingPolicy,
     Policies,
     PoolPolicy,
     PowerPolicy,
@@ -88,6 +89,15 @@ def _parse_power(value: dict[str, Any]) -> PowerPolicy:
     return power
 
 
+def _parse_scheduling(value: dict[str, Any]) -> tuple[HousekeepingPolicy, dict[str, SchedulerPolicy]]:
+    name = "scheduling.toml"
+    tables = dict(value)
+    housekeeping = _parse(HousekeepingPolicy, name, tables.pop("housekeeping", {}))
+    if "default" not in tables:
+        raise _refuse(name, "has no policy named 'default'")
+    return housekeeping, {policy: _parse(SchedulerPolicy, name, table) for policy, table in tables.items()}
+
+
 def _parse_roles(value: dict[str, Any]) -> dict[RoleName, RolePolicy]:
     names: tuple[RoleName, ...] = get_args(RoleName)
     if set(value) != set(names):
@@ -110,11 +120,7 @@ def load_policies(directory: Path) -> Policies:
     for name in sorted(present - set(POLICY_FILES)):
         raise _refuse(name, "is not a file that the engine knows")
     read = {name: _read(directory, name) for name in POLICY_FILES}
-    scheduling = {
-        name: _parse(SchedulerPolicy, "scheduling.toml", table) for name, table in read["scheduling.toml"][0].items()
-    }
-    if "default" not in scheduling:
-        raise _refuse("scheduling.toml", "has no policy named 'default'")
+    housekeeping, scheduling = _parse_scheduling(read["scheduling.toml"][0])
     sandbox = _parse(SandboxPolicy, "sandbox.toml", read["sandbox.toml"][0])
     seccomp = _parse(SeccompProfile, "seccomp.json", read["seccomp.json"][0])
     lockdown = _parse(LockdownPolicy, "lockdown.json", read["lockdown.json"][0])
@@ -124,6 +130,7 @@ def load_policies(directory: Path) -> Policies:
     return Policies(
         admission=_parse(AdmissionPolicy, "admission.toml", read["admission.toml"][0]),
         scheduling=scheduling,
+        housekeeping=housekeeping,
         power=_parse_power(read["power.toml"][0]),
         pool=_parse(PoolPolicy, "pool.toml", read["pool.toml"][0]),
         sandbox=sandbox,

@@ -19,11 +19,13 @@ class EngineError(Exception):
         *,
         field: str | None = None,
         available: tuple[str, ...] | None = None,
+        retry_after_s: int | None = None,
     ) -> None:
         super().__init__(detail)
         self.code = code
         self.detail = detail
         self.available = available
+        self.retry_after_s = retry_after_s
         self.errors: tuple[FieldError, ...] = ()
         if field is not None:
             self.errors = (FieldError(field=field, code=code, message=detail),)

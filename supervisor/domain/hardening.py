@@ -38,6 +38,7 @@ def build_container_config(
             *(f"{name}={value}" for name, value in sorted(policy.environment.items())),
             f"OMP_NUM_THREADS={recipe.scheduling.threads}",
             f"OMP_WAIT_POLICY={recipe.scheduling.omp_wait_policy}",
+            *([] if recipe.scheduling.spin_count is None else [f"GOMP_SPINCOUNT={recipe.scheduling.spin_count}"]),
             f"LOCKDOWN_END={tier.lockdown_end}",
         ],
         "Labels": dict(labels),

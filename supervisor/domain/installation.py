@@ -66,8 +66,10 @@ class PowerFacts:
     source: PowerSource
     busy_cpu_mw: int
     """What one reserved and busy logical CPU is taken to draw, idle share included, in milliwatts."""
+    idle_cpu_mw: int
+    """What one reserved and idle logical CPU is taken to draw."""
     basis: str
-    """Where that is from, in words."""
+    """Where both are from, in words."""
     fault: str | None
     """Why no power limit can be kept; None: it can."""
     sensor_fault: str | None

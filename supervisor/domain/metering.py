@@ -74,6 +74,7 @@ class Metering:
         return PowerFacts(
             source=self.port.source,
             busy_cpu_mw=self.busy_cpu_mw,
+            idle_cpu_mw=self._idle_cpu_mw,
             basis=basis,
             fault=self.quota_fault if self.port.domains else None,
             sensor_fault=self.sensor_fault,

@@ -20,6 +20,7 @@ from supervisor.domain.installation import Backend, Installation, InstalledModel
 from supervisor.domain.isolation import choose_tier
 from supervisor.domain.policy import AdmissionPolicy, SchedulerPolicy
 from supervisor.domain.scheduling import wanted_cores
+from supervisor.domain.topology import Core, split_housekeeping
 
 __all__ = ["plan_execution"]
 
@@ -125,29 +126,43 @@ def _size_memory(
         + context_tokens * model.kv_bytes_per_token
     )
     # The kernel counts in pages: another number would not be the one in force.
-    memory_bytes = -(-memory_bytes // PAGE_BYTES) * PAGE_BYTES
-    if memory_bytes > installation.host.memory_bytes:
-        detail = f"it takes {memory_bytes} bytes; this machine has {installation.host.memory_bytes}"
-        raise Refusal("insufficient_memory", detail, field="/model")
-    return memory_bytes
+    return -(-memory_bytes // PAGE_BYTES) * PAGE_BYTES
+
+
+def _find_cores(request: RunRequest, scheduler: SchedulerPolicy, installation: Installation) -> list[Core]:
+    leasable, _ = split_housekeeping(installation.host.cores, installation.policies.housekeeping)
+    fit = [core for core in leasable if core.is_whole or not scheduler.whole_cores]
+    if not fit:
+        name = request.execution.scheduler_policy
+        detail = (
+            f"the scheduler policy '{name}' wants whole physical cores; of the {len(leasable)} that can be leased here "
+            "there is none of which the engine may use every logical CPU"
+        )
+        raise Refusal("insufficient_cores", detail, field="/execution/scheduler_policy")
+    return fit
 
 
 def _choose_scheduling(
-    request: RunRequest, scheduler: SchedulerPolicy, installation: Installation
+    request: RunRequest, scheduler: SchedulerPolicy, context_tokens: int, installation: Installation
 ) -> PlannedScheduling:
+    cores = _find_cores(request, scheduler, installation)
     threads = threads_within(
         request.execution.limits.max_watts,
-        wanted_cores(scheduler, len(installation.host.cores)),
+        wanted_cores(scheduler, len(cores)),
         installation.power_of(request.execution.backend),
         installation.policies.power,
+        cpus_per_core=max(len(core.cpus) for core in cores),
     )
     return PlannedScheduling(
         policy=request.execution.scheduler_policy,
+        # A thread for each physical core: two on one core share its arithmetic and wait for each other.
         cores=threads,
         threads=threads,
-        batch_tokens=scheduler.batch_tokens,
+        batch_tokens=min(scheduler.batch_tokens, context_tokens),
         repack=scheduler.repack,
-        omp_wait_policy=scheduler.omp_wait_policy,
+        omp_wait_policy="active" if scheduler.waiting == "spin" else "passive",
+        spin_count=scheduler.spin_count,
+        whole_cores=scheduler.whole_cores,
     )
 
 
@@ -213,7 +228,7 @@ def plan_execution(request: RunRequest, installation: Installation, *, role: Rol
         ),
         prompt=PlannedArtifact(sha256=sha256_digest(prompt), size_bytes=len(prompt)),
         policies=dict(installation.policies.digests),
-        scheduling=_choose_scheduling(request, scheduler, installation),
+        scheduling=_choose_scheduling(request, scheduler, context_tokens, installation),
         context_tokens=context_tokens,
         seed=request.execution.seed,
         sampling=request.execution.sampling,

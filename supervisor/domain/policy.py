@@ -3,9 +3,9 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from contracts.base import Contract
 from contracts.power import PowerModel
@@ -19,6 +19,7 @@ __all__ = [
     "GovernorPolicy",
     "GvisorTier",
     "HardenedTier",
+    "HousekeepingPolicy",
     "IsolationPolicy",
     "KeptSandboxes",
     "MeterPolicy",
@@ -52,16 +53,19 @@ class OutputBudget(Contract):
 
 
 class MemoryBudget(Contract):
-    """Memory of a sandbox beside model and context."""
+    """Memory of a sandbox beside model and context, and what no sandbox gets."""
 
     base_bytes: PositiveInt
+    reserve_bytes: Annotated[int, Field(ge=0)]
 
 
 class QueuePolicy(Contract):
-    """How many executions may wait."""
+    """How many executions may wait, and what is said to one too many."""
 
     waiting_max: Annotated[int, Field(ge=0)]
-    retry_after_s: PositiveInt
+    waiting_per_caller_max: Annotated[int, Field(ge=0)]
+    retry_after_max_s: PositiveInt
+    service_s_unknown: PositiveInt
 
 
 class AdmissionPolicy(Contract):
@@ -77,9 +81,32 @@ class SchedulerPolicy(Contract):
     """One table of `scheduling.toml`."""
 
     cores_max: Annotated[int, Field(ge=1, le=MAX_THREADS)]
+    whole_cores: bool
     batch_tokens: Annotated[int, Field(ge=1, le=65_536)]
     repack: bool
-    omp_wait_policy: Literal["passive", "active"]
+    waiting: Literal["passive", "bounded", "spin"]
+    spin_count: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
+
+    @model_validator(mode="after")
+    def _bound_what_is_bounded(self) -> Self:
+        if (self.spin_count is not None) != (self.waiting == "bounded"):
+            message = 'spin_count goes with waiting = "bounded", and only with that'
+            raise ValueError(message)
+        return self
+
+
+class HousekeepingPolicy(Contract):
+    """The table `housekeeping` of `scheduling.toml`: cores for the supervisor's own work."""
+
+    cores: Annotated[int, Field(ge=0)]
+    cores_min: PositiveInt
+
+    @model_validator(mode="after")
+    def _leave_some(self) -> Self:
+        if self.cores >= self.cores_min:
+            message = "cores must be fewer than cores_min, or none would be left to lease"
+            raise ValueError(message)
+        return self
 
 
 class PowerFamily(Contract):
@@ -262,6 +289,7 @@ class Policies:
 
     admission: AdmissionPolicy
     scheduling: Mapping[str, SchedulerPolicy]
+    housekeeping: HousekeepingPolicy
     power: PowerPolicy
     pool: PoolPolicy
     sandbox: SandboxPolicy

@@ -18,11 +18,26 @@ class Demand:
     """Physical cores."""
     whole_cores: bool = False
     """Whether every logical CPU of them must be the lease's."""
+    policy: str = "default"
+    """The scheduler policy that it comes from."""
+    model: str = ""
+    """Digest of the model's file, whose pages all executions of it share."""
+    model_bytes: int = 0
+    """Its size."""
+    private_bytes: int = 0
+    """What the execution may take besides: context, repacked weights, buffers, the runner."""
 
 
 def demand_of(plan: ExecutionPlan) -> Demand:
-    """Return what the execution of a plan must be leased."""
-    return Demand(cores=plan.scheduling.cores)
+    """Return what the execution of a plan must be leased; all that its sandbox may take, not what it will."""
+    return Demand(
+        cores=plan.scheduling.cores,
+        whole_cores=plan.scheduling.whole_cores,
+        policy=plan.scheduling.policy,
+        model=plan.model.sha256,
+        model_bytes=plan.model.size_bytes,
+        private_bytes=plan.limits.memory_bytes - plan.model.size_bytes,
+    )
 
 
 def wanted_cores(policy: SchedulerPolicy, cores: int) -> int:

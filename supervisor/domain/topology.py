@@ -3,6 +3,8 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from supervisor.domain.policy import HousekeepingPolicy
+
 __all__ = ["Core", "CpuPlace", "form_cores", "split_housekeeping"]
 
 
@@ -47,7 +49,7 @@ def form_cores(places: Mapping[int, CpuPlace], usable: Collection[int]) -> tuple
 
 
 def split_housekeeping(
-    cores: tuple[Core, ...], *, kept: int, cores_min: int
+    cores: tuple[Core, ...], policy: HousekeepingPolicy
 ) -> tuple[tuple[Core, ...], tuple[Core, ...]]:
     """Return the cores that can be leased, and those that are kept for the supervisor's own work.
 
@@ -55,9 +57,7 @@ def split_housekeeping(
 
     Args:
         cores: the machine's, by lowest CPU.
-        kept: how many are kept.
-        cores_min: on a machine of fewer none is.
+        policy: how many are kept, and on a machine of how many.
     """
-    if len(cores) < cores_min:
-        return cores, ()
+    kept = policy.cores if len(cores) >= policy.cores_min else 0
     return cores[kept:], cores[:kept]

@@ -21,13 +21,16 @@ from contracts.trust import Trust, TrustedKey
 from contracts.verify import verify_record
 from contracts.verify_released import ReleaseEvidence
 from supervisor.adapters.keys import FileSigner
+from supervisor.domain.caller import Caller
 from supervisor.domain.errors import Refusal
 from supervisor.domain.escape_evidence import EscapeEvidence, find_evidence
 from supervisor.domain.installation import Installation
+from supervisor.domain.leasing import leasable_memory_bytes
 from supervisor.domain.metering import Metering
 from supervisor.domain.policy import PoolPolicy
 from supervisor.domain.pool_survey import survey_installation
 from supervisor.domain.receipt import ImageFacts
+from supervisor.domain.topology import split_housekeeping
 from supervisor.http_api import ApiContext, build_app
 from supervisor.http_server import CONNECTIONS_MAX, STALL_S, ApiRunner
 from supervisor.meter_leases import GpuAccess, MeterLeases
@@ -54,6 +57,7 @@ if TYPE_CHECKING:
 
 TOKEN = "token-" + "t" * 32
 OBSERVER_TOKEN = "token-" + "o" * 32
+SECOND_OBSERVER_TOKEN = "token-" + "s" * 32
 # No bound here is part of what a test shows; each only keeps a broken one from hanging.
 PATIENCE_S = 20.0
 SECRETS = (TOKEN, OBSERVER_TOKEN, str(spec_request()["prompt"]))
@@ -172,7 +176,13 @@ class Engine:
         self.every_execution_has_its_record = True
         self.recorder = Recorder(fixed.engine_version, None, self.signer)
         self.on_response: list[Callable[[web.Request, web.StreamResponse], Awaitable[None]]] = []
-        self.scheduler = Scheduler(fixed.host.cores, fixed.policies.admission.queue)
+        leasable, kept = split_housekeeping(fixed.host.cores, fixed.policies.housekeeping)
+        self.scheduler = Scheduler(
+            leasable,
+            leasable_memory_bytes(fixed.host.memory_bytes, fixed.policies.admission.memory, set_aside_bytes=0),
+            fixed.policies.admission.queue,
+            housekeeping=frozenset(cpu for core in kept for cpu in core.cpus),
+        )
         self.preparer = Preparer(self.sandboxes, self.models, self.installation, fixed.policies)
         self.pool = SandboxPool(
             self.preparer,
@@ -234,7 +244,11 @@ class Engine:
     @asynccontextmanager
     async def serving(self) -> AsyncIterator["Engine"]:
         context = ApiContext(
-            tokens={"operator": TOKEN, "observer": OBSERVER_TOKEN},
+            tokens={
+                Caller("operator", "operator"): TOKEN,
+                Caller("observer", "observer"): OBSERVER_TOKEN,
+                Caller("observer", "observer@second"): SECOND_OBSERVER_TOKEN,
+            },
             version=self.version,
             book=self.book,
             ledger=self.ledger,

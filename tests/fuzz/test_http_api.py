@@ -151,7 +151,7 @@ PLANTED: dict[str, tuple[Handler, str]] = {
 def test_planted_faults_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, (handler, _) in PLANTED.items():
         monkeypatch.setitem(HANDLERS, name, handler)
-    monkeypatch.setattr("supervisor.http_api.find_role", lambda header, tokens: (header, next(iter(tokens)))[1])
+    monkeypatch.setattr("supervisor.http_api.find_caller", lambda header, tokens: (header, next(iter(tokens)))[1])
     chosen = [option for name in PLANTED for option in ("--include-operation-id", name)]
     with served(Engine(obedient)) as api:
         explored = explore(api, tmp_path, "--phases", "coverage", *chosen)

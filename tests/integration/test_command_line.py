@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from supervisor.domain.caller import Caller
 from supervisor.home import Home
 from tests.fakes import spec_request
 from tests.integration.conftest import Api, serving
@@ -176,7 +177,7 @@ def test_a_token_is_made_for_an_agent_and_not_shown(own_home: Home) -> None:
     assert token.read_text().strip() not in made.stdout
     again = weos(own_home, "token", "create", "observer")
     assert "already" in again.stdout
-    assert own_home.tokens()["observer"] == token.read_text().strip()
+    assert own_home.callers()[Caller("observer", "observer")] == token.read_text().strip()
     assert weos(own_home, "token", "create", "admin").returncode == 2
 
 

@@ -32,6 +32,21 @@ def config(driver: str = "cgroupfs", plan: ExecutionPlan | None = None) -> dict[
     )
 
 
+@pytest.mark.parametrize(
+    ("planned", "environment"),
+    [
+        ({"omp_wait_policy": "passive", "spin_count": None}, ["OMP_WAIT_POLICY=passive"]),
+        ({"omp_wait_policy": "passive", "spin_count": 70}, ["OMP_WAIT_POLICY=passive", "GOMP_SPINCOUNT=70"]),
+        ({"omp_wait_policy": "active", "spin_count": None}, ["OMP_WAIT_POLICY=active"]),
+    ],
+)
+def test_how_threads_wait_is_told_to_libgomp(planned: dict[str, Any], environment: list[str]) -> None:
+    plan = make_plan()
+    scheduling = plan.scheduling.model_copy(update=planned)
+    spelled = config(plan=plan.model_copy(update={"scheduling": scheduling}))["Env"]
+    assert [each for each in spelled if each.startswith(("OMP_WAIT", "GOMP"))] == environment
+
+
 def test_the_container_is_exactly_what_the_design_says() -> None:
     memory_bytes = make_plan().limits.memory_bytes
     assert config() == {
@@ -45,6 +60,7 @@ def test_the_container_is_exactly_what_the_design_says() -> None:
             "LANG=C.UTF-8",
             "OMP_NUM_THREADS=2",
             "OMP_WAIT_POLICY=passive",
+            f"GOMP_SPINCOUNT={POLICIES.scheduling['default'].spin_count}",
             "LOCKDOWN_END=kill_process",
         ],
         "Labels": {"weos.sandbox": "x"},

@@ -33,6 +33,7 @@ def test_by_the_model_a_cpu_draws_what_the_table_says() -> None:
 def test_by_a_sensor_it_draws_what_was_measured_and_its_part_of_the_idle() -> None:
     facts = MEASURED.facts()
     assert (facts.source, facts.busy_cpu_mw, facts.basis) == ("rapl", 7000, "rapl, as calibrated")
+    assert facts.idle_cpu_mw == 2000
 
 
 @pytest.mark.parametrize(("metering", "fault"), [(make_metering(), None), (MEASURED, "read-only")])

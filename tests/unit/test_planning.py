@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from contracts.execution_plan import PlannedScheduling
 from contracts.run_request import RunRequest
 from supervisor.adapters.policies import POLICY_FILES
 from supervisor.domain.energy import gpu_limit_within
@@ -12,7 +13,10 @@ from supervisor.domain.installation import Backend, GpuLimits, Installation
 from supervisor.domain.planning import plan_execution
 from supervisor.domain.policy import KeptSandboxes
 from supervisor.domain.pool_survey import survey_installation
+from supervisor.domain.topology import Core
 from tests.fakes import IMAGE, MODEL_SHA256, fixed_installation, spec_request
+
+POLICIES = fixed_installation().policies.scheduling
 
 
 def request_with(execution: dict[str, Any] | None = None, **changes: Any) -> RunRequest:
@@ -85,7 +89,7 @@ def test_the_right_version_is_accepted_and_another_refused() -> None:
             request_with({"scheduler_policy": "greedy"}),
             "unknown_scheduler_policy",
             "/execution/scheduler_policy",
-            ("default",),
+            ("default", "efficiency", "exclusive", "throughput"),
         ),
         (request_with({"limits": {"max_tokens": 8193}}), "limit_out_of_range", "/execution/limits/max_tokens", None),
         (
@@ -118,10 +122,6 @@ def test_what_cannot_be_is_refused_with_its_field(
     assert refusal.available == available
 
 
-def test_a_model_larger_than_the_machine_is_refused() -> None:
-    assert refusal_of(request_with(), fixed_installation(memory_bytes=2**30)).code == "insufficient_memory"
-
-
 def test_memory_counts_repacked_weights_and_the_cache() -> None:
     installation = fixed_installation()
     plan = plan_execution(request_with(), installation)
@@ -146,11 +146,75 @@ def test_the_context_defaults_to_what_the_model_was_trained_for_if_that_is_less(
     assert plan_execution(request_with(), replace(installation, models=(small,))).context_tokens == 100
 
 
+def plan_under(policy: str, **machine: Any) -> PlannedScheduling:
+    unlimited = request_with({"scheduler_policy": policy, "limits": {"max_tokens": 8}})
+    return plan_execution(unlimited, fixed_installation(**machine)).scheduling
+
+
+def pairs(count: int) -> tuple[Core, ...]:
+    """So many cores of two logical CPUs each, numbered as Linux does."""
+    return tuple(Core((cpu, cpu + count)) for cpu in range(count))
+
+
+def test_there_is_a_thread_for_each_physical_core_not_for_each_sibling() -> None:
+    scheduling = plan_under("default", cores=pairs(3))
+    assert (scheduling.cores, scheduling.threads) == (3, 3)
+
+
+def test_the_core_that_is_kept_for_the_supervisor_is_given_to_nobody() -> None:
+    assert (plan_under("default", cpus=3).cores, plan_under("default", cpus=4).cores) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("policy", "cores", "waiting", "whole"),
+    [
+        ("default", 8, ("passive", POLICIES["default"].spin_count), False),
+        ("exclusive", 8, ("active", None), True),
+        ("throughput", 1, ("passive", None), False),
+        ("efficiency", 1, ("passive", None), False),
+    ],
+)
+def test_every_choice_of_a_scheduler_policy_is_in_the_plan(
+    policy: str, cores: int, waiting: tuple[str, int | None], whole: bool
+) -> None:
+    scheduling = plan_under(policy, cpus=17)
+    assert (scheduling.policy, scheduling.cores, scheduling.threads) == (policy, cores, cores)
+    assert (scheduling.omp_wait_policy, scheduling.spin_count) == waiting
+    assert scheduling.whole_cores is whole
+    assert (scheduling.batch_tokens, scheduling.repack) == (POLICIES[policy].batch_tokens, POLICIES[policy].repack)
+
+
+def test_who_wants_whole_cores_gets_only_such() -> None:
+    mixed = (Core((0,), is_whole=False), Core((1, 3)), Core((2,), is_whole=False))
+    assert (plan_under("exclusive", cores=mixed).cores, plan_under("default", cores=mixed).cores) == (1, 3)
+
+
+def test_whole_cores_where_there_are_none_are_refused_with_what_there_is() -> None:
+    halves = (Core((0,), is_whole=False), Core((1,), is_whole=False))
+    refusal = refusal_of(request_with({"scheduler_policy": "exclusive"}), fixed_installation(cores=halves))
+    assert refusal.code == "insufficient_cores"
+    assert "of the 2 that can be leased" in refusal.detail
+    assert refusal.errors[0].field == "/execution/scheduler_policy"
+
+
+def test_a_batch_is_never_larger_than_the_context() -> None:
+    plan = plan_execution(request_with({"context_tokens": 100}), fixed_installation())
+    assert plan.scheduling.batch_tokens == 100
+
+
+def test_a_power_limit_counts_the_siblings_that_a_core_keeps_from_others() -> None:
+    capped = request_with({"limits": {"max_tokens": 8, "max_watts": 4}})
+    # 0.47 W for the idle sibling of each busy one: 4 W hold two threads without, one with it.
+    alone = plan_execution(capped, fixed_installation(cores=tuple(Core((cpu,)) for cpu in range(3))))
+    beside = plan_execution(capped, fixed_installation(cores=pairs(3)))
+    assert (alone.scheduling.threads, beside.scheduling.threads) == (2, 1)
+
+
 def test_a_power_limit_takes_threads_away() -> None:
     # The fixed machine is an EPYC of the third generation: 1.87 W a busy CPU, 95 % of the limit is used.
     free = plan_execution(request_with({"limits": {"max_tokens": 8}}), fixed_installation(cpus=4))
     capped = plan_execution(request_with({"limits": {"max_tokens": 8, "max_watts": 4}}), fixed_installation(cpus=4))
-    assert (free.scheduling.threads, capped.scheduling.threads) == (4, 2)
+    assert (free.scheduling.threads, capped.scheduling.threads) == (3, 2)
     assert capped.scheduling.cores == 2
 
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from supervisor.domain.policy import HousekeepingPolicy
 from supervisor.domain.scheduling import Demand, choose_cores, wanted_cores
 from supervisor.domain.topology import Core, CpuPlace, form_cores, split_housekeeping
 from tests.fakes import fixed_installation
@@ -114,9 +115,9 @@ def test_every_usable_cpu_is_in_exactly_one_core(described: dict[int, tuple[froz
 
 def test_a_small_machine_keeps_no_core_for_the_supervisor() -> None:
     cores = build([(2, 0, True)] * 3)
-    assert split_housekeeping(cores, kept=1, cores_min=4) == (cores, ())
+    assert split_housekeeping(cores, HousekeepingPolicy(cores=1, cores_min=4)) == (cores, ())
 
 
 def test_a_larger_machine_keeps_its_lowest_core() -> None:
     cores = build([(2, 0, True)] * 4)
-    assert split_housekeeping(cores, kept=1, cores_min=4) == (cores[1:], cores[:1])
+    assert split_housekeeping(cores, HousekeepingPolicy(cores=1, cores_min=4)) == (cores[1:], cores[:1])

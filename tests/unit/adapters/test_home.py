@@ -9,6 +9,7 @@ import pytest
 from supervisor.adapters.engine_version import development_version, source_digest
 from supervisor.adapters.files import write_private
 from supervisor.composition import SOURCE_ROOT
+from supervisor.domain.caller import Caller
 from supervisor.domain.errors import EngineError
 from supervisor.home import Home, default_home
 
@@ -61,24 +62,39 @@ def test_an_empty_token_never_disables_authentication(empty_home: Home) -> None:
 
 
 def test_the_operator_alone_has_a_token_until_another_is_made(empty_home: Home) -> None:
-    assert set(empty_home.tokens()) == {"operator"}
+    assert set(empty_home.callers()) == {Caller("operator", "operator")}
     observer = empty_home.token("observer")
-    assert empty_home.tokens() == {"operator": empty_home.token(), "observer": observer}
+    assert empty_home.callers() == {
+        Caller("operator", "operator"): empty_home.token(),
+        Caller("observer", "observer"): observer,
+    }
     assert observer != empty_home.token()
     assert empty_home.token_file_of("observer").stat().st_mode & 0o777 == 0o600
 
 
 def test_two_roles_never_share_a_token(empty_home: Home) -> None:
     write_private(empty_home.token_file_of("optimizer"), empty_home.token().encode())
-    with pytest.raises(EngineError, match="two roles"):
-        empty_home.tokens()
+    with pytest.raises(EngineError, match="two callers"):
+        empty_home.callers()
 
 
 def test_a_roles_token_that_others_may_read_stops_the_start(empty_home: Home) -> None:
     empty_home.token("observer")
     empty_home.token_file_of("observer").chmod(0o640)
     with pytest.raises(EngineError, match="chmod 600"):
-        empty_home.tokens()
+        empty_home.callers()
+
+
+def test_a_role_may_have_several_tokens_each_a_caller_of_its_own(empty_home: Home) -> None:
+    first, second = empty_home.token("observer"), empty_home.token("observer", "second")
+    shown = {token: caller for caller, token in empty_home.callers().items()}
+    assert (shown[first], shown[second]) == (Caller("observer", "observer"), Caller("observer", "observer@second"))
+
+
+def test_a_file_of_no_role_is_no_token(empty_home: Home) -> None:
+    write_private(empty_home.root / "tokens" / "stranger", b"x" * 40)
+    write_private(empty_home.root / "tokens" / "operator", b"y" * 40)
+    assert set(empty_home.callers()) == {Caller("operator", "operator")}
 
 
 def test_an_installation_knows_its_containers_by_one_id(empty_home: Home) -> None:

@@ -1,8 +1,10 @@
 """What is read of the machine: from trees like those that Linux shows."""
 
+import os
+import threading
 from pathlib import Path
 
-from supervisor.adapters.host import read_host_facts
+from supervisor.adapters.host import pinned, read_host_facts
 from supervisor.domain.topology import Core
 
 
@@ -62,3 +64,32 @@ def test_a_cpu_that_is_switched_off_is_not_used(tmp_path: Path) -> None:
 def test_a_core_of_which_a_sibling_is_not_ours_is_not_whole(tmp_path: Path) -> None:
     root = machine(tmp_path, {0: "0-1", 1: "0-1", 2: "2-3", 3: "2-3"})
     assert read_host_facts(root, usable={0, 2, 3}).cores == (Core((0,), is_whole=False), Core((2, 3)))
+
+
+def test_every_thread_is_pinned_and_those_started_meanwhile_and_all_are_free_again() -> None:
+    before = os.sched_getaffinity(0)
+    one = {min(before)}
+    seen: list[set[int]] = []
+    go_on = threading.Event()
+
+    def look() -> None:
+        go_on.wait()
+        seen.append(os.sched_getaffinity(0))
+
+    earlier = threading.Thread(target=look)
+    earlier.start()
+    with pinned(one):
+        later = threading.Thread(target=look)
+        later.start()
+        assert os.sched_getaffinity(0) == one
+        go_on.set()
+        earlier.join()
+        later.join()
+    assert seen == [one, one]
+    assert os.sched_getaffinity(0) == before
+
+
+def test_without_housekeeping_cores_nothing_is_pinned() -> None:
+    before = os.sched_getaffinity(0)
+    with pinned(()):
+        assert os.sched_getaffinity(0) == before
