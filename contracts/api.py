@@ -212,6 +212,16 @@ _RUN_OPERATIONS = (
         (),
     ),
     Operation(
+        "getMetrics",
+        "GET",
+        "/metrics",
+        "Get counters and gauges",
+        "What is leased, what waits, what was refused: the text that Prometheus reads.",
+        {200: ("The numbers.", None)},
+        (),
+        media_type="text/plain",
+    ),
+    Operation(
         "getOpenApi",
         "GET",
         "/openapi.json",

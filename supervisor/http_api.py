@@ -30,6 +30,7 @@ from supervisor.domain.caller import Caller
 from supervisor.domain.errors import EngineError, Refusal, StorageError
 from supervisor.domain.ports import InstallationPort, LedgerPort, ReleasesPort, SandboxPort
 from supervisor.http_ledger import LEDGER, LEDGER_HANDLERS, RELEASES
+from supervisor.http_metrics import METRICS, METRICS_HANDLERS, FamilySource
 from supervisor.http_problems import answer_problem, problem_of, problem_of_parsing, problem_of_run
 from supervisor.http_request import (
     find_caller,
@@ -71,6 +72,7 @@ class ApiContext:
     sandboxes: SandboxPort
     installation: InstallationPort
     releases: ReleasesPort
+    metrics: tuple[FamilySource, ...]
     keep_alive_s: float = KEEP_ALIVE_S
     body_timeout_s: float = BODY_TIMEOUT_S
     health_timeout_s: float = HEALTH_TIMEOUT_S
@@ -280,6 +282,7 @@ HANDLERS: dict[str, Callable[[web.Request], Awaitable[web.StreamResponse]]] = {
     "getHealth": get_health,
     "getOpenApi": get_open_api,
     **LEDGER_HANDLERS,
+    **METRICS_HANDLERS,
 }
 
 
@@ -288,6 +291,7 @@ def build_app(context: ApiContext) -> web.Application:
     app = web.Application(middlewares=[_guard], client_max_size=RunRequest.MAX_BYTES)
     app[CONTEXT] = context
     app[LEDGER] = context.ledger
+    app[METRICS] = context.metrics
     app[RELEASES] = context.releases
     for operation in OPERATIONS:
         app.router.add_route(operation.method, operation.path, HANDLERS[operation.operation_id])

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from contracts.types import IsolationTier
 from supervisor.domain.errors import EngineError, ExecutionFault
+from supervisor.domain.exposition import Family, Sample, label_samples
 from supervisor.domain.installation import GPU_BACKENDS
 from supervisor.domain.policy import PoolPolicy
 from supervisor.domain.pool import NS_PER_S, DropReason, PooledSandbox, Wanted, plan_pool
@@ -203,6 +204,24 @@ class SandboxPool:
             dropped=dict(self._dropped),
             failures=self._failures,
             fault=self._fault,
+        )
+
+    def families(self) -> tuple[Family, ...]:
+        """Return the pool's numbers to be watched."""
+        facts = self.facts()
+        states = {"ready": facts.ready, "being_made": facts.being_made}
+        leases = {"hit": facts.hits, "miss": facts.misses}
+        return (
+            Family("weos_pool_sandboxes", "gauge", "Sandboxes made ahead.", label_samples("state", states)),
+            Family(
+                "weos_pool_leases_total", "counter", "Executions that asked the pool.", label_samples("result", leases)
+            ),
+            Family(
+                "weos_pool_dropped_total", "counter", "Sandboxes ended unused.", label_samples("reason", facts.dropped)
+            ),
+            Family(
+                "weos_pool_failures_total", "counter", "Sandboxes that could not be made.", [Sample(facts.failures)]
+            ),
         )
 
     def _look_around(self) -> None:

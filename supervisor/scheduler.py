@@ -7,7 +7,9 @@ from types import TracebackType
 from typing import Self
 
 from supervisor.domain.errors import Refusal
+from supervisor.domain.exposition import Family
 from supervisor.domain.fair_queue import FairQueue
+from supervisor.domain.lease_counts import LeaseCounts, Standing
 from supervisor.domain.leasing import LeaseBook
 from supervisor.domain.policy import QueuePolicy
 from supervisor.domain.scheduling import Demand
@@ -22,11 +24,12 @@ IdleWatcher = Callable[[frozenset[int]], None]
 class Ticket:
     """A place in the queue and, once granted, a lease. Leave the context to give either back."""
 
-    def __init__(self, scheduler: "Scheduler", demand: Demand, caller: str) -> None:
+    def __init__(self, scheduler: "Scheduler", demand: Demand, caller: str, now_s: float) -> None:
         self._scheduler = scheduler
         self.demand = demand
         self.caller = caller
-        self.since_s = 0.0
+        # Of waiting, then of the lease.
+        self.since_s = now_s
         self.granted: asyncio.Future[tuple[int, ...]] = asyncio.get_running_loop().create_future()
 
     @property
@@ -74,6 +77,8 @@ class Scheduler:
         """
         self._book: LeaseBook[Ticket] = LeaseBook(cores, memory_bytes)
         self._queue: FairQueue[Ticket] = FairQueue()
+        self._counts = LeaseCounts()
+        self._cores = len(cores)
         self._times = ServiceTimes(policy.service_s_unknown)
         self._policy = policy
         self._housekeeping = housekeeping
@@ -98,13 +103,30 @@ class Scheduler:
         """
         self._watchers.append(watcher)
 
+    def families(self) -> tuple[Family, ...]:
+        """Return the numbers to be watched."""
+        leases = self._book.leases.values()
+        standing = Standing(
+            cores=self._cores,
+            cores_leased=self._cores - len(self._book.free),
+            memory_bytes=self._book.memory_bytes,
+            memory_leased_bytes=self._book.leased_memory_bytes,
+            running=tuple(lease.demand.policy for lease in leases),
+            waiting=tuple(ticket.demand.policy for ticket in self._queue.order()),
+        )
+        return self._counts.families(standing)
+
     def require_possible(self, demand: Demand) -> None:
         """Refuse what could never be leased here.
 
         Raises:
             Refusal: ``insufficient_cores`` or ``insufficient_memory``.
         """
-        self._book.require_possible(demand)
+        try:
+            self._book.require_possible(demand)
+        except Refusal as refusal:
+            self._counts.add_refused(refusal.code)
+            raise
 
     def enqueue(self, demand: Demand, caller: str) -> Ticket:
         """Take a place; it is granted at once where there is room and nobody waits.
@@ -118,7 +140,7 @@ class Scheduler:
                 will be a place.
         """
         self.require_possible(demand)
-        ticket = Ticket(self, demand, caller)
+        ticket = Ticket(self, demand, caller, self._clock())
         self._queue.append(caller, ticket)
         self._grant()
         if not ticket.granted.done():
@@ -147,7 +169,9 @@ class Scheduler:
             if lease is None:
                 break
             ticket = self._queue.pop()
-            ticket.since_s = self._clock()
+            now_s = self._clock()
+            self._counts.add_granted(ticket.demand.policy, now_s - ticket.since_s)
+            ticket.since_s = now_s
             granted.append((ticket, lease))
         try:
             self._announce()
@@ -177,6 +201,7 @@ class Scheduler:
         retry_after_s = self._estimate_place_s(order, grants)
         self._queue.remove(ticket.caller, ticket)
         ticket.granted.cancel()
+        self._counts.add_refused("queue_full")
         detail = f"{whose}; a place is expected to be free in {retry_after_s} s"
         raise Refusal("queue_full", detail, retry_after_s=retry_after_s)
 

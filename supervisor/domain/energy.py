@@ -24,8 +24,8 @@ def threads_within(
 
     By the model a core with one thread draws at most what one of its logical CPUs draws when busy and the others draw
     when idle, so fewer threads than limit / that power can never exceed the limit: it holds by construction, with the
-    policy's margin. By a sensor it is where the governor begins. Where a GPU is executed on, what it takes at least is set
-    aside first.
+    policy's margin. By a sensor it is where the governor begins. Where a GPU is executed on, what it takes at least is
+    set aside first.
 
     Args:
         max_watts: the limit.
