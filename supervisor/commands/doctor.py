@@ -1,6 +1,5 @@
 """`weos-engine doctor`: what this host can and cannot do, and what follows from it."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
@@ -19,7 +18,10 @@ from supervisor.adapters.nvml import open_nvml
 from supervisor.adapters.nvml_limit import describe_left_limit
 from supervisor.adapters.policies import load_policies
 from supervisor.adapters.rapl import RaplMeter, open_rapl
+from supervisor.client import EngineClient
 from supervisor.commands.escape import read_installation, run_escape
+from supervisor.commands.finding import Finding
+from supervisor.commands.scheduling_view import find_leasable, find_standing
 from supervisor.domain.errors import EngineError, Refusal
 from supervisor.domain.installation import HostFacts
 from supervisor.domain.isolation import read_runtimes, require_registered
@@ -43,16 +45,6 @@ LIMIT_SUPPORT = {
     "CPU set": "CPUSet",
     "CPU time": "CpuCfsQuota",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line: ``good`` is None where it is neither good nor bad."""
-
-    subject: str
-    found: str
-    follows: str
-    good: bool | None = True
 
 
 def _find_engine() -> list[Finding]:
@@ -231,13 +223,16 @@ def command(escape: bool, tiers: tuple[IsolationTier, ...], as_json: bool) -> No
 
 def _show_host(home: Home) -> None:
     host = read_host_facts()
+    policies = load_policies(default_source_root() / "policies")
     gib = host.memory_bytes / 2**30
     findings = [
         *_find_engine(),
         Finding("processor", f"{host.processor}, {len(host.logical_cpus)} usable CPUs, {gib:.1f} GiB", "", good=None),
+        *find_leasable(host, policies),
+        find_standing(EngineClient(home)),
         *_find_backends(home, host),
         _find_models(home),
-        *find_meters(home, load_policies(default_source_root() / "policies").power, datetime.now(UTC), host_root()),
+        *find_meters(home, policies.power, datetime.now(UTC), host_root()),
         Finding("home", str(home.root), "there" if home.root.is_dir() else "made by: make setup", good=None),
     ]
     table = Table("", "what", "found", "what follows")

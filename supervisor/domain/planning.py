@@ -120,8 +120,10 @@ def _size_memory(
     model: InstalledModel, context_tokens: int, scheduler: SchedulerPolicy, installation: Installation
 ) -> int:
     copies = 2 if scheduler.repack else 1
+    policy = installation.policies.admission.memory
     memory_bytes = (
-        installation.policies.admission.memory.base_bytes
+        policy.base_bytes
+        + model.size_bytes * policy.buffers_percent // 100
         + copies * model.size_bytes
         + context_tokens * model.kv_bytes_per_token
     )

@@ -56,6 +56,7 @@ class MemoryBudget(Contract):
     """Memory of a sandbox beside model and context, and what no sandbox gets."""
 
     base_bytes: PositiveInt
+    buffers_percent: Annotated[int, Field(ge=0, le=100)]
     reserve_bytes: Annotated[int, Field(ge=0)]
 
 

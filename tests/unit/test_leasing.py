@@ -18,7 +18,7 @@ def demand(cores: int = 1, *, model: str = "m", model_bytes: int = 100, private_
 
 
 def test_what_is_reserved_and_what_is_set_aside_is_not_leased() -> None:
-    policy = MemoryBudget(base_bytes=1, reserve_bytes=300)
+    policy = MemoryBudget(base_bytes=1, buffers_percent=10, reserve_bytes=300)
     assert leasable_memory_bytes(1000, policy, set_aside_bytes=200) == 500
     assert leasable_memory_bytes(400, policy, set_aside_bytes=200) == 0
 

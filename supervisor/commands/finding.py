@@ -1,0 +1,15 @@
+"""One line of what `doctor` shows."""
+
+from dataclasses import dataclass
+
+__all__ = ["Finding"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was looked at, what was found and what follows; ``good`` is None where it is neither good nor bad."""
+
+    subject: str
+    found: str
+    follows: str
+    good: bool | None = True

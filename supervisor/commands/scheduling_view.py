@@ -1,0 +1,65 @@
+"""What `doctor` says of the scheduler: what there is to lease, and how a running supervisor stands."""
+
+import re
+
+from supervisor.client import EngineClient
+from supervisor.commands.finding import Finding
+from supervisor.domain.errors import EngineError
+from supervisor.domain.installation import HostFacts
+from supervisor.domain.leasing import leasable_memory_bytes
+from supervisor.domain.policy import Policies
+from supervisor.domain.scheduling import wanted_cores
+from supervisor.domain.topology import split_housekeeping
+
+__all__ = ["find_leasable", "find_standing", "summarize_metrics"]
+
+BYTES_PER_GIB = 2**30
+
+
+def find_leasable(host: HostFacts, policies: Policies) -> list[Finding]:
+    """Return what executions can be leased here, in all and by scheduler policy."""
+    leasable, kept = split_housekeeping(host.cores, policies.housekeeping)
+    whole = [core for core in leasable if core.is_whole]
+    nodes = len({core.node for core in leasable})
+    aside = host.memory_bytes * policies.pool.memory_percent // 100
+    memory = leasable_memory_bytes(host.memory_bytes, policies.admission.memory, set_aside_bytes=aside)
+    found = f"{len(leasable)} on {nodes} NUMA node(s), {len(whole)} of them whole; {len(kept)} for the supervisor"
+    shares = []
+    for name, policy in sorted(policies.scheduling.items()):
+        fit = len(whole) if policy.whole_cores else len(leasable)
+        shares.append(f"{name} {wanted_cores(policy, fit)}" if fit else f"{name} refused")
+    return [
+        Finding("physical cores", found, f"an execution gets: {', '.join(shares)}", good=None),
+        Finding(
+            "memory to lease", f"{memory / BYTES_PER_GIB:.1f} GiB", "a request that never fits is refused", good=None
+        ),
+    ]
+
+
+def find_standing(client: EngineClient) -> Finding:
+    """Return how the running supervisor's leases, queue and pool stand."""
+    try:
+        text = client.get_bytes("/metrics").decode("utf-8")
+    except EngineError as error:
+        return Finding("supervisor", "none answers", f"{error.code}; start one with: make serve", good=None)
+    return Finding("supervisor", summarize_metrics(text), "see /metrics", good=None)
+
+
+def summarize_metrics(text: str) -> str:
+    """Return in one line what a supervisor says of itself."""
+    numbers: dict[str, float] = {}
+    pattern = r'^(weos_\w+)(?:\{(?:policy|state|reason|result)="([^"]*)"\})? ([0-9.e+]+)$'
+    for name, label, value in re.findall(pattern, text, re.MULTILINE):
+        numbers[f"{name} {label}".strip()] = float(value)
+
+    def total(name: str) -> int:
+        return int(sum(value for key, value in numbers.items() if key.split()[0] == name))
+
+    leased, memory = numbers.get("weos_cores leased", 0), numbers.get("weos_memory_bytes leased", 0)
+    return (
+        f"{leased:.0f} of {total('weos_cores')} cores and {memory / BYTES_PER_GIB:.1f} GiB leased, "
+        f"{total('weos_running')} running, {total('weos_waiting')} waiting, {total('weos_refused_total')} refused; "
+        f"pool: {numbers.get('weos_pool_sandboxes ready', 0):.0f} ready, "
+        f"{numbers.get('weos_pool_leases_total hit', 0):.0f} hits, "
+        f"{numbers.get('weos_pool_leases_total miss', 0):.0f} misses, {total('weos_pool_dropped_total')} dropped"
+    )
