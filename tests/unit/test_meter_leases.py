@@ -1,6 +1,8 @@
 """Which meter an execution gets: one that was lost is opened anew for the next, on a host that is a directory."""
 
+import asyncio
 import shutil
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,16 +16,20 @@ from contracts.run_request import RunRequest
 from supervisor.adapters.files import write_private
 from supervisor.adapters.host import read_fingerprint
 from supervisor.domain.calibration import Interval, measure_calibration
-from supervisor.domain.errors import ExecutionFault
+from supervisor.domain.errors import EngineError, ExecutionFault
 from supervisor.domain.meter import MeterReading
 from supervisor.domain.planning import plan_execution
 from supervisor.domain.policy import PowerPolicy
-from supervisor.meter_leases import MeterLeases
+from supervisor.meter_leases import GpuAccess, MeterLeases
 from supervisor.meters import open_metering
+from tests.factories import make_gpu_plan
 from tests.fakes import fixed_installation, spec_request
+from tests.meters import FakeMeter, make_metering
 from tests.powercap import RANGE_UJ, PowercapHost
 
 ZONE = "intel-rapl:0"
+# Keeps a broken one from hanging.
+PATIENCE_S = 60
 POWER = fixed_installation().policies.power
 PLAN = plan_execution(RunRequest.model_validate(spec_request()), fixed_installation())
 
@@ -178,3 +184,58 @@ async def test_a_sensor_that_was_not_there_at_start_is_not_looked_for(
     come_back(host)
     assert meters.facts().source == "model"
     assert (await read_in_lease(meters, "model")).energy_uj == {}
+
+
+class SlowLimit:
+    """A limit that takes until it is let go to be set; see ``meter.GpuLimitPort``."""
+
+    minimum_mw, maximum_mw = 100_000, 400_000
+
+    def __init__(self, fault: EngineError | None = None) -> None:
+        self.asked, self.gate = threading.Event(), threading.Event()
+        self.in_force_mw = self.own_mw = 300_000
+        self.is_closed = False
+        self._fault = fault
+
+    def set(self, limit_mw: int) -> int:
+        self.asked.set()
+        assert self.gate.wait(PATIENCE_S)
+        if self._fault is not None:
+            raise self._fault
+        self.in_force_mw = limit_mw
+        return limit_mw
+
+    def restore(self) -> None:
+        self.in_force_mw = self.own_mw
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+@pytest.mark.parametrize("fault", [None, EngineError("power_limit_unenforceable", "the driver refuses")])
+async def test_a_limit_that_is_being_set_when_its_execution_is_cancelled_is_put_back(
+    fault: EngineError | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    limit = SlowLimit(fault)
+    card = FakeMeter("nvml", ("gpu-0",))
+    meters = MeterLeases(make_metering, POWER, GpuAccess(lambda: make_metering(card), limit))
+    card.closed = False
+
+    async def be_metered() -> None:
+        async with meters.lease(make_gpu_plan(200)):
+            raise AssertionError
+
+    task = asyncio.create_task(be_metered())
+    assert await asyncio.to_thread(limit.asked.wait, PATIENCE_S)
+    for _ in range(2):
+        task.cancel()
+        await asyncio.sleep(0)
+        assert not task.done()
+    limit.gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert limit.in_force_mw == limit.own_mw
+    assert card.closed
+    assert ("the driver refuses" in caplog.text) is (fault is not None)
+    meters.close()
+    assert limit.is_closed
