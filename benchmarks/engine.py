@@ -99,6 +99,8 @@ class Engine:
         Raises:
             RuntimeError: it did not complete.
         """
+        # An idle connection is cut, and the peer may have taken long.
+        self.http.renew("/v1/version")
         answer = self.http.ask("POST", "/v1/runs", request)
         self._require(answer)
         return Executed(answer.seconds, self.record(answer.document["execution_id"]))

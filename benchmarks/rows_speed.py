@@ -1,5 +1,6 @@
 """Rows of one execution at a time: warm and cold latency, and decoding on a quiet and on a busy machine."""
 
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,14 +19,15 @@ from supervisor.setup.progress import Step
 __all__ = ["Bench", "measure_cold", "measure_decode", "measure_decode_beside_neighbours", "measure_warm"]
 
 SEED = 20_240_229
-# No pool keeps sandboxes for such a context, so that it starts cold.
+# Contexts from here on, each asked for once: whatever keeps sandboxes for what came before has none for them.
 ODD_CONTEXT = 517
 DECODED_TOKENS = 128
 # Short, and continued by the model for as long as it may.
 COUNTING = "1, 2, 3, 4, 5, 6, 7, 8,"
 # Beside neighbours the peer makes some 4 tokens/s.
 DECODED_TOKENS_BUSY = 48
-REST_S = 0.5
+# Before each side: what the other one left to be done in the background, a sandbox to be replaced, is over by then.
+REST_S = 2.5
 PROBES = 4
 
 
@@ -93,14 +95,14 @@ def measure_warm(bench: Bench) -> Row:
 def measure_cold(bench: Bench, no_op: NoOp) -> Row:
     """Compare a cold execution with a container that does nothing, plus a bare process that loads the model."""
     load, engine = load_average(), bench.engine
-    request = run_request(1, context_tokens=ODD_CONTEXT)
-    plan = engine.plan(request) or {}
+    plan = engine.plan(run_request(1, context_tokens=ODD_CONTEXT)) or {}
     threads = plan["scheduling"]["threads"]
     warms: list[Executed] = []
+    contexts = itertools.count(ODD_CONTEXT)
 
     def ours() -> float | None:
         time.sleep(REST_S)
-        executed = engine.execute(request)
+        executed = engine.execute(run_request(1, context_tokens=next(contexts)))
         if executed.start == "cold":
             return executed.seconds
         warms.append(executed)

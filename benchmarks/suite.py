@@ -109,7 +109,8 @@ def _measure(engine: Engine, peers: Peers, names: Sequence[str], progress: Progr
             try:
                 rows = measuring(bench)
             except (RuntimeError, OSError, HTTPException) as error:
-                # One row that cannot be measured must not cost the others.
+                # One row that cannot be measured must not cost the others, nor leave them half a conversation.
+                engine.http.close()
                 rows = [Row(name, name, "", None, notes=(f"not measured: {error}",))]
             for row in rows:
                 for note in row.notes:
