@@ -16,11 +16,13 @@ from contracts.verify_bundle import verify_bundle
 from contracts.verify_release import digest_of_source
 from supervisor.domain.recording import Conclusion
 from tests.audit.genuine import Genuine, development_bundle, released_bundle
-from tests.factories import make_conclusion
+from tests.factories import make_conclusion, make_limit
 from tests.meters import make_power
 from tests.releases import make_manifest
 
 TOKENS = 200
+# How the plan's power limit was kept: in four seconds windows of a second were judged, none over it.
+LIMIT = make_limit().model_copy(update={"windows": 10, "worst_window_mw": 20_000})
 SOURCE_FILES = 250
 SECONDS = 3.0
 
@@ -34,7 +36,7 @@ def long_conclusion() -> Conclusion:
     return replace(
         conclusion,
         measurements=conclusion.measurements.model_copy(update={"token_times_ns": times}),
-        power=make_power(times[-1], times[-1]),
+        power=make_power(times[-1], times[-1]).model_copy(update={"limit": LIMIT}),
     )
 
 
