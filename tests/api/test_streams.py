@@ -120,10 +120,10 @@ async def test_a_reader_that_does_not_read_does_not_hold_up_the_execution() -> N
         started = await read_event(answer)
         assert started is not None
         execution_id = started.document["execution_id"]
-        record = await engine.record(execution_id)
-        assert record.outcome == "completed"
-        assert record.metrics is not None
-        assert record.metrics.tokens_total == tokens
+        # Beside the record: that much text fills every buffer, and is more than a real stream's budget lets through.
+        view = await engine.ended(execution_id)
+        assert view["status"] == "completed"
+        assert view["metrics"]["tokens_total"] == tokens
         unread = await answer.read()
         assert unread.count(b"event: token\n") == tokens, "and it can still read all of it"
         assert unread.count(b"event: done\n") == 1

@@ -81,6 +81,13 @@ def test_a_checkpoint_of_another_log_says_nothing_of_this_one() -> None:
 def test_released_versions_are_trusted_through_their_manifests() -> None:
     report = verify_log(make_genuine(**RELEASED).lines(**vouched()), ROOTED)
     assert report.verdict == "VALID", report.findings
+    assert "of none of them" not in {check.name: check.message for check in report.checks}["statements"]
+    unused = verify_log(GenuineLog(**RELEASED).lines(**vouched()), ROOTED)
+    assert unused.verdict == "VALID"
+    assert (
+        "1 of 1 manifests in the header are of none of them"
+        in {check.name: check.message for check in unused.checks}["statements"]
+    )
     before = sealed_revocation(make_revocation(from_index=8))
     assert verify_log(make_genuine(**RELEASED).lines(**vouched(revocations=(before,))), ROOTED).verdict == "VALID"
 

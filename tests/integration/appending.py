@@ -14,7 +14,7 @@ from supervisor.adapters.keys import load_signer
 from supervisor.adapters.ledger import LogIdentity, SqliteLedger, identify_log
 from supervisor.domain.ports import FinalEntry, StartedEntry
 from supervisor.recorder import Recorder
-from tests.factories import make_conclusion, make_plan
+from tests.factories import in_container, make_conclusion, make_plan
 
 
 def _tell(kind: str, execution_id: str) -> None:
@@ -31,7 +31,8 @@ async def _append(ledger: SqliteLedger, recorder: Recorder) -> None:
 
         seq = await ledger.append_started(StartedEntry(name, plan, "prompt", now, None, "sha256:" + "0" * 64, seal))
         _tell("started", name)
-        _, envelope = recorder.record(name, plan, make_conclusion(), seq=seq, accepted_at=now, finished_at=now)
+        conclusion = in_container(make_conclusion(), seq)
+        _, envelope = recorder.record(name, plan, conclusion, seq=seq, accepted_at=now, finished_at=now)
         await ledger.append_final(FinalEntry(name, "completed", envelope, "output"))
         _tell("final", name)
 

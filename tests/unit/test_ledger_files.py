@@ -22,7 +22,7 @@ from supervisor.domain.ports import FinalEntry, StartedEntry
 from supervisor.home import LOG_KEY, Home
 from supervisor.recorder import Recorder
 from tests.audit.logs import DEVELOPMENT, ENGINE, execution_id
-from tests.factories import WHEN, make_conclusion, make_plan
+from tests.factories import WHEN, in_container, make_conclusion, make_plan
 from tests.releases import make_keyring, sealed_keyring, sealed_manifest, sealed_revocation
 
 PLAN = make_plan().model_copy(update={"engine_version": DEVELOPMENT})
@@ -49,8 +49,9 @@ async def start(ledger: SqliteLedger, number: int) -> None:
 
 
 async def end(ledger: SqliteLedger, number: int) -> None:
+    conclusion = in_container(make_conclusion(), number)
     _, envelope = RECORDER.record(
-        execution_id(number), PLAN, make_conclusion(), seq=number, accepted_at=WHEN, finished_at=WHEN
+        execution_id(number), PLAN, conclusion, seq=number, accepted_at=WHEN, finished_at=WHEN
     )
     await ledger.append_final(FinalEntry(execution_id(number), "completed", envelope, "Olá"))
 
