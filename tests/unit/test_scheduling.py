@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.domain.policy import HousekeepingPolicy
-from supervisor.domain.scheduling import Demand, choose_cores, wanted_cores
+from supervisor.domain.scheduling import Demand, choose_cores, demand_of, wanted_cores
 from supervisor.domain.topology import Core, CpuPlace, form_cores, split_housekeeping
+from tests.factories import make_plan
 from tests.fakes import fixed_installation
 
 CORES = st.lists(st.tuples(st.integers(1, 4), st.integers(0, 3), st.booleans()), max_size=24)
@@ -121,3 +122,11 @@ def test_a_small_machine_keeps_no_core_for_the_supervisor() -> None:
 def test_a_larger_machine_keeps_its_lowest_core() -> None:
     cores = build([(2, 0, True)] * 4)
     assert split_housekeeping(cores, HousekeepingPolicy(cores=1, cores_min=4)) == (cores[1:], cores[:1])
+
+
+def test_a_plans_limits_are_what_is_leased() -> None:
+    plan = make_plan()
+    demand = demand_of(plan)
+    assert (demand.cores, demand.whole_cores, demand.policy) == (2, False, "default")
+    assert (demand.model, demand.model_bytes) == (plan.model.sha256, plan.model.size_bytes)
+    assert demand.model_bytes + demand.private_bytes == plan.limits.memory_bytes
