@@ -81,6 +81,8 @@ def test_what_an_engine_may_state_is_valid(change: Change) -> None:
     "change",
     [
         both(fail, without("metrics")),
+        without("metrics"),
+        without("measurements", "power", "metrics"),
         ended("completed", "x"),
         ended("cancelled", "x"),
         ended("aborted", "cancelled"),
@@ -111,6 +113,16 @@ def test_what_an_engine_may_state_is_valid(change: Change) -> None:
 )
 def test_numbers_that_the_rest_of_the_record_does_not_bear_are_found(change: Change) -> None:
     assert state(change) == "METRIC_INCONSISTENT"
+
+
+def test_metrics_that_come_from_nothing_are_found() -> None:
+    aborted, completed = (
+        json.loads(encode_statement(MetricsRecord.parse((EXAMPLES[0].parent / name).read_bytes())))
+        for name in ("metrics-record.aborted.json", "metrics-record.completed.json")
+    )
+    assert verdict(aborted) == "VALID"
+    aborted["predicate"]["metrics"] = completed["predicate"]["metrics"]
+    assert verdict(aborted) == "METRIC_INCONSISTENT"
 
 
 def test_an_end_before_the_beginning_is_found() -> None:
