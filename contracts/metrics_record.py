@@ -1,8 +1,8 @@
 """The metrics record: what the engine states about one execution, as an in-toto Statement v1."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, StringConstraints, model_serializer
 
 from contracts.base import MAX_SAFE_INTEGER, Contract, Many
 from contracts.determinism import Determinism
@@ -169,7 +169,7 @@ class SandboxObservation(Contract):
     waiting with its model loaded when this execution leased it. Either way used once and destroyed."""
     age_ms: Count | None = None
     """Milliseconds from the start of its container to its lease by this execution; 0 where it is `cold`. null: records
-    made before there were warm starts do not say."""
+    made before there were warm starts do not say. Null is not written."""
     cpus: Many[Annotated[int, Field(ge=0, le=4095)]]
     """Logical CPUs leased to it."""
     cpu_features: Many[str] | None
@@ -182,6 +182,14 @@ class SandboxObservation(Contract):
     """Exit status seen before the container was destroyed; null: it was still running and was killed."""
     oom_killed: bool | None
     """Whether the kernel ended it for want of memory; null: not known."""
+
+    @model_serializer(mode="wrap")
+    def _leave_out_unknown_age(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Written, it would make every record from before it was there another document than the one that was signed.
+        document: dict[str, Any] = serialize(self)
+        if document["age_ms"] is None:
+            del document["age_ms"]
+        return document
 
 
 class MetricsRecord(Contract):

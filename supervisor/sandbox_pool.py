@@ -8,24 +8,25 @@ import asyncio
 import logging
 import secrets
 import time
-from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 from contracts.types import IsolationTier
 from supervisor.domain.errors import EngineError, ExecutionFault
-from supervisor.domain.exposition import Family, Sample, label_samples
-from supervisor.domain.installation import GPU_BACKENDS
+from supervisor.domain.exposition import Family
 from supervisor.domain.policy import PoolPolicy
 from supervisor.domain.pool import NS_PER_S, DropReason, PooledSandbox, Wanted, plan_pool
+from supervisor.domain.pool_demand import PoolDemand
+from supervisor.domain.pool_facts import PoolFacts
 from supervisor.domain.pool_survey import Survey
 from supervisor.domain.ports import Sandbox
 from supervisor.domain.sandbox_recipe import SandboxRecipe
 from supervisor.preparation import PreparedSandbox, Preparer
 
-__all__ = ["IdleCpus", "PoolFacts", "SandboxPool", "make_sandbox_name"]
+__all__ = ["IdleCpus", "SandboxPool", "make_sandbox_name"]
 
 _log = logging.getLogger(__name__)
 
@@ -44,20 +45,6 @@ class IdleCpus(Protocol):
     def watch_idle(self, callback: Callable[[frozenset[int]], None]) -> None:
         """Have it called whenever they change, before anybody gets the CPUs concerned."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class PoolFacts:
-    """The pool as it stands."""
-
-    ready: int
-    being_made: int
-    hits: int
-    misses: int
-    dropped: Mapping[str, int]
-    failures: int
-    fault: str | None
-    """Why the last sandbox could not be made; None: it could."""
 
 
 @dataclass(slots=True, eq=False)
@@ -121,8 +108,7 @@ class SandboxPool:
         self._survey = survey
         self._unplaceable = unplaceable
         self._retry_s = retry_s
-        self._declared: dict[str, tuple[SandboxRecipe, int]] = {}
-        self._recent: OrderedDict[str, SandboxRecipe] = OrderedDict()
+        self._demand = PoolDemand(policy)
         self._not_before: dict[str, float] = {}
         # By number, the oldest first.
         self._making: dict[int, _Making] = {}
@@ -174,7 +160,7 @@ class SandboxPool:
     async def _keep_tending(self) -> None:
         while True:
             try:
-                self._look_around()
+                self._demand.survey(self._survey())
                 self._tend()
             except Exception:  # noqa: BLE001 - the task's boundary: without the pool executions start cold
                 _log.exception("the pool of sandboxes could not be tended")
@@ -208,50 +194,10 @@ class SandboxPool:
 
     def families(self) -> tuple[Family, ...]:
         """Return the pool's numbers to be watched."""
-        facts = self.facts()
-        states = {"ready": facts.ready, "being_made": facts.being_made}
-        leases = {"hit": facts.hits, "miss": facts.misses}
-        return (
-            Family("weos_pool_sandboxes", "gauge", "Sandboxes made ahead.", label_samples("state", states)),
-            Family(
-                "weos_pool_leases_total", "counter", "Executions that asked the pool.", label_samples("result", leases)
-            ),
-            Family(
-                "weos_pool_dropped_total", "counter", "Sandboxes ended unused.", label_samples("reason", facts.dropped)
-            ),
-            Family(
-                "weos_pool_failures_total", "counter", "Sandboxes that could not be made.", [Sample(facts.failures)]
-            ),
-        )
-
-    def _look_around(self) -> None:
-        survey = self._survey()
-        self._declared = {recipe.canonical_digest(): (recipe, count) for recipe, count in survey.declared}
-        for digest, recipe in list(self._recent.items()):
-            if recipe.runtime_image not in survey.images or recipe.model.sha256 not in survey.models:
-                del self._recent[digest]
-
-    def _want(self, digest: str, recipe: SandboxRecipe) -> None:
-        # One that waits holds its model on the card, where it is a stranger to the execution that is metered.
-        if recipe.backend in GPU_BACKENDS:
-            return
-        self._recent[digest] = recipe
-        self._recent.move_to_end(digest, last=False)
-        while len(self._recent) > self._policy.recent_recipes:
-            self._recent.popitem()
-
-    def _wanted(self) -> dict[str, tuple[SandboxRecipe, int]]:
-        # What is declared comes first, and more of it is kept where it is also asked for.
-        least = self._policy.recent_size
-        declared = {
-            digest: (recipe, max(count, least) if digest in self._recent else count)
-            for digest, (recipe, count) in self._declared.items()
-        }
-        recent = {digest: (recipe, least) for digest, recipe in self._recent.items()}
-        return declared | {digest: each for digest, each in recent.items() if digest not in declared}
+        return self.facts().families()
 
     def _tend(self) -> None:
-        wanted = self._wanted()
+        wanted = self._demand.wanted()
         now = time.monotonic()
         possible = [
             Wanted(digest, recipe.memory_bytes, count if self._not_before.get(digest, now) <= now else 0)
@@ -333,8 +279,7 @@ class SandboxPool:
         return said
 
     async def _take(self, recipe: SandboxRecipe, cpus: frozenset[int]) -> _Ready | None:
-        digest = recipe.canonical_digest()
-        self._want(digest, recipe)
+        self._demand.ask(recipe)
         self._wake.set()
         for number, ready in list(self._ready.items()):
             if self._ready.get(number) is not ready or ready.prepared.recipe != recipe:

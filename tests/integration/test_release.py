@@ -182,7 +182,7 @@ def test_a_release_leaves_nothing_else(released: Released) -> None:
 
 async def test_a_supervisor_of_the_same_content_runs_as_that_version(released: Released) -> None:
     release = released.store.manifest(FIRST)
-    async with serving(released.home, released.docker_host) as api:
+    async with serving(released.home, released.docker_host, pool=True) as api:
         version = await api.get("/v1/version")
         assert (version["engine_version"], version["manifest"]) == (FIRST, release.digest)
         status, view = await api.post_run(spec_request() | {"engine_version": FIRST})

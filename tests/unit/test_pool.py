@@ -6,9 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from supervisor.domain.exposition import encode_exposition
 from supervisor.domain.planning import plan_execution
 from supervisor.domain.pool import NS_PER_S, PooledSandbox, PoolStep, Wanted, plan_pool
-from supervisor.domain.pool_survey import survey_installation
+from supervisor.domain.pool_demand import PoolDemand
+from supervisor.domain.pool_facts import PoolFacts
+from supervisor.domain.pool_survey import Survey, survey_installation
 from supervisor.domain.sandbox_recipe import recipe_of
 from tests.fakes import IMAGE, fixed_installation
 from tests.unit.test_planning import request_with
@@ -137,3 +140,48 @@ def test_the_survey_tells_what_is_declared_and_can_be_planned() -> None:
     assert survey.declared[0][0].model.name == kept.model
     assert IMAGE in survey.images
     assert survey.models == {model.sha256 for model in installation.models}
+
+
+def test_what_was_asked_for_lately_is_wanted_the_newest_first_and_no_more_kinds_than_declared() -> None:
+    installation = fixed_installation()
+    recipes = [
+        recipe_of(plan_execution(request_with({"context_tokens": size}), installation)) for size in (512, 1024, 2048)
+    ]
+    demand = PoolDemand(POLICY.model_copy(update={"recent_recipes": 2, "recent_size": 3}))
+    for recipe in (recipes[0], recipes[1], recipes[0], recipes[2]):
+        demand.ask(recipe)
+    assert list(demand.wanted().values()) == [(recipes[2], 3), (recipes[0], 3)]
+
+
+def test_of_what_is_declared_more_is_wanted_when_it_is_asked_for() -> None:
+    installation = fixed_installation()
+    recipe = recipe_of(plan_execution(request_with(), installation))
+    demand = PoolDemand(POLICY.model_copy(update={"recent_recipes": 2, "recent_size": 3}))
+    survey = Survey(((recipe, 1),), frozenset({recipe.runtime_image}), frozenset({recipe.model.sha256}))
+    demand.survey(survey)
+    assert list(demand.wanted().values()) == [(recipe, 1)]
+    demand.ask(recipe)
+    assert list(demand.wanted().values()) == [(recipe, 3)]
+    demand.survey(Survey((), survey.images, survey.models))
+    assert list(demand.wanted().values()) == [(recipe, 3)]
+    demand.survey(Survey((), survey.images, frozenset()))
+    assert demand.wanted() == {}
+
+
+def test_nothing_waits_on_a_gpu() -> None:
+    recipe = recipe_of(plan_execution(request_with(), fixed_installation())).model_copy(update={"backend": "cuda"})
+    demand = PoolDemand(POLICY)
+    demand.ask(recipe)
+    assert demand.wanted() == {}
+
+
+def test_the_pools_numbers_can_be_watched() -> None:
+    facts = PoolFacts(ready=2, being_made=1, hits=5, misses=3, dropped={"age": 4}, failures=1, fault=None)
+    text = encode_exposition(facts.families()).decode()
+    for line in (
+        'weos_pool_sandboxes{state="ready"} 2',
+        'weos_pool_leases_total{result="miss"} 3',
+        'weos_pool_dropped_total{reason="age"} 4',
+        "weos_pool_failures_total 1",
+    ):
+        assert line in text
