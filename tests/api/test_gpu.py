@@ -327,6 +327,6 @@ async def test_executions_on_processors_leave_the_card_alone(card: Card, runner:
 async def test_no_sandbox_waits_on_the_card_beside_an_execution(card: Card, runner: GpuRunner) -> None:
     async with serving(card, runner) as engine:
         await executed(engine, request())
-        assert engine.pool._demand.wanted() == {}
+        assert not any(recipe.backend == "cuda" for recipe, _ in engine.pool._demand.wanted().values())
         await engine.is_well()
-        assert [recipe.backend for recipe, _ in engine.pool._demand.wanted().values()] == ["cpu_avx2"]
+        assert any(recipe.backend == "cpu_avx2" for recipe, _ in engine.pool._demand.wanted().values())
