@@ -27,6 +27,8 @@ __all__ = ["FreshSandbox", "PreparedSandbox", "Preparer", "next_event"]
 
 FIRST_LOCK_TIMEOUT_S = 2.0
 FIRST_LOCK_POLL_S = 0.005
+# A sandbox that is frozen may be so for an hour.
+HELD_POLL_S = 0.5
 # From the end of a container to the end of its stream.
 ENDED_WAIT_S = 2.0
 
@@ -157,7 +159,9 @@ async def _await_first_lock(sandbox: Sandbox, is_held: Callable[[], bool]) -> tu
     deadline = time.monotonic() + FIRST_LOCK_TIMEOUT_S
     statuses = sandbox.thread_statuses()
     while not under_filter(statuses) and (is_held() or time.monotonic() < deadline):
-        await asyncio.sleep(FIRST_LOCK_POLL_S)
+        if is_held():
+            deadline = time.monotonic() + FIRST_LOCK_TIMEOUT_S
+        await asyncio.sleep(HELD_POLL_S if is_held() else FIRST_LOCK_POLL_S)
         statuses = sandbox.thread_statuses()
     return statuses
 

@@ -10,7 +10,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -52,6 +52,8 @@ class _Making:
     """A sandbox that is being made."""
 
     recipe: SandboxRecipe
+    digest: str
+    """The recipe's."""
     task: asyncio.Task[None] | None = None
     sandbox: Sandbox | None = None
     """Set while it can be moved and frozen."""
@@ -64,6 +66,8 @@ class _Ready:
     """A sandbox that waits for a job."""
 
     prepared: PreparedSandbox
+    digest: str
+    """Its recipe's."""
     stack: AsyncExitStack
     """Closing it ends the sandbox."""
     ready_ns: int
@@ -162,16 +166,18 @@ class SandboxPool:
             try:
                 self._demand.survey(self._survey())
                 self._tend()
+                await self._tend_when_woken()
             except Exception:  # noqa: BLE001 - the task's boundary: without the pool executions start cold
                 _log.exception("the pool of sandboxes could not be tended")
-            try:
-                async with asyncio.timeout(self._policy.tend_every_s):
-                    while True:
-                        await self._wake.wait()
-                        self._wake.clear()
-                        self._tend()
-            except TimeoutError:
-                pass
+                await asyncio.sleep(self._policy.tend_every_s)
+
+    async def _tend_when_woken(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._policy.tend_every_s):
+                while True:
+                    await self._wake.wait()
+                    self._wake.clear()
+                    self._tend()
 
     async def _close(self) -> None:
         self._is_closing = True
@@ -215,7 +221,7 @@ class SandboxPool:
         for digest in step.make:
             if not self._may_begin():
                 return
-            self._begin(wanted[digest][0])
+            self._begin(digest, wanted[digest][0])
 
     def _may_begin(self) -> bool:
         if self._is_closing or self._unplaceable is not None:
@@ -224,22 +230,23 @@ class SandboxPool:
 
     def _there(self) -> Iterator[PooledSandbox]:
         for number, ready in self._ready.items():
-            recipe = ready.prepared.recipe
-            yield PooledSandbox(number, recipe.canonical_digest(), recipe.memory_bytes, ready.ready_ns)
+            yield PooledSandbox(number, ready.digest, ready.prepared.recipe.memory_bytes, ready.ready_ns)
         for number, making in self._making.items():
-            yield PooledSandbox(number, making.recipe.canonical_digest(), making.recipe.memory_bytes, None)
+            yield PooledSandbox(number, making.digest, making.recipe.memory_bytes, None)
 
-    def _begin(self, recipe: SandboxRecipe) -> None:
+    def _begin(self, digest: str, recipe: SandboxRecipe) -> None:
         self._numbers += 1
-        making = self._making[self._numbers] = _Making(recipe)
-        making.task = asyncio.create_task(self._make(self._numbers, making), name=f"sandbox-{self._numbers}")
+        making = self._making[self._numbers] = _Making(recipe, digest)
+        # Those that are idle now: if all of them are leased before it has started, it is frozen as soon as it has.
+        cpus = tuple(sorted(self._cpus.idle_cpus))
+        making.task = asyncio.create_task(self._make(self._numbers, making, cpus), name=f"sandbox-{self._numbers}")
 
-    async def _make(self, number: int, making: _Making) -> None:
-        digest = making.recipe.canonical_digest()
+    async def _make(self, number: int, making: _Making, cpus: tuple[int, ...]) -> None:
+        digest = making.digest
         try:
             async with AsyncExitStack() as stack:
-                prepared = await self._prepare(making, stack)
-                ready = _Ready(prepared, stack.pop_all(), time.monotonic_ns(), making.is_frozen)
+                prepared = await self._prepare(making, cpus, stack)
+                ready = _Ready(prepared, digest, stack.pop_all(), time.monotonic_ns(), making.is_frozen)
         except (EngineError, TimeoutError) as fault:
             self._failures += 1
             self._fault = fault.detail if isinstance(fault, EngineError) else "it took too long"
@@ -254,10 +261,9 @@ class SandboxPool:
             self._making.pop(number, None)
             self._wake.set()
 
-    async def _prepare(self, making: _Making, stack: AsyncExitStack) -> PreparedSandbox:
+    async def _prepare(self, making: _Making, cpus: tuple[int, ...], stack: AsyncExitStack) -> PreparedSandbox:
         async with asyncio.timeout(self._policy.prepare_timeout_s) as making.deadline:
             name = make_sandbox_name(making.recipe.isolation)
-            cpus = tuple(sorted(self._cpus.idle_cpus))
             fresh = await stack.enter_async_context(self._preparer.open(name, making.recipe, cpus))
             making.sandbox = fresh.sandbox
             try:

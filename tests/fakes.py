@@ -265,6 +265,7 @@ class FakeSandbox:
         self.quotas: list[int] = []
         self.group_is_gone = False
         self.threads_before: tuple[ThreadStatus, ...] = (thread_under(1),)
+        self.locked_later: tuple[ThreadStatus, ...] = ()
         self.threads_after: tuple[ThreadStatus, ...] = (thread_under(2), thread_under(2))
         self._script = script
         self._tasks: list[asyncio.Task[None]] = []

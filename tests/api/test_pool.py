@@ -12,7 +12,7 @@ from supervisor.domain.errors import ExecutionFault, Refusal
 from supervisor.domain.installation import Backend, Installation
 from supervisor.domain.ports import ExitStatus
 from tests.api.harness import Engine, eventually
-from tests.fakes import FakeSandbox, HeldRunner, Script, answering, fixed_installation, spec_request
+from tests.fakes import FakeSandbox, HeldRunner, Script, answering, fixed_installation, spec_request, thread_under
 
 POLICY = fixed_installation().policies.pool.model_copy(
     update={"keep": (), "recent_size": 1, "recent_recipes": 2, "tend_every_s": 1}
@@ -253,3 +253,34 @@ async def test_where_no_container_can_be_placed_none_is_made_and_the_reason_is_t
         assert (await start_of(engine))[0] == "cold"
         assert len(engine.sandboxes.opened) == 2
         assert engine.pool.facts().fault == "control groups may not be written"
+
+
+async def test_one_that_was_frozen_before_its_first_lock_goes_on_when_it_is_thawed() -> None:
+    held, seen = HeldRunner(), asyncio.Event()
+    async with pooling(held) as engine:
+
+        def unlocked(sandbox: FakeSandbox) -> None:
+            if len(engine.sandboxes.opened) == 1:
+                sandbox.threads_before, sandbox.locked_later = (
+                    (thread_under(0, seccomp_mode=0),),
+                    sandbox.threads_before,
+                )
+                seen.set()
+
+        engine.sandboxes.on_open = unlocked
+        first = await engine.start()
+        await engine.said(first, "first")
+        held.gate.set()
+        await engine.ended(first)
+        async with asyncio.timeout(20):
+            await seen.wait()
+        making = engine.sandboxes.opened[1]
+        held.gate.clear()
+        second = await engine.start()
+        await engine.said(second, "first")
+        assert making.is_frozen
+        assert making.sent == []
+        making.threads_before = making.locked_later
+        held.gate.set()
+        await engine.ended(second)
+        await eventually(is_ready(engine))
