@@ -84,7 +84,7 @@ async def test_a_request_in_a_file_is_run_and_printed_as_json(served: Api, tmp_p
 
 async def test_an_impossible_power_limit_is_refused_in_one_line(served: Api) -> None:
     ran = await call(
-        served, "run", "x", "--model", "smollm2-135m-instruct", "--quantization", "q4_1", "--max-watts", "0.1"
+        served, "run", "x", "--model", "smollm2-135m-instruct", "--quantization", "q4_1", "--max-watts", "1"
     )
     assert ran.returncode == 1
     assert ran.stderr.startswith("power_limit_unenforceable: ")
