@@ -88,7 +88,12 @@ class Scheduler:
 
     @property
     def idle_cpus(self) -> frozenset[int]:
-        """Logical CPUs that no lease covers; a lease covers every logical CPU of its cores."""
+        """Logical CPUs for work in the background: those that no lease covers, with every sibling of its cores.
+
+        None beside an execution that has whole cores to itself: it measures, and shares caches and memory with all else.
+        """
+        if any(lease.demand.whole_cores for lease in self._book.leases.values()):
+            return frozenset()
         return self._housekeeping.union(*(core.cpus for core in self._book.free))
 
     @property

@@ -204,3 +204,13 @@ async def test_what_can_never_fit_is_refused_also_where_there_is_room_to_wait() 
     with pytest.raises(Refusal, match="can be leased here"):
         scheduler.enqueue(Demand(1, private_bytes=2**31), "a")
     assert scheduler.waiting == 0
+
+
+async def test_beside_an_execution_that_measures_nothing_is_for_the_background() -> None:
+    scheduler = make_scheduler(housekeeping=frozenset({9}))
+    before = scheduler.idle_cpus
+    assert before
+    ticket = scheduler.enqueue(Demand(1, whole_cores=True), "a")
+    assert scheduler.idle_cpus == frozenset()
+    ticket.give_back()
+    assert scheduler.idle_cpus == before
