@@ -90,7 +90,7 @@ class Scheduler:
     def idle_cpus(self) -> frozenset[int]:
         """Logical CPUs for work in the background: those that no lease covers, with every sibling of its cores.
 
-        None beside an execution that has whole cores to itself: it measures, and shares caches and memory with all else.
+        None beside an execution that has whole cores to itself: it measures, and caches and memory are everybody's.
         """
         if any(lease.demand.whole_cores for lease in self._book.leases.values()):
             return frozenset()
