@@ -268,7 +268,12 @@ class SandboxPool:
             making.sandbox = fresh.sandbox
             try:
                 self._settle(making, fresh.sandbox, self._cpus.idle_cpus)
-                return await self._preparer.load(fresh, is_held=lambda: making.is_frozen)
+                prepared = await self._preparer.load(fresh, is_held=lambda: making.is_frozen)
+                if making.recipe.scheduling.omp_wait_policy == "active":
+                    # Its threads spin while they wait, for a job as for each other: CPUs that others have leased.
+                    fresh.sandbox.freeze()
+                    making.is_frozen = True
+                return prepared
             finally:
                 making.sandbox = None
 

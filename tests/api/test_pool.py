@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from operator import contains
 from typing import Any
+from unittest.mock import ANY
 
 from supervisor.domain.errors import ExecutionFault, Refusal
 from supervisor.domain.installation import Backend, Installation
@@ -284,3 +285,22 @@ async def test_one_that_was_frozen_before_its_first_lock_goes_on_when_it_is_thaw
         held.gate.set()
         await engine.ended(second)
         await eventually(is_ready(engine))
+
+
+async def test_one_whose_threads_would_spin_is_frozen_until_it_has_a_job() -> None:
+    request = spec_request()
+    request["execution"] = request["execution"] | {"scheduler_policy": "exclusive"}
+    async with pooling(answering(["a"])) as engine:
+        await start_of(engine, request)
+        await eventually(is_ready(engine))
+        waiting = engine.sandboxes.opened[-1]
+        seen = [waiting.is_frozen]
+        assert await start_of(engine, request) == ("warm", ANY, waiting.container_id)
+        assert [*seen, waiting.is_frozen] == [True, False]
+
+
+async def test_one_whose_threads_sleep_is_not_frozen_so_that_its_end_is_seen() -> None:
+    async with pooling(answering(["a"])) as engine:
+        await start_of(engine)
+        await eventually(is_ready(engine))
+        assert not engine.sandboxes.opened[-1].is_frozen

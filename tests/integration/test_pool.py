@@ -180,3 +180,24 @@ async def test_a_frozen_sandbox_of_a_killed_supervisor_is_removed_by_the_next(
     placement.freeze()
     async with serving(own_home, docker_host):
         await until_gone(engine_client, left)
+
+
+async def test_one_that_would_spin_uses_no_cpu_while_it_waits(
+    own_home: Home, docker_host: str, engine_client: docker.DockerClient
+) -> None:
+    watched = Watched()
+    request = short_request()
+    request["execution"]["scheduler_policy"] = "exclusive"
+    async with serving(own_home, docker_host, pool=True, wrap=watched.wrap) as api:
+        await until(lambda: bool(watched.ready))
+        declared = set(watched.ready)
+        await run_one(api, request)
+        await until(lambda: len(watched.ready - declared) > 0)
+        await asyncio.sleep(1)
+        waiting = list(watched.ready)
+        before = {each: _cpu_time_ns(engine_client, each) for each in waiting}
+        await asyncio.sleep(2)
+        assert all(_cpu_time_ns(engine_client, each) - before[each] < 50_000_000 for each in waiting)
+        record = await run_one(api, request)
+        assert record.sandbox is not None
+        assert record.sandbox.start == "warm"
