@@ -75,13 +75,18 @@ def measure_warm(bench: Bench) -> Row:
         colds.append(executed)
         return None
 
+    def peer() -> float:
+        # Until the next sandbox has been made, which would slow its spinning threads down.
+        time.sleep(REST_S)
+        return completion(server, PROMPT, 1)
+
     log = engine.home.root / "log" / "llama-server.log"
     with serving_llama(bench.peers, bench.model, threads=threads, context_tokens=context, log=log) as server:
         completion(server, PROMPT, 1)
         # Only an engine that starts sandboxes ahead is worth the waiting.
         is_warm = any(ours() for _ in range(PROBES))
         colds.clear()
-        found = _pair(bench, bench.pairs * 2, ours, lambda: completion(server, PROMPT, 1)) if is_warm else ()
+        found = _pair(bench, bench.pairs * 2, ours, peer) if is_warm else ()
     notes = [f"{threads} threads, context {context}; llama-server computes the prompt anew each time, as ours does"]
     if colds:
         told = ", ".join(f"{each.seconds:.3f}" for each in colds[:5])
