@@ -55,6 +55,7 @@ class DockerSandboxes:
         self._client = client
         self._instance_id = instance_id
         self._open: set[str] = set()
+        self._unused_volumes: frozenset[str] = frozenset()
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="engine-api")
         self._removals = Removals(client, self._call)
         self.cgroup_driver = cgroup_driver
@@ -110,7 +111,22 @@ class DockerSandboxes:
         # The engine puts a slash before a name.
         left = [each["Id"] for each in containers if not self._open.intersection(n.lstrip("/") for n in each["Names"])]
         # Where that fails the next look tries again.
-        return sum([await self._remove_left(container_id) for container_id in left])
+        removed = sum([await self._remove_left(container_id) for container_id in left])
+        await self._reap_volumes()
+        return removed
+
+    async def _reap_volumes(self) -> None:
+        """Remove the mounts of containers whose engine was killed while it made or removed them."""
+        filters = {"dangling": True, "label": f"{INSTANCE_LABEL}={self._instance_id}"}
+        try:
+            answer = await self._call(partial(self._client.volumes, filters=filters))
+            unused = frozenset(str(each["Name"]) for each in answer["Volumes"] or ())
+            # One that is just being made has no container either: only what had none at the last look too is left over.
+            for name in unused & self._unused_volumes:
+                await self._call(partial(self._client.remove_volume, name))
+            self._unused_volumes = unused
+        except _ENGINE_FAULTS as error:
+            _log.warning("left-over volumes could not be removed: %s", type(error).__name__)
 
     async def _remove_left(self, container_id: str) -> bool:
         await asyncio.to_thread(thaw_left_group, container_id)
@@ -121,7 +137,7 @@ class DockerSandboxes:
     @asynccontextmanager
     async def open(self, name: str, config: dict[str, Any], *, output_bytes: int) -> AsyncIterator[Sandbox]:
         """See ``ports.SandboxPort``."""
-        labelled = {**config, "Labels": {**config["Labels"], INSTANCE_LABEL: self._instance_id}}
+        labelled = _label(config, {INSTANCE_LABEL: self._instance_id})
         self._open.add(name)
         creating = asyncio.ensure_future(self._call(partial(self._create, labelled, name)))
         writer: asyncio.StreamWriter | None = None
@@ -229,6 +245,13 @@ class DockerSandboxes:
         # What no longer runs needs no CPU and no caller's time.
         if not has_ended or self._removals.is_crowded:
             await asyncio.wait({removal}, timeout=REMOVAL_WAIT_S)
+
+
+def _label(config: dict[str, Any], labels: dict[str, str]) -> dict[str, Any]:
+    """Return a create body whose container, and the volume of each of its mounts, can be found by these labels."""
+    host = config["HostConfig"]
+    mounts = [{**each, "VolumeOptions": {**each["VolumeOptions"], "Labels": labels}} for each in host["Mounts"]]
+    return {**config, "Labels": {**config["Labels"], **labels}, "HostConfig": {**host, "Mounts": mounts}}
 
 
 async def _kill(started: StartedContainer) -> bool:

@@ -115,3 +115,24 @@ async def test_an_address_that_a_killed_supervisor_left_is_gone_before_the_next_
         async with serving(own_home, docker_host):
             pass
     assert "address" not in (each.name for each in own_home.address_file.parent.iterdir())
+
+
+async def test_a_volume_that_no_container_has_is_removed_and_those_of_others_are_not(
+    own_home: Home, docker_host: str, engine_client: docker.DockerClient
+) -> None:
+    # As the engine leaves one behind that is killed while it removes a container.
+    ours, others = (
+        engine_client.api.create_volume(labels={"weos.instance": instance})["Name"]
+        for instance in (own_home.instance_id(), "another")
+    )
+    try:
+        async with serving(own_home, docker_host, reap_every_s=0.1), asyncio.timeout(60):
+            while ours in volume_names(engine_client):  # noqa: ASYNC110 - another process changes it
+                await asyncio.sleep(0.1)
+        assert others in volume_names(engine_client)
+    finally:
+        engine_client.api.remove_volume(others)
+
+
+def volume_names(client: docker.DockerClient) -> set[str]:
+    return {each["Name"] for each in client.api.volumes()["Volumes"]}

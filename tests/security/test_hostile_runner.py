@@ -44,8 +44,12 @@ IN_GVISOR: dict[str, tuple[str | None, str]] = {
     "dies of abort": ("runner_failed", "status 134"),
     "dies of SIGSYS": (None, ""),
 }
-# At its limit on threads gVisor's kernel may end too, with the status of a Go program that gets none.
-AT_THE_LIMIT = {"spins in every thread it gets": ("runner_failed", "status 2")}
+# At its limit on threads gVisor's kernel may end too, with the status of a Go program that gets none; or their stacks
+# reach the limit on memory before.
+AT_THE_LIMIT = {
+    "bombs with threads": ("memory_limit_exceeded", "memory"),
+    "spins in every thread it gets": ("runner_failed", "status 2"),
+}
 
 
 @dataclass
