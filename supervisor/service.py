@@ -107,7 +107,9 @@ class ExecutionService:
         try:
             await self._record(run, conclusion)
         finally:
-            await asyncio.gather(ending, return_exceptions=True)
+            await asyncio.wait({ending})
+            if not ending.cancelled() and (fault := ending.exception()) is not None:
+                _log.error("a sandbox did not end as it should: %r", fault, extra={"execution_id": run.execution_id})
 
     async def store(
         self,

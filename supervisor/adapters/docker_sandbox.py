@@ -140,13 +140,15 @@ class DockerSandboxes:
         labelled = _label(config, {INSTANCE_LABEL: self._instance_id})
         self._open.add(name)
         creating = asyncio.ensure_future(self._call(partial(self._create, labelled, name)))
+        starting: asyncio.Future[StartedContainer] | None = None
         writer: asyncio.StreamWriter | None = None
-        started: StartedContainer | None = None
         try:
             try:
                 container_id, attached = await asyncio.shield(creating)
                 reader, writer = await asyncio.open_connection(sock=attached)
-                started = await self._call(partial(self._start, container_id))
+                # Carried through, as its creation is: what it takes hold of must be found at the end.
+                starting = asyncio.ensure_future(self._call(partial(self._start, container_id)))
+                started = await asyncio.shield(starting)
             except NotFound as error:
                 detail = "the runtime image or the container went away before the start"
                 raise ExecutionFault("image_missing", detail) from error
@@ -168,7 +170,7 @@ class DockerSandboxes:
             finally:
                 sandbox.let_go()
         finally:
-            await _carry_through(self._end(name, creating, writer, started))
+            await _carry_through(self._end(name, creating, starting, writer))
 
     async def exit_status(self, container_id: str) -> ExitStatus | None:
         """Return how a container ended, or None where the engine does not say in time."""
@@ -227,8 +229,8 @@ class DockerSandboxes:
         self,
         name: str,
         creating: "asyncio.Future[tuple[str, socket.socket]]",
+        starting: "asyncio.Future[StartedContainer] | None",
         writer: asyncio.StreamWriter | None,
-        started: StartedContainer | None,
     ) -> None:
         # The attachment goes first: while a client holds it unread, the engine's kill and remove hang (moby #41827).
         if writer is not None:
@@ -240,7 +242,10 @@ class DockerSandboxes:
                 attached.close()
         except (ExecutionFault, *_ENGINE_FAULTS):
             pass  # Nothing was attached, but a container may have been made: it is removed by name.
-        has_ended = started is not None and await _kill(started)
+        has_ended = False
+        if starting is not None:
+            with suppress(*_ENGINE_FAULTS):
+                has_ended = await _kill(await starting)
         removal = self._removals.begin(name, container_id, partial(self._open.discard, name))
         # What no longer runs needs no CPU and no caller's time.
         if not has_ended or self._removals.is_crowded:
@@ -256,14 +261,13 @@ def _label(config: dict[str, Any], labels: dict[str, str]) -> dict[str, Any]:
 
 async def _kill(started: StartedContainer) -> bool:
     """End a container's processes; return whether they have ended."""
-    if started.process is None:
-        return False
-    started.process.kill()
+    if started.process is not None:
+        started.process.kill()
     if started.placement is not None:
-        # A frozen process of version 1 hears it when it is thawed.
+        # A frozen process of version 1 hears it, from us or from the engine, when it is thawed.
         with suppress(OSError):
             started.placement.thaw()
-    return await started.process.wait_ended(KILL_WAIT_S)
+    return started.process is not None and await started.process.wait_ended(KILL_WAIT_S)
 
 
 async def _carry_through(work: "asyncio.Future[None] | Any") -> None:  # noqa: ANN401 - any awaitable

@@ -2,12 +2,15 @@
 
 import asyncio
 import signal
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import docker
 import pytest
 
 from contracts.verify import verify_record
+from supervisor.adapters.docker_sandbox import DockerSandboxes
 from supervisor.client import EngineClient
 from supervisor.domain.errors import EngineError
 from supervisor.home import Home
@@ -136,3 +139,64 @@ async def test_a_volume_that_no_container_has_is_removed_and_those_of_others_are
 
 def volume_names(client: docker.DockerClient) -> set[str]:
     return {each["Name"] for each in client.api.volumes()["Volumes"]}
+
+
+async def test_a_volume_that_was_in_use_at_the_last_look_is_left_alone(
+    own_home: Home, docker_host: str, engine_client: docker.DockerClient
+) -> None:
+    sandboxes = await DockerSandboxes.connect(docker_host, own_home.instance_id())
+    labels = {"weos.instance": own_home.instance_id()}
+    try:
+        # As one that is being made for a container which is not there yet.
+        name = engine_client.api.create_volume(labels=labels)["Name"]
+        await sandboxes.reap()
+        assert name in volume_names(engine_client)
+        await sandboxes.reap()
+        assert name not in volume_names(engine_client)
+    finally:
+        await sandboxes.close()
+
+
+async def test_a_start_that_is_given_up_halfway_leaves_no_container_and_no_descriptor(
+    own_home: Home, docker_host: str, engine_client: docker.DockerClient
+) -> None:
+    async with serving(own_home, docker_host) as api:
+        image = (await api.get("/v1/backends"))["backends"][0]["image"]
+    instance = own_home.instance_id()
+    config: dict[str, Any] = {"Image": image, "Labels": {}, "HostConfig": {"Runtime": "runc", "Mounts": []}}
+    config |= {"OpenStdin": True, "AttachStdin": True, "AttachStdout": True, "AttachStderr": True}
+    sandboxes = await DockerSandboxes.connect(docker_host, instance)
+    started = asyncio.Event()
+
+    def begin(container_id: str, *, start: Any = sandboxes._start) -> Any:
+        loop.call_soon_threadsafe(started.set)
+        return start(container_id)
+
+    async def stay(name: str) -> None:
+        async with sandboxes.open(name, config, output_bytes=1000):
+            await asyncio.Event().wait()
+
+    loop = asyncio.get_running_loop()
+    sandboxes._start = begin  # type: ignore[method-assign] # so that the test knows the moment
+    try:
+        counts = []
+        for number in range(4):
+            started.clear()
+            task = asyncio.create_task(stay(f"weos-given-up-{instance}-{number}"))
+            await started.wait()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            counts.append(pidfds())
+        assert counts == [0] * 4
+    finally:
+        await sandboxes.close()
+    assert engine_client.api.containers(all=True, filters={"label": f"weos.instance={instance}"}) == []
+
+
+def pidfds() -> int:
+    """How many processes this one holds."""
+    links = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            links.append(str(descriptor.readlink()))
+    return sum("pidfd" in link for link in links)
