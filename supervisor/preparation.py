@@ -23,7 +23,7 @@ from supervisor.domain.receipt import Expectation, SandboxFacts, build_receipt
 from supervisor.domain.sandbox_recipe import SandboxRecipe
 from supervisor.domain.transcript import check_ready
 
-__all__ = ["FreshSandbox", "PreparedSandbox", "Preparer", "next_event"]
+__all__ = ["FreshSandbox", "PreparedSandbox", "Preparer", "next_event", "read_event"]
 
 FIRST_LOCK_TIMEOUT_S = 2.0
 FIRST_LOCK_POLL_S = 0.005
@@ -184,7 +184,16 @@ async def next_event(sandbox: Sandbox) -> tuple[RunnerEvent, int]:
         ExecutionFault: what it wrote is no event, it wrote too much, or it has ended.
     """
     line, at_ns = await sandbox.receive()
+    return read_event(line), at_ns
+
+
+def read_event(line: bytes) -> RunnerEvent:
+    """Return the event that a runner wrote as one line.
+
+    Raises:
+        ExecutionFault: it is none.
+    """
     try:
-        return parse_event(line), at_ns
+        return parse_event(line)
     except ContractError as error:
         raise ExecutionFault("runner_failed", f"the runner wrote what is no event ({error.code})") from error

@@ -55,7 +55,7 @@ class Run:
         self.keep = False
         self.watchers = 0
         self._attempt: asyncio.Task[None] | None = None
-        self._tokens: list[tuple[int, str]] = []
+        self._tokens: list[str] = []
         self._final: RunView | None = None
         self._storage_fault: StorageError | None = None
         self._wake = asyncio.Event()
@@ -69,9 +69,9 @@ class Run:
             return self._final.status
         return "running" if self.started else "queued"
 
-    def add_text(self, index: int, text: str) -> None:
+    def add_text(self, text: str) -> None:
         """Publish one token."""
-        self._tokens.append((index, text))
+        self._tokens.append(text)
         self._notify()
 
     def finish(self, final: RunView) -> None:
@@ -97,8 +97,7 @@ class Run:
         position = 0
         while True:
             while position < len(self._tokens):
-                index, text = self._tokens[position]
-                yield StreamToken(index=index, text=text)
+                yield StreamToken(index=position, text=self._tokens[position])
                 position += 1
             if self._final is not None or self._storage_fault is not None:
                 return
@@ -130,7 +129,7 @@ class Run:
             accepted_at=format_time(self.accepted_at),
             plan_digest=self.plan_digest,
             metrics=None,
-            output="".join(text for _, text in self._tokens),
+            output="".join(self._tokens),
             reason=None,
             container_id=self.container_id,
             queue_position=self.ticket.position,

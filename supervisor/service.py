@@ -21,7 +21,7 @@ from supervisor.domain.recording import Conclusion
 from supervisor.domain.sandbox_recipe import recipe_of
 from supervisor.domain.transcript import Transcript
 from supervisor.power_sampler import PowerLimit, PowerSampler
-from supervisor.preparation import FreshSandbox, PreparedSandbox, Preparer, next_event
+from supervisor.preparation import FreshSandbox, PreparedSandbox, Preparer, read_event
 from supervisor.recorder import Recorder
 from supervisor.run import Run, view_of_record
 from supervisor.sandbox_pool import SandboxPool, make_sandbox_name
@@ -199,17 +199,19 @@ class ExecutionService:
         observed.job_sent = True
         started_ns = power.begin_job()
         await sandbox.send(job)
-        index = 0
-        while not transcript.finished:
-            event, at_ns = await next_event(sandbox)
+
+        def take(line: bytes, at_ns: int) -> bool:
+            event = read_event(line)
             if at_ns < started_ns:
                 raise ExecutionFault("runner_failed", "the runner broke its protocol: an event came before the job")
             text = transcript.accept(event, at_ns - started_ns)
             if event.type == "prompt":
                 power.mark("prefill")
             if event.type == "token" or text:
-                run.add_text(index, text)
-                index += 1
+                run.add_text(text)
+            return transcript.finished
+
+        await sandbox.listen(take)
         power.mark("end")
         # The job is done and the meters are read: a runner that has gone already changes nothing.
         with suppress(ExecutionFault):

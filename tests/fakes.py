@@ -297,6 +297,11 @@ class FakeSandbox:
             raise line
         return line
 
+    async def listen(self, take: Callable[[bytes, int], bool]) -> None:
+        """See ``ports.Sandbox``."""
+        while not take(*await self.receive()):
+            pass
+
     def thread_statuses(self) -> tuple[ThreadStatus, ...]:
         """See ``ports.Sandbox``."""
         return self.threads_after if self.sent else self.threads_before

@@ -12,7 +12,7 @@ from supervisor.adapters.cgroup import find_cpu_counter, find_cpu_quota, read_cp
 from supervisor.adapters.cgroup_placement import Placement
 from supervisor.adapters.container_facts import read_facts
 from supervisor.adapters.first_process import FirstProcess
-from supervisor.adapters.frames import FrameReader
+from supervisor.adapters.frames import AttachedStream
 from supervisor.adapters.gvisor_facts import GvisorGuest
 from supervisor.adapters.mapped_files import MappedFileReader
 from supervisor.adapters.proc_status import read_thread_statuses
@@ -54,8 +54,7 @@ class DockerSandbox:
         self,
         container_id: str,
         started: StartedContainer,
-        reader: FrameReader,
-        writer: asyncio.StreamWriter,
+        stream: AttachedStream,
         *,
         ask_exit_status: Callable[[str], Awaitable[ExitStatus | None]],
         mapped_files: MappedFileReader,
@@ -66,8 +65,7 @@ class DockerSandbox:
         self.exit_status: ExitStatus | None = None
         self._ask_exit_status = ask_exit_status
         self._mapped_files = mapped_files
-        self._reader = reader
-        self._writer = writer
+        self._stream = stream
         self._started = started
         # Found while the first process lives.
         self._cpu_counter = find_cpu_counter(started.pid)
@@ -80,21 +78,28 @@ class DockerSandbox:
         """See ``ports.Sandbox``."""
         self._lines_sent += 1
         try:
-            self._writer.write(line)
-            await self._writer.drain()
+            await self._stream.send(line)
         except ConnectionError as error:
             raise ExecutionFault("runner_failed", "the runner ended before it had its instructions") from error
 
     async def receive(self) -> tuple[bytes, int]:
         """See ``ports.Sandbox``."""
-        line = await self._reader.next_line()
-        if line is not None:
-            return line
+        line = await self._stream.next_line()
+        if line is None:
+            raise await self._why_it_ended()
+        return line
+
+    async def listen(self, take: Callable[[bytes, int], bool]) -> None:
+        """See ``ports.Sandbox``."""
+        if not await self._stream.listen(take):
+            raise await self._why_it_ended()
+
+    async def _why_it_ended(self) -> ExecutionFault:
         self.exit_status = await self._ask_exit_status(self.container_id)
         if self.exit_status is None:
-            raise ExecutionFault("engine_unavailable", "the container's stream broke off and the engine is silent")
+            return ExecutionFault("engine_unavailable", "the container's stream broke off and the engine is silent")
         if self.exit_status.oom_killed:
-            raise ExecutionFault("memory_limit_exceeded", "the kernel ended the runner for want of memory")
+            return ExecutionFault("memory_limit_exceeded", "the kernel ended the runner for want of memory")
         detail = f"the runner ended too early, with exit status {self.exit_status.exit_code}"
         if self.exit_status.exit_code == KILLED_BY_LOCK:
             detail += ": it made a system call that its locks do not allow"
@@ -102,10 +107,10 @@ class DockerSandbox:
             # Its control group has gone by now, so there is only the engine's word, which now and then is missing.
             detail += ": killed from outside, or by the kernel for want of memory without the container engine's notice"
         if self._lines_sent <= 1:
-            words = self._reader.stderr_tail.decode("ascii", "replace").split("\n")
+            words = self._stream.stderr_tail.decode("ascii", "replace").split("\n")
             last = "".join(filter(str.isprintable, next((word for word in reversed(words) if word.strip()), "")))
             detail += f"; its last words: {last[:200]}" if last else ""
-        raise ExecutionFault("runner_failed", detail)
+        return ExecutionFault("runner_failed", detail)
 
     def thread_statuses(self) -> tuple[ThreadStatus, ...]:
         """See ``ports.Sandbox``."""
@@ -160,7 +165,7 @@ class DockerSandbox:
 
     def allow_output(self, output_bytes: int) -> None:
         """See ``ports.Sandbox``."""
-        self._reader.allow(output_bytes)
+        self._stream.allow(output_bytes)
 
     def place(self, cpus: frozenset[int], *, in_background: bool) -> None:
         """See ``ports.Sandbox``."""

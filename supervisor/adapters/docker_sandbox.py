@@ -24,7 +24,7 @@ from supervisor.adapters.cgroup_placement import find_placement, thaw_left_group
 from supervisor.adapters.docker_container import DockerSandbox, StartedContainer
 from supervisor.adapters.docker_removal import Removals
 from supervisor.adapters.first_process import FirstProcess
-from supervisor.adapters.frames import FrameReader
+from supervisor.adapters.frames import AttachedStream
 from supervisor.adapters.mapped_files import MappedFileReader
 from supervisor.domain.errors import EngineError, ExecutionFault, Refusal
 from supervisor.domain.isolation import RegisteredRuntime, fault_of_start, read_runtimes
@@ -141,11 +141,11 @@ class DockerSandboxes:
         self._open.add(name)
         creating = asyncio.ensure_future(self._call(partial(self._create, labelled, name)))
         starting: asyncio.Future[StartedContainer] | None = None
-        writer: asyncio.StreamWriter | None = None
+        stream = AttachedStream(output_bytes)
         try:
             try:
                 container_id, attached = await asyncio.shield(creating)
-                reader, writer = await asyncio.open_connection(sock=attached)
+                await asyncio.get_running_loop().create_connection(lambda: stream, sock=attached)
                 # Carried through, as its creation is: what it takes hold of must be found at the end.
                 starting = asyncio.ensure_future(self._call(partial(self._start, container_id)))
                 started = await asyncio.shield(starting)
@@ -160,8 +160,7 @@ class DockerSandboxes:
             sandbox = DockerSandbox(
                 container_id,
                 started,
-                FrameReader(reader, output_bytes),
-                writer,
+                stream,
                 ask_exit_status=self.exit_status,
                 mapped_files=self.mapped_files,
             )
@@ -170,7 +169,7 @@ class DockerSandboxes:
             finally:
                 sandbox.let_go()
         finally:
-            await _carry_through(self._end(name, creating, starting, writer))
+            await _carry_through(self._end(name, creating, starting, stream))
 
     async def exit_status(self, container_id: str) -> ExitStatus | None:
         """Return how a container ended, or None where the engine does not say in time."""
@@ -230,15 +229,14 @@ class DockerSandboxes:
         name: str,
         creating: "asyncio.Future[tuple[str, socket.socket]]",
         starting: "asyncio.Future[StartedContainer] | None",
-        writer: asyncio.StreamWriter | None,
+        stream: AttachedStream,
     ) -> None:
         # The attachment goes first: while a client holds it unread, the engine's kill and remove hang (moby #41827).
-        if writer is not None:
-            writer.transport.abort()
+        stream.abort()
         container_id = None
         try:
             container_id, attached = await creating
-            if writer is None:
+            if not stream.is_attached:
                 attached.close()
         except (ExecutionFault, *_ENGINE_FAULTS):
             pass  # Nothing was attached, but a container may have been made: it is removed by name.

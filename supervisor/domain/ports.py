@@ -66,6 +66,15 @@ class Sandbox(Protocol):
         """
         ...
 
+    async def listen(self, take: Callable[[bytes, int], bool]) -> None:
+        """Hand on each of the runner's lines where it arrives, until one is taken as the last; raises as `receive`.
+
+        Args:
+            take: called with every line and its arrival, as `receive` returns them; says whether it was the last. What
+                it raises ends the listening.
+        """
+        ...
+
     async def watch_guest(self) -> None:
         """Have gVisor's kernel report from now on what `observe` then tells of; only in tier `gvisor`.
 

@@ -32,7 +32,7 @@ from contracts.trust import Trust
 from contracts.verify import CHECKS, verify_record
 from contracts.verify_bundle import verify_bundle
 from runner.protocol import RunnerError, is_exit, parse_job, parse_setup
-from supervisor.adapters.frames import FrameReader
+from supervisor.adapters.frames import AttachedStream
 from supervisor.adapters.gguf_file import GgufError, parse_gguf
 from supervisor.adapters.gguf_header import judge_head
 from supervisor.adapters.keys import FileSigner
@@ -193,10 +193,13 @@ def try_stream(data: bytes) -> None:
 
 
 async def _follow(data: bytes) -> None:
-    stream = asyncio.StreamReader()
-    stream.feed_data(data)
-    stream.feed_eof()
-    frames = FrameReader(stream, OUTPUT_BYTES)
+    frames = AttachedStream(OUTPUT_BYTES)
+    while data:
+        room = frames.get_buffer(-1)
+        piece, data = data[: len(room)], data[len(room) :]
+        room[: len(piece)] = piece
+        frames.buffer_updated(len(piece))
+    frames.eof_received()
     transcript = Transcript(PLAN)
     try:
         line = await frames.next_line()

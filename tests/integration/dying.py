@@ -10,7 +10,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -105,9 +105,19 @@ class DyingSandbox(_Through):
 
     async def receive(self) -> tuple[bytes, int]:
         line, at_ns = await self._inner.receive()
+        self._hear(line)
+        return line, at_ns
+
+    async def listen(self, take: Callable[[bytes, int], bool]) -> None:
+        def hear(line: bytes, at_ns: int) -> bool:
+            self._hear(line)
+            return take(line, at_ns)
+
+        await self._inner.listen(hear)
+
+    def _hear(self, line: bytes) -> None:
         points = {"ready": "ready", "token": "first token", "done": "answer complete"}
         self._fuse.reach(points.get(json.loads(line)["type"], ""))
-        return line, at_ns
 
 
 class DyingSandboxes(_Through):
