@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import cast
 
 from contracts.runner_protocol import MAX_EVENT_BYTES
 from supervisor.domain.errors import ExecutionFault
@@ -104,11 +105,8 @@ class AttachedStream(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See ``asyncio.BaseProtocol``."""
-        if not isinstance(transport, asyncio.Transport):
-            message = "the container's stream goes both ways"
-            raise TypeError(message)
-        self._transport = transport
-        transport.pause_reading()
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.pause_reading()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """See ``asyncio.BufferedProtocol``."""
