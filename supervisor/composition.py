@@ -188,7 +188,7 @@ async def _assemble(
             sandboxes=outside.sandboxes,
             installation=installation,
             releases=ReleaseStore(home.root),
-            metrics=(scheduler.families, pool.families),
+            metrics=(scheduler, pool),
         )
         with pinned(own_cpus):
             async with (

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
+from prometheus_client.registry import Collector
 
 from contracts.api import OPERATIONS, RECORD_TYPE, build_openapi
 from contracts.base import Contract, ContractError
@@ -30,7 +31,7 @@ from supervisor.domain.caller import Caller
 from supervisor.domain.errors import EngineError, Refusal, StorageError
 from supervisor.domain.ports import InstallationPort, LedgerPort, ReleasesPort, SandboxPort
 from supervisor.http_ledger import LEDGER, LEDGER_HANDLERS, RELEASES
-from supervisor.http_metrics import METRICS, METRICS_HANDLERS, FamilySource
+from supervisor.http_metrics import METRICS, METRICS_HANDLERS, build_registry
 from supervisor.http_problems import answer_problem, problem_of, problem_of_parsing, problem_of_run
 from supervisor.http_request import (
     find_caller,
@@ -72,7 +73,7 @@ class ApiContext:
     sandboxes: SandboxPort
     installation: InstallationPort
     releases: ReleasesPort
-    metrics: tuple[FamilySource, ...]
+    metrics: tuple[Collector, ...]
     keep_alive_s: float = KEEP_ALIVE_S
     body_timeout_s: float = BODY_TIMEOUT_S
     health_timeout_s: float = HEALTH_TIMEOUT_S
@@ -291,7 +292,7 @@ def build_app(context: ApiContext) -> web.Application:
     app = web.Application(middlewares=[_guard], client_max_size=RunRequest.MAX_BYTES)
     app[CONTEXT] = context
     app[LEDGER] = context.ledger
-    app[METRICS] = context.metrics
+    app[METRICS] = build_registry(context.metrics)
     app[RELEASES] = context.releases
     for operation in OPERATIONS:
         app.router.add_route(operation.method, operation.path, HANDLERS[operation.operation_id])

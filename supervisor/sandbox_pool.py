@@ -14,16 +14,17 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
+from prometheus_client import Metric
+
 from contracts.types import IsolationTier
 from supervisor.domain.errors import EngineError, ExecutionFault
-from supervisor.domain.exposition import Family
 from supervisor.domain.policy import PoolPolicy
 from supervisor.domain.pool import NS_PER_S, DropReason, PooledSandbox, Wanted, plan_pool
 from supervisor.domain.pool_demand import PoolDemand
-from supervisor.domain.pool_facts import PoolFacts
 from supervisor.domain.pool_survey import Survey
 from supervisor.domain.ports import Sandbox
 from supervisor.domain.sandbox_recipe import SandboxRecipe
+from supervisor.pool_facts import PoolFacts
 from supervisor.preparation import PreparedSandbox, Preparer
 
 __all__ = ["IdleCpus", "SandboxPool", "make_sandbox_name"]
@@ -198,8 +199,8 @@ class SandboxPool:
             fault=self._fault,
         )
 
-    def families(self) -> tuple[Family, ...]:
-        """Return the pool's numbers to be watched."""
+    def collect(self) -> tuple[Metric, ...]:
+        """Return the pool's numbers to be watched; so Prometheus' library calls it."""
         return self.facts().families()
 
     def _tend(self) -> None:

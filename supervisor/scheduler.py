@@ -6,15 +6,16 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from prometheus_client import Metric
+
 from supervisor.domain.errors import Refusal
-from supervisor.domain.exposition import Family
 from supervisor.domain.fair_queue import FairQueue
-from supervisor.domain.lease_counts import LeaseCounts, Standing
 from supervisor.domain.leasing import LeaseBook
 from supervisor.domain.policy import QueuePolicy
 from supervisor.domain.scheduling import Demand
 from supervisor.domain.topology import Core
 from supervisor.domain.waiting_time import Occupancy, ServiceTimes, estimate_place_s, round_up_s
+from supervisor.lease_counts import LeaseCounts, Standing
 
 __all__ = ["IdleWatcher", "Scheduler", "Ticket"]
 
@@ -108,8 +109,8 @@ class Scheduler:
         """
         self._watchers.append(watcher)
 
-    def families(self) -> tuple[Family, ...]:
-        """Return the numbers to be watched."""
+    def collect(self) -> tuple[Metric, ...]:
+        """Return the numbers to be watched; so Prometheus' library calls it."""
         leases = self._book.leases.values()
         standing = Standing(
             cores=self._cores,

@@ -1,6 +1,6 @@
 """What `doctor` says of the scheduler: what there is to lease, and how a running supervisor stands."""
 
-import re
+from prometheus_client.parser import text_string_to_metric_families
 
 from supervisor.client import EngineClient
 from supervisor.commands.finding import Finding
@@ -47,10 +47,11 @@ def find_standing(client: EngineClient) -> Finding:
 
 def summarize_metrics(text: str) -> str:
     """Return in one line what a supervisor says of itself."""
-    numbers: dict[str, float] = {}
-    pattern = r'^(weos_\w+)(?:\{(?:policy|state|reason|result)="([^"]*)"\})? ([0-9.e+]+)$'
-    for name, label, value in re.findall(pattern, text, re.MULTILINE):
-        numbers[f"{name} {label}".strip()] = float(value)
+    numbers = {
+        " ".join((sample.name, *sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
 
     def total(name: str) -> int:
         return int(sum(value for key, value in numbers.items() if key.split()[0] == name))

@@ -256,7 +256,7 @@ class Engine:
             sandboxes=self.sandboxes,
             installation=self.installation,
             releases=self.releases,
-            metrics=(self.scheduler.families, self.pool.families),
+            metrics=(self.scheduler, self.pool),
             keep_alive_s=self.keep_alive_s,
             body_timeout_s=self.body_timeout_s,
             health_timeout_s=self.health_timeout_s,

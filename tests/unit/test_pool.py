@@ -6,13 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.domain.exposition import encode_exposition
 from supervisor.domain.planning import plan_execution
 from supervisor.domain.pool import NS_PER_S, PooledSandbox, PoolStep, Wanted, plan_pool
 from supervisor.domain.pool_demand import PoolDemand
-from supervisor.domain.pool_facts import PoolFacts
 from supervisor.domain.pool_survey import Survey, survey_installation
 from supervisor.domain.sandbox_recipe import recipe_of
+from supervisor.pool_facts import PoolFacts
 from tests.fakes import IMAGE, fixed_installation
 from tests.unit.test_planning import request_with
 
@@ -177,11 +176,14 @@ def test_nothing_waits_on_a_gpu() -> None:
 
 def test_the_pools_numbers_can_be_watched() -> None:
     facts = PoolFacts(ready=2, being_made=1, hits=5, misses=3, dropped={"age": 4}, failures=1, fault=None)
-    text = encode_exposition(facts.families()).decode()
-    for line in (
-        'weos_pool_sandboxes{state="ready"} 2',
-        'weos_pool_leases_total{result="miss"} 3',
-        'weos_pool_dropped_total{reason="age"} 4',
-        "weos_pool_failures_total 1",
-    ):
-        assert line in text
+    samples = {
+        (sample.name, *sample.labels.items()): sample.value for each in facts.families() for sample in each.samples
+    }
+    assert samples == {
+        ("weos_pool_sandboxes", ("state", "being_made")): 1,
+        ("weos_pool_sandboxes", ("state", "ready")): 2,
+        ("weos_pool_leases_total", ("result", "hit")): 5,
+        ("weos_pool_leases_total", ("result", "miss")): 3,
+        ("weos_pool_dropped_total", ("reason", "age")): 4,
+        ("weos_pool_failures_total",): 1,
+    }

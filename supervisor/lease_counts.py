@@ -1,0 +1,84 @@
+"""What the scheduler did since it began, and how it stands, as numbers to be watched."""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
+__all__ = ["LeaseCounts", "Standing"]
+
+# From a lease without waiting to the longest Retry-After.
+WAIT_BOUNDS_S = (0.001, 0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0)
+BUCKETS = (*(f"{bound_s:g}" for bound_s in WAIT_BOUNDS_S), "+Inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is leased and what waits at one moment."""
+
+    cores: int
+    cores_leased: int
+    memory_bytes: int
+    memory_leased_bytes: int
+    running: tuple[str, ...]
+    """Scheduler policies of the leases, one each."""
+    waiting: tuple[str, ...]
+    """Scheduler policies of those that wait."""
+
+
+class LeaseCounts:
+    """Counts by scheduler policy and by reason.
+
+    The library's own counters would do, but for what they take from the environment: a directory to write files in.
+    """
+
+    def __init__(self) -> None:
+        self._refused: Counter[str] = Counter()
+        self._waits: dict[str, list[int]] = {}
+        self._waited_s: dict[str, float] = {}
+
+    def add_refused(self, reason: str) -> None:
+        """Count a request that was not taken."""
+        self._refused[reason] += 1
+
+    def add_granted(self, policy: str, waited_s: float) -> None:
+        """Count a lease, and how long it was waited for."""
+        self._waits.setdefault(policy, [0] * len(BUCKETS))[bisect_left(WAIT_BOUNDS_S, waited_s)] += 1
+        self._waited_s[policy] = self._waited_s.get(policy, 0.0) + waited_s
+
+    def families(self, standing: Standing) -> tuple[Metric, ...]:
+        """Return all of it."""
+        cores = {"leased": standing.cores_leased, "idle": standing.cores - standing.cores_leased}
+        memory = {
+            "leased": standing.memory_leased_bytes,
+            "idle": standing.memory_bytes - standing.memory_leased_bytes,
+        }
+        refused = CounterMetricFamily(
+            "weos_refused", "Requests that were turned away by the scheduler.", labels=["reason"]
+        )
+        for reason, count in sorted(self._refused.items()):
+            refused.add_metric([reason], count)
+        waited = HistogramMetricFamily("weos_wait_seconds", "From acceptance to the lease.", labels=["policy"])
+        for policy, counts in sorted(self._waits.items()):
+            # Each bucket counts all that are at most its bound.
+            buckets = list(zip(BUCKETS, accumulate(counts), strict=True))
+            waited.add_metric([policy], buckets, self._waited_s[policy])
+        return (
+            _gauge("weos_cores", "Physical cores that can be leased.", "state", cores),
+            _gauge("weos_memory_bytes", "Memory that can be leased.", "state", memory),
+            _gauge("weos_running", "Executions that have their cores.", "policy", Counter(standing.running)),
+            _gauge("weos_waiting", "Executions that wait for theirs.", "policy", Counter(standing.waiting)),
+            refused,
+            waited,
+        )
+
+
+def _gauge(name: str, description: str, label: str, values: Mapping[str, int]) -> Metric:
+    family = GaugeMetricFamily(name, description, labels=[label])
+    for value, number in sorted(values.items()):
+        family.add_metric([value], number)
+    return family
