@@ -28,7 +28,8 @@ def child_supervisor(client: EngineClient, log: Path, environment: Mapping[str, 
         environment: its environment; None: ours.
 
     Raises:
-        EngineError: ``engine_unavailable``, it did not start; the message has the end of its log.
+        EngineError: ``engine_unavailable``, it did not start, perhaps because another one has the home; the message
+            has the end of its log.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as sink:
@@ -38,7 +39,8 @@ def child_supervisor(client: EngineClient, log: Path, environment: Mapping[str, 
         )
     try:
         deadline_s = time.monotonic() + START_TIMEOUT_S
-        while not client.is_serving():
+        # Another supervisor of this home answers just as well; it would be used, and outlive this block.
+        while not client.is_served_by(process.pid):
             if process.poll() is not None or time.monotonic() > deadline_s:
                 tail = "\n  ".join(log.read_text(errors="replace").splitlines()[-LINES_SHOWN:])
                 detail = f"the supervisor did not start; the end of {log}:\n  {tail}"

@@ -3,14 +3,14 @@
 import http.client
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from supervisor.domain.errors import EngineError
 from supervisor.home import Home
-from supervisor.unix_socket import connect_unix
+from supervisor.unix_socket import connect_unix, listener_pid
 
 __all__ = ["Answer", "EngineClient", "StreamEvent"]
 
@@ -66,6 +66,15 @@ class EngineClient:
         except EngineError:
             return False
         return True
+
+    def is_served_by(self, pid: int) -> bool:
+        """Tell whether the supervisor that answers is this process, and not another one of the same home."""
+        try:
+            with closing(connect_unix(self._home.socket, CONNECT_TIMEOUT_S)) as connected:
+                listener = listener_pid(connected)
+        except OSError:
+            return False
+        return listener == pid and self.is_serving()
 
     def get(self, path: str) -> Any:  # noqa: ANN401 - a JSON document
         """Return the document at a path.

@@ -6,11 +6,15 @@ its directory keeps the path short.
 
 import os
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["connect_unix", "listen_unix"]
+__all__ = ["connect_unix", "listen_unix", "listener_pid"]
+
+# struct ucred: process, user and group (unix(7)).
+CREDENTIALS = struct.Struct("3i")
 
 
 @contextmanager
@@ -49,3 +53,9 @@ def connect_unix(path: Path, timeout_s: float) -> socket.socket:
         connected.close()
         raise
     return connected
+
+
+def listener_pid(connected: socket.socket) -> int:
+    """Return the process that listened on the other side, as the kernel noted it; 0: it has no number in here."""
+    credentials = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
+    return int(CREDENTIALS.unpack(credentials)[0])
