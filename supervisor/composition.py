@@ -22,7 +22,8 @@ from supervisor.adapters.files import write_private
 from supervisor.adapters.host import host_root, pinned, read_host_facts
 from supervisor.adapters.installation import InstallationReader
 from supervisor.adapters.keys import FileSigner, key_path, load_signer
-from supervisor.adapters.ledger import LogIdentity, SqliteLedger, identify_log
+from supervisor.adapters.ledger import SqliteLedger
+from supervisor.adapters.ledger_identity import LogIdentity, identify_log
 from supervisor.adapters.model_store import ModelStore
 from supervisor.adapters.nvml_limit import restore_left_limit
 from supervisor.adapters.policies import load_policies

@@ -15,8 +15,8 @@ from contracts.trust import Trust
 from contracts.verify_log import LogReport, LogVerifier
 from supervisor.adapters.files import write_private
 from supervisor.adapters.keys import key_path, load_signer
-from supervisor.adapters.ledger import identify_log
 from supervisor.adapters.ledger_export import build_ledger
+from supervisor.adapters.ledger_identity import identify_log
 from supervisor.adapters.ledger_reader import read_ledger
 from supervisor.domain.errors import EngineError
 from supervisor.home import LOG_KEY, Home

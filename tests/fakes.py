@@ -19,7 +19,7 @@ from contracts.note import sign_note, verifier_of
 from contracts.range_proof import RangeProof, build_range_proof
 from contracts.runner_protocol import DoneEvent, PromptEvent, ReadyEvent, TokenEvent
 from supervisor.adapters.keys import FileSigner
-from supervisor.adapters.ledger import LogIdentity
+from supervisor.adapters.ledger_identity import LogIdentity
 from supervisor.adapters.policies import load_policies
 from supervisor.domain.energy import select_power_model
 from supervisor.domain.errors import ExecutionFault, Refusal, StorageError

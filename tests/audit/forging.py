@@ -13,7 +13,7 @@ from contracts.merkle import hash_leaf, new_nodes, prove_inclusion, root_of
 from contracts.note import cosign, sign_note, verifier_of
 from contracts.trust import Trust
 from supervisor.adapters.keys import FileSigner
-from supervisor.adapters.ledger import LogIdentity
+from supervisor.adapters.ledger_identity import LogIdentity
 from tests.audit.genuine import LOG, Genuine
 from tests.factories import make_signer
 from tests.releases import ROOT, make_revocation, sealed_revocation

@@ -17,7 +17,8 @@ from contracts.release_statements import state_manifest
 from contracts.trust import Trust, TrustedKey
 from contracts.verify_released import ReleaseEvidence
 from supervisor.adapters.keys import FileSigner
-from supervisor.adapters.ledger import LogIdentity, SqliteLedger
+from supervisor.adapters.ledger import SqliteLedger
+from supervisor.adapters.ledger_identity import LogIdentity
 from supervisor.domain.bundling import build_bundle
 from supervisor.domain.ports import FinalEntry, StartedEntry
 from supervisor.domain.recording import Conclusion, abort_conclusion

@@ -14,7 +14,7 @@ from contracts.merkle import Frontier, Node, NodeReader, hash_leaf, new_nodes, p
 from contracts.note import sign_note
 from contracts.trust import Trust, TrustedKey
 from supervisor.adapters.keys import FileSigner
-from supervisor.adapters.ledger import LogIdentity
+from supervisor.adapters.ledger_identity import LogIdentity
 from supervisor.domain.recording import Conclusion, abort_conclusion
 from supervisor.recorder import Recorder
 from tests.factories import WHEN, in_container, make_conclusion, make_plan, make_signer

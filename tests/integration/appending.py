@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from supervisor.adapters.keys import load_signer
-from supervisor.adapters.ledger import LogIdentity, SqliteLedger, identify_log
+from supervisor.adapters.ledger import SqliteLedger
+from supervisor.adapters.ledger_identity import LogIdentity, identify_log
 from supervisor.domain.ports import FinalEntry, StartedEntry
 from supervisor.recorder import Recorder
 from tests.factories import in_container, make_conclusion, make_plan

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 from supervisor.adapters.keys import load_signer
-from supervisor.adapters.ledger import LogIdentity, SqliteLedger, identify_log
+from supervisor.adapters.ledger import SqliteLedger
+from supervisor.adapters.ledger_identity import LogIdentity, identify_log
 from supervisor.adapters.ledger_reader import read_ledger
 
 # So many appends before the last kill; `WEOS_APPENDS=1000` for the figure.

@@ -12,7 +12,8 @@ from contracts.envelope import Envelope
 from contracts.ledger_proof import InclusionProof
 from contracts.trust import Trust, TrustedKey
 from supervisor.adapters.keys import key_path, load_signer
-from supervisor.adapters.ledger import LogIdentity, SqliteLedger, identify_log
+from supervisor.adapters.ledger import SqliteLedger
+from supervisor.adapters.ledger_identity import LogIdentity, identify_log
 from supervisor.adapters.ledger_reader import read_ledger
 from supervisor.adapters.release_store import ReleaseStore
 from supervisor.cli import _root

@@ -140,8 +140,8 @@ async def test_many_writers_lose_nothing(ledger: SqliteLedger) -> None:
 
 async def test_a_full_disk_is_a_storage_fault_and_leaves_nothing_half_done(ledger: SqliteLedger) -> None:
     def shrink() -> None:
-        pages = ledger._database().execute("PRAGMA page_count").fetchone()[0]
-        ledger._database().execute(f"PRAGMA max_page_count = {pages}")
+        pages = ledger._database.connection().execute("PRAGMA page_count").fetchone()[0]
+        ledger._database.connection().execute(f"PRAGMA max_page_count = {pages}")
 
     await ledger._call(shrink)
     outcomes = await asyncio.gather(
@@ -178,7 +178,7 @@ async def test_a_foreign_file_is_refused(tmp_path: Path, content: bytes | None) 
 
 async def test_a_commit_is_on_the_disk_when_it_returns(ledger: SqliteLedger) -> None:
     def pragmas() -> tuple[object, object]:
-        database = ledger._database()
+        database = ledger._database.connection()
         return database.execute("PRAGMA synchronous").fetchone(), database.execute("PRAGMA journal_mode").fetchone()
 
     # 2 is FULL

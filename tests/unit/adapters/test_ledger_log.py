@@ -11,7 +11,8 @@ import pytest
 from contracts.ledger_proof import Checkpoint, Leaf
 from contracts.merkle import consistency_holds, hash_leaf, inclusion_root
 from contracts.note import parse_note
-from supervisor.adapters.ledger import LogIdentity, SqliteLedger
+from supervisor.adapters.ledger import SqliteLedger
+from supervisor.adapters.ledger_identity import LogIdentity
 from supervisor.domain.errors import Refusal, StorageError
 from tests.fakes import make_log
 from tests.unit.adapters.test_ledger import LOG, final, ledger_at, started
@@ -130,13 +131,13 @@ async def test_what_is_not_there_is_not_proven(ledger: SqliteLedger) -> None:
 
 async def test_writers_at_once_share_transactions(ledger: SqliteLedger) -> None:
     commits: list[int] = []
-    original = ledger._write
+    original = ledger._database.write
 
     def counted(group: list[object]) -> object:
         commits.append(len(group))
         return original(group)  # type: ignore[arg-type] # passed through
 
-    ledger._write = counted  # type: ignore[method-assign,assignment] # to count
+    ledger._database.write = counted  # type: ignore[method-assign,assignment] # to count
     numbers = await asyncio.gather(*(ledger.append_started(started(number)) for number in range(100)))
     assert sorted(numbers) == list(range(1, 101))
     assert sum(commits) == 100
