@@ -4,10 +4,13 @@ import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from benchmarks.containers import NoOp
 from benchmarks.engine import PROMPT, Engine, Executed, run_request
+from benchmarks.inprocess import unpack_image
 from benchmarks.llama import bench_rate, completion, load_seconds, serving_llama
 from benchmarks.machine import load_average, physical_cores
 from benchmarks.neighbours import busy_neighbours
@@ -16,7 +19,14 @@ from benchmarks.peers import Peers
 from benchmarks.results import Row, Target
 from supervisor.setup.progress import Step
 
-__all__ = ["Bench", "measure_cold", "measure_decode", "measure_decode_beside_neighbours", "measure_warm"]
+__all__ = [
+    "Bench",
+    "measure_cold",
+    "measure_decode",
+    "measure_decode_beside_neighbours",
+    "measure_decode_in_process",
+    "measure_warm",
+]
 
 SEED = 20_240_229
 # Contexts from here on, each asked for once: whatever keeps sandboxes for what came before has none for them.
@@ -128,9 +138,13 @@ def measure_cold(bench: Bench, no_op: NoOp) -> Row:
     return Row("cold", what, "s", Target(1.3, "at most"), found, load_average=load, notes=notes)
 
 
-def _decode(bench: Bench, policy: str, threads: int | None, tokens: int) -> tuple[Pair, ...]:
+def _counting(policy: str, tokens: int) -> dict[str, Any]:
     # One more than is timed: the time of the first is that of the prompt.
-    request = run_request(tokens + 1, policy=policy, prompt=COUNTING, context_tokens=ODD_CONTEXT)
+    return run_request(tokens + 1, policy=policy, prompt=COUNTING, context_tokens=ODD_CONTEXT)
+
+
+def _decode(bench: Bench, policy: str, tokens: int, rate: Callable[[], float]) -> tuple[Pair, ...]:
+    request = _counting(policy, tokens)
     ended: list[str] = []
 
     def ours() -> float | None:
@@ -143,7 +157,7 @@ def _decode(bench: Bench, policy: str, threads: int | None, tokens: int) -> tupl
 
     def peer() -> float:
         time.sleep(REST_S)
-        return bench_rate(bench.peers, bench.model, tokens=tokens, threads=threads)
+        return rate()
 
     peer()
     found = _pair(bench, bench.pairs, ours, peer)
@@ -163,16 +177,40 @@ def measure_decode(bench: Bench) -> Row:
     if policy != "exclusive":
         notes.append("this engine has no policy `exclusive`")
     what = "decode tokens/s, against llama-bench, same threads, quiet"
-    found = _decode(bench, policy, threads, DECODED_TOKENS)
+    rate = partial(bench_rate, bench.peers, bench.model, tokens=DECODED_TOKENS, threads=threads)
+    found = _decode(bench, policy, DECODED_TOKENS, rate)
     target = Target(0.99, "at least")
     return Row("decode", what, "tokens/s", target, found, load_average=load, notes=tuple(notes))
+
+
+def measure_decode_in_process(bench: Bench) -> Row:
+    """Compare tokens per second with a bare loop's: same libraries, CPUs, threads, batch, waiting and prompt."""
+    load, engine = load_average(), bench.engine
+    policy = engine.policy("exclusive")
+    request = _counting(policy, DECODED_TOKENS)
+    plan = engine.plan(request) or {}
+    sandbox = engine.execute(request).record.sandbox
+    if sandbox is None:
+        message = "the record does not say on which CPUs it ran"
+        raise RuntimeError(message)
+    bare = unpack_image(engine.home.root / "inprocess", plan["runtime_image"], engine.docker_host)
+    rate = partial(bare.rate, plan, bench.model, COUNTING, tokens=DECODED_TOKENS + 1, cpus=sandbox.cpus)
+    found = _decode(bench, policy, DECODED_TOKENS, rate)
+    scheduling = plan["scheduling"]
+    notes = (
+        f"policy `{policy}`, {scheduling['threads']} threads on CPUs {', '.join(map(str, sandbox.cpus))}, "
+        f"{DECODED_TOKENS} tokens; the peer: the runtime image's Python and libraries, a greedy loop, no container",
+    )
+    what = "decode tokens/s, against llama-cpp-python in one process, same libraries, CPUs and threads, quiet"
+    return Row("decode_inprocess", what, "tokens/s", Target(0.99, "at least"), found, load_average=load, notes=notes)
 
 
 def measure_decode_beside_neighbours(bench: Bench) -> Row:
     """Compare tokens per second with those of llama-bench as it comes, each beside one busy process per CPU."""
     load = load_average()
+    rate = partial(bench_rate, bench.peers, bench.model, tokens=DECODED_TOKENS_BUSY, threads=None)
     with busy_neighbours():
-        found = _decode(bench, "default", None, DECODED_TOKENS_BUSY)
+        found = _decode(bench, "default", DECODED_TOKENS_BUSY, rate)
     notes = (f"policy `default`; llama-bench with its own {physical_cores()} threads, {DECODED_TOKENS_BUSY} tokens",)
     what = "decode tokens/s, against llama-bench's default, one busy neighbour per core"
     target = Target(2.0, "at least")

@@ -21,7 +21,14 @@ from benchmarks.rows_audit import measure_append, measure_inclusion, measure_ver
 from benchmarks.rows_clients import measure_clients
 from benchmarks.rows_load import measure_rate
 from benchmarks.rows_memory import measure_memory
-from benchmarks.rows_speed import Bench, measure_cold, measure_decode, measure_decode_beside_neighbours, measure_warm
+from benchmarks.rows_speed import (
+    Bench,
+    measure_cold,
+    measure_decode,
+    measure_decode_beside_neighbours,
+    measure_decode_in_process,
+    measure_warm,
+)
 from benchmarks.rows_stream import measure_slow_reader, measure_stream_delay, measure_supervisor_cpu
 from supervisor.adapters.docker_sandbox import INSTANCE_LABEL
 from supervisor.adapters.model_store import ModelStore
@@ -83,6 +90,10 @@ def _rate(bench: Bench) -> Sequence[Row]:
 ROWS: dict[str, tuple[str, Measuring]] = {
     "warm": ("one-token requests to the engine and to llama-server", lambda bench: [measure_warm(bench)]),
     "decode": ("the engine and llama-bench in turn", lambda bench: [measure_decode(bench)]),
+    "decode_inprocess": (
+        "the engine and llama-cpp-python in one process in turn",
+        lambda bench: [measure_decode_in_process(bench)],
+    ),
     "decode_busy": (
         "the same with a busy process on every CPU",
         lambda bench: [measure_decode_beside_neighbours(bench)],

@@ -6,6 +6,7 @@ from typing import Any, cast
 import pytest
 
 from benchmarks.containers import count_rate
+from benchmarks.inprocess import loop_environment
 from benchmarks.load import Load, figures_of, find_lost
 from benchmarks.rows_memory import private_and_file_bytes
 from benchmarks.streaming import delays_ns
@@ -144,3 +145,11 @@ def test_a_record_that_does_not_verify_is_a_loss() -> None:
 def test_another_executions_record_is_a_loss() -> None:
     answers = Answers([page(("one", "completed"))], {"one": RECORD})
     assert lost(answers, Load(1, completed={"one": 0.1})) == ["one"]
+
+
+def test_the_bare_loop_waits_as_the_plan_says_whatever_the_callers_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    spinning = {"threads": 2, "omp_wait_policy": "active", "spin_count": None}
+    assert loop_environment(spinning) == {"LANG": "C.UTF-8", "OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "active"}
+    bounded = {"threads": 1, "omp_wait_policy": "active", "spin_count": 1000}
+    assert loop_environment(bounded)["GOMP_SPINCOUNT"] == "1000"
