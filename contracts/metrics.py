@@ -3,7 +3,10 @@
 Supervisor and auditor call the same functions: whoever holds the raw integers of a record can recompute every number.
 """
 
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
+from operator import sub
+from typing import get_args
 
 from contracts.base import Contract, Many
 from contracts.power import (
@@ -31,6 +34,7 @@ _PHASE_OF: dict[str, Phase] = {
     "energy_prefill_j": "prefill",
     "energy_decode_j": "decode",
 }
+_Energies = Mapping[Phase, AttributedEnergy | None]
 # Shorter, and the counters are read at the edges alone.
 SHORT_RUN_NS = NS_PER_S
 
@@ -98,48 +102,60 @@ class Metrics(Contract):
     """For each null above, why."""
 
 
-def _rounded(value: Fraction, digits: int = 3) -> float:
-    # Rounding the exact fraction, not a float, gives the same digits on every machine.
-    return float(round(value, digits))
+def _rounded(numerator: int, denominator: int, digits: int = 3) -> float:
+    # Rounding the exact ratio (half to even), not a float, gives the same digits on every machine.
+    unit: int = 10**digits
+    whole, rest = divmod(numerator * unit, denominator)
+    beyond_half = 2 * abs(rest) - abs(denominator)
+    if beyond_half > 0 or (beyond_half == 0 and whole % 2 == 1):
+        whole += 1
+    return whole / unit
 
 
-def _percentile_95(intervals: list[int]) -> int:
+def _percentile_95(values: Iterable[int]) -> int:
     # Nearest rank: the smallest value that at least 95 % of the values do not exceed.
-    rank = -(-95 * len(intervals) // 100)
-    return sorted(intervals)[rank - 1]
+    ordered = sorted(values)
+    rank = -(-95 * len(ordered) // 100)
+    return ordered[rank - 1]
 
 
-def _watts(energy_uj: Fraction, duration_ns: int) -> Fraction:
-    return Fraction(energy_uj, UJ_PER_J) / Fraction(duration_ns, NS_PER_S)
+def _watts(energy_uj: Fraction, duration_ns: int) -> float:
+    return _rounded(energy_uj.numerator * NS_PER_S, energy_uj.denominator * UJ_PER_J * duration_ns)
+
+
+def _part(energy_uj: Fraction, part: int, whole: int) -> Fraction:
+    return Fraction(energy_uj.numerator * part, energy_uj.denominator * whole)
 
 
 def _bounds(power: PowerEvidence, energy: AttributedEnergy) -> tuple[Fraction, Fraction]:
     """Return the lowest and highest energy that the truth may be, in microjoules."""
+    model = power.model
+    by_table = _part(energy.cpu_uj, model.low_percent, 100), _part(energy.cpu_uj, model.high_percent, 100)
     if not power.domains:
-        model = power.model
-        return energy.cpu_uj * model.low_percent / 100, energy.cpu_uj * model.high_percent / 100
-    part = min(Fraction(1), Fraction(uncertainty_ppm(power, energy), PPM))
+        return by_table
+    off_ppm = min(PPM, uncertainty_ppm(power, energy))
     if power.cpu_domains:
-        return energy.total_uj * (1 - part), energy.total_uj * (1 + part)
-    low, high = energy.cpu_uj * power.model.low_percent / 100, energy.cpu_uj * power.model.high_percent / 100
-    return energy.gpu_uj * (1 - part) + low, energy.gpu_uj * (1 + part) + high
+        return _part(energy.total_uj, PPM - off_ppm, PPM), _part(energy.total_uj, PPM + off_ppm, PPM)
+    low, high = by_table
+    return _part(energy.gpu_uj, PPM - off_ppm, PPM) + low, _part(energy.gpu_uj, PPM + off_ppm, PPM) + high
 
 
-def _power_values(power: PowerEvidence, tokens_per_sec: float | None) -> dict[str, float | None]:
+def _power_values(
+    power: PowerEvidence, energy: AttributedEnergy | None, tokens_per_sec: float | None
+) -> dict[str, float | None]:
     names = ("watts_avg", "watts_low", "watts_high", "tokens_per_watt")
-    energy = attribute_energy(power, "job")
     if energy is None or energy.duration_ns == 0:
         return dict.fromkeys(names)
-    watts_avg = _rounded(_watts(energy.total_uj, energy.duration_ns))
-    low, high = (_rounded(_watts(bound, energy.duration_ns)) for bound in _bounds(power, energy))
+    watts_avg = _watts(energy.total_uj, energy.duration_ns)
+    low, high = (_watts(bound, energy.duration_ns) for bound in _bounds(power, energy))
     per_watt = None
     if tokens_per_sec is not None and watts_avg > 0:
-        per_watt = _rounded(Fraction(tokens_per_sec) / Fraction(watts_avg), 4)
+        (tokens, seconds), (joules, joule_seconds) = tokens_per_sec.as_integer_ratio(), watts_avg.as_integer_ratio()
+        per_watt = _rounded(tokens * joule_seconds, seconds * joules, 4)
     return dict(zip(names, (watts_avg, low, high, per_watt), strict=True))
 
 
-def _split_reason(power: PowerEvidence, phase: Phase) -> str | None:
-    energy = attribute_energy(power, phase)
+def _split_reason(power: PowerEvidence, phase: Phase, energy: AttributedEnergy | None) -> str | None:
     if energy is None:
         return describe_gap(power, phase)
     if energy.duration_ns < UPDATES_PER_PHASE * power.update_ns:
@@ -147,11 +163,14 @@ def _split_reason(power: PowerEvidence, phase: Phase) -> str | None:
     return None
 
 
-def _split_values(power: PowerEvidence) -> dict[str, float | None]:
+def _split_values(power: PowerEvidence, energies: _Energies) -> dict[str, float | None]:
     values: dict[str, float | None] = {}
     for name, phase in _PHASE_OF.items():
-        energy = None if _split_reason(power, phase) else attribute_energy(power, phase)
-        values[name] = None if energy is None else _rounded(energy.total_uj / UJ_PER_J)
+        energy = energies[phase]
+        if energy is None or _split_reason(power, phase, energy):
+            values[name] = None
+        else:
+            values[name] = _rounded(energy.total_uj.numerator, energy.total_uj.denominator * UJ_PER_J)
     return values
 
 
@@ -167,26 +186,26 @@ def _speed_values(raw: Measurements) -> dict[str, float | None]:
         )
     )
     if raw.tokens_prompt and raw.prompt_done_ns:
-        values["prefill_tokens_per_sec"] = _rounded(Fraction(raw.tokens_prompt * NS_PER_S, raw.prompt_done_ns))
+        values["prefill_tokens_per_sec"] = _rounded(raw.tokens_prompt * NS_PER_S, raw.prompt_done_ns)
     if not times or not times[-1]:
         return values
-    values["tokens_per_sec"] = _rounded(Fraction(len(times) * NS_PER_S, times[-1]))
-    values["time_to_first_token_ms"] = _rounded(Fraction(times[0], NS_PER_MS))
-    edges = (raw.prompt_done_ns or 0, *times)
-    intervals = [max(0, later - earlier) for earlier, later in zip(edges, times, strict=False)]
-    values["latency_p95_ms"] = _rounded(Fraction(_percentile_95(intervals), NS_PER_MS))
+    values["tokens_per_sec"] = _rounded(len(times) * NS_PER_S, times[-1])
+    values["time_to_first_token_ms"] = _rounded(times[0], NS_PER_MS)
+    intervals_ns = map(sub, times, (raw.prompt_done_ns or 0, *times))
+    values["latency_p95_ms"] = _rounded(max(0, _percentile_95(intervals_ns)), NS_PER_MS)
     if times[-1] > times[0]:
-        values["decode_tokens_per_sec"] = _rounded(Fraction((len(times) - 1) * NS_PER_S, times[-1] - times[0]))
+        values["decode_tokens_per_sec"] = _rounded((len(times) - 1) * NS_PER_S, times[-1] - times[0])
     return values
 
 
-def _reason(name: str, raw: Measurements, power: PowerEvidence) -> str:
+def _reason(name: str, raw: Measurements, power: PowerEvidence, energies: _Energies) -> str:
     if name in {"tokens_prompt", "prefill_tokens_per_sec"}:
         return "the prompt was not computed"
     if name == "finish_reason":
         return "generation did not end by itself"
     if name in _PHASE_OF:
-        return _split_reason(power, _PHASE_OF[name]) or "it could not be told"
+        phase = _PHASE_OF[name]
+        return _split_reason(power, phase, energies[phase]) or "it could not be told"
     if not raw.token_times_ns:
         return "no token was generated"
     if name == "decode_tokens_per_sec":
@@ -195,7 +214,7 @@ def _reason(name: str, raw: Measurements, power: PowerEvidence) -> str:
         gap = describe_gap(power, "job")
         if gap is not None:
             return gap
-        energy = attribute_energy(power, "job")
+        energy = energies["job"]
         if name == "tokens_per_watt" and energy is not None and energy.duration_ns:
             return "the attributed power rounds to zero"
     return "the window is too short to divide by"
@@ -207,15 +226,16 @@ def derive_metrics(raw: Measurements, power: PowerEvidence) -> Metrics:
     `tokens_per_watt` is computed from the published `tokens_per_sec` and `watts_avg`, so that their quotient holds
     for whoever has only those.
     """
+    energies = {phase: attribute_energy(power, phase) for phase in get_args(Phase)}
     values: dict[str, float | int | str | None] = {
         "tokens_prompt": raw.tokens_prompt,
         "finish_reason": raw.finish_reason,
         **_speed_values(raw),
-        **_split_values(power),
+        **_split_values(power, energies),
     }
     tokens_per_sec = values["tokens_per_sec"]
-    values |= _power_values(power, tokens_per_sec if isinstance(tokens_per_sec, float) else None)
-    unmeasured = {name: _reason(name, raw, power) for name, value in values.items() if value is None}
+    values |= _power_values(power, energies["job"], tokens_per_sec if isinstance(tokens_per_sec, float) else None)
+    unmeasured = {name: _reason(name, raw, power, energies) for name, value in values.items() if value is None}
     return Metrics.model_validate(
         {
             **values,

@@ -3,11 +3,13 @@
 Units: mW * ns = pJ. Energies are counted in whole microjoules, times in nanoseconds of the engine's monotonic clock.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import reduce
 from itertools import pairwise
 from math import isqrt
+from operator import add
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
@@ -243,26 +245,37 @@ def _energy_uj(sample: PowerSample, domains: Sequence[str]) -> int:
     return sum(sample.energy_uj[name] or 0 for name in domains)
 
 
-def _cpu_pj(power: PowerEvidence, before: PowerSample, after: PowerSample) -> Fraction:
+def _cpu_pj(power: PowerEvidence, is_metered: bool, before: PowerSample, after: PowerSample) -> tuple[int, int]:
+    """Return the energy of processor and memory between two samples, as numerator and denominator."""
     duration_ns = after.at_ns - before.at_ns
     cpu_ns = _delta(before.cpu_time_ns, after.cpu_time_ns)
-    if not power.cpu_domains:
+    if not is_metered:
         model = power.model
         reserved = power.reserved_cpus * model.idle_mw * duration_ns
-        return Fraction(cpu_ns * max(0, model.busy_mw - model.idle_mw) + reserved)
-    counted = _delta(_energy_uj(before, power.cpu_domains), _energy_uj(after, power.cpu_domains)) * PJ_PER_UJ
+        return cpu_ns * max(0, model.busy_mw - model.idle_mw) + reserved, 1
+    domains = power.cpu_domains
+    counted = _delta(_energy_uj(before, domains), _energy_uj(after, domains)) * PJ_PER_UJ
     if power.exclusive:
-        return Fraction(counted)
+        return counted, 1
+    idle = min(counted, power.baseline.idle_mw * duration_ns)
+    part, whole = _share(cpu_ns, _delta(before.busy_ns, after.busy_ns))
     dynamic = max(0, counted - power.baseline.idle_mw * duration_ns)
-    idle = Fraction(power.reserved_cpus, power.host_cpus) * min(counted, power.baseline.idle_mw * duration_ns)
-    return _share(cpu_ns, _delta(before.busy_ns, after.busy_ns)) * dynamic + idle
+    return part * dynamic * power.host_cpus + power.reserved_cpus * idle * whole, whole * power.host_cpus
 
 
-def _share(cpu_ns: int, busy_ns: int) -> Fraction:
+def _share(cpu_ns: int, busy_ns: int) -> tuple[int, int]:
     if cpu_ns == 0:
-        return Fraction(0)
+        return 0, 1
     # The host's counter moves in ticks: in a short interval it may stand still while the group's moves.
-    return Fraction(1) if busy_ns <= cpu_ns else Fraction(cpu_ns, busy_ns)
+    return (1, 1) if busy_ns <= cpu_ns else (cpu_ns, busy_ns)
+
+
+def _sum_uj(parts_pj: Iterable[tuple[int, int]]) -> Fraction:
+    # Adding fractions is slow, and those of one denominator need not be added as such: without a meter they are whole.
+    by_denominator: dict[int, int] = {}
+    for numerator, denominator in parts_pj:
+        by_denominator[denominator] = by_denominator.get(denominator, 0) + numerator
+    return reduce(add, (Fraction(numerator, whole * PJ_PER_UJ) for whole, numerator in by_denominator.items()))
 
 
 def interval_energy_uj(power: PowerEvidence, before: PowerSample, after: PowerSample) -> Fraction | None:
@@ -270,7 +283,7 @@ def interval_energy_uj(power: PowerEvidence, before: PowerSample, after: PowerSa
     if not (is_readable(power, before) and is_readable(power, after)):
         return None
     gpu_uj = _delta(_energy_uj(before, power.gpu_domains), _energy_uj(after, power.gpu_domains))
-    return _cpu_pj(power, before, after) / PJ_PER_UJ + gpu_uj
+    return _sum_uj([_cpu_pj(power, bool(power.cpu_domains), before, after)]) + gpu_uj
 
 
 def attribute_energy(power: PowerEvidence, phase: Phase) -> AttributedEnergy | None:
@@ -283,19 +296,19 @@ def attribute_energy(power: PowerEvidence, phase: Phase) -> AttributedEnergy | N
     """
     if describe_gap(power, phase) is not None:
         return None
-    samples = _between(power, phase)
-    cpu_pj = sum((_cpu_pj(power, *pair) for pair in pairwise(samples)), Fraction(0))
+    samples, cpu_domains, gpu_domains = _between(power, phase), power.cpu_domains, power.gpu_domains
     first, last = samples[0], samples[-1]
-    metered = _delta(_energy_uj(first, power.cpu_domains), _energy_uj(last, power.cpu_domains))
-    is_shared = bool(power.cpu_domains) and not power.exclusive
+    is_metered = bool(cpu_domains)
+    share = (1, 1)
+    if is_metered and not power.exclusive:
+        share = _share(_delta(first.cpu_time_ns, last.cpu_time_ns), _delta(first.busy_ns, last.busy_ns))
+    metered = _delta(_energy_uj(first, cpu_domains), _energy_uj(last, cpu_domains))
     return AttributedEnergy(
         duration_ns=last.at_ns - first.at_ns,
-        cpu_uj=cpu_pj / PJ_PER_UJ,
-        gpu_uj=Fraction(_delta(_energy_uj(first, power.gpu_domains), _energy_uj(last, power.gpu_domains))),
-        host_uj=Fraction(metered) if power.cpu_domains else None,
-        share=_share(_delta(first.cpu_time_ns, last.cpu_time_ns), _delta(first.busy_ns, last.busy_ns))
-        if is_shared
-        else Fraction(1),
+        cpu_uj=_sum_uj(_cpu_pj(power, is_metered, *pair) for pair in pairwise(samples)),
+        gpu_uj=Fraction(_delta(_energy_uj(first, gpu_domains), _energy_uj(last, gpu_domains))),
+        host_uj=Fraction(metered) if is_metered else None,
+        share=Fraction(*share),
     )
 
 
