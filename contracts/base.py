@@ -4,6 +4,8 @@ import hashlib
 import json
 import re
 from collections import Counter
+from itertools import accumulate
+from math import isinf
 from typing import Annotated, Any, ClassVar, NoReturn, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -23,6 +25,7 @@ __all__ = [
 
 # ECMAScript's Number::toString, which RFC 8785 follows, has an exponent from here on.
 FIRST_WITH_EXPONENT = 1e21
+DIGITS_OF_SAFE = len(str(MAX_SAFE_INTEGER))
 # The deepest document of ours nests 6 levels; 32 leaves room and stays far from the interpreter's recursion limit.
 MAX_DEPTH = 32
 # At most so many faults are listed for one document, so that an answer cannot be made larger than its request.
@@ -36,9 +39,10 @@ MAX_CONTAINERS = 2**17
 MAX_COMMAS = 2**20
 # All but the brackets outside of strings. Possessive (`++`, `*+`), since a group that may give back what it took
 # costs about 100 bytes for every character of a string: 600 MB for one envelope, before the parser has begun.
-_NO_BRACKETS = re.compile(r'"(?:[^"\\]++|\\.)*+"?+|[^"\[\]{}]++', re.DOTALL)
+_NO_BRACKETS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?+|[^"\[\]{}]++', re.DOTALL)
+_NOT_STRUCTURAL = bytes(set(range(256)) - set(b'"[]{}'))
 
-_STRUCTURE = re.compile(r'"(?:[^"\\]++|\\.)*+"?+|[\[{,]', re.DOTALL)
+_STRUCTURE = re.compile(rb'"(?:[^"\\]++|\\.)*+"?+|[\[{,]', re.DOTALL)
 
 _T = TypeVar("_T")
 # A list of a wire model, judged up to its first fault: a fault costs some 800 bytes, and a list of 6 MiB that holds
@@ -97,7 +101,7 @@ def _unique_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _finite(text: str) -> float:
     value = float(text)
-    if value in {float("inf"), float("-inf")}:
+    if isinf(value):
         _refuse("malformed_json", "a number is too large for a 64-bit float")
     # RFC 8785 writes these without an exponent, so the canonical form of what was read could not be read.
     if MAX_SAFE_INTEGER < abs(value) < FIRST_WITH_EXPONENT:
@@ -107,7 +111,9 @@ def _finite(text: str) -> float:
 
 def _safe_integer(text: str) -> int:
     # The length goes first: converting a number of a million digits is itself an attack.
-    if len(text) > len(str(-MAX_SAFE_INTEGER)) or abs(int(text)) > MAX_SAFE_INTEGER:
+    if len(text) < DIGITS_OF_SAFE:
+        return int(text)
+    if len(text) > DIGITS_OF_SAFE + 1 or abs(int(text)) > MAX_SAFE_INTEGER:
         _refuse("out_of_range", "an integer is larger than 2^53-1, which JSON readers cannot hold exactly")
     return int(text)
 
@@ -122,30 +128,35 @@ _DECODER = json.JSONDecoder(
 )
 
 
-def _is_deep(text: str) -> bool:
+def _is_deep(data: bytes) -> bool:
     # So few brackets cannot nest deeper; most documents have no more.
-    return text.count("[") + text.count("{") > MAX_DEPTH and _depth(text) > MAX_DEPTH
+    return data.count(b"[") + data.count(b"{") > MAX_DEPTH and _depth(data) > MAX_DEPTH
 
 
-def _depth(text: str) -> int:
-    depth = deepest = 0
-    for character in _NO_BRACKETS.sub("", text):
-        if character in "[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        else:
-            depth -= 1
-    return deepest
+def _depth(data: bytes) -> int:
+    return max(accumulate(1 if bracket in b"[{" else -1 for bracket in _brackets(data)), default=0)
 
 
-def _is_crowded(text: str) -> bool:
+def _brackets(data: bytes) -> bytes:
+    if b"\\" not in data:
+        # Two quotes side by side change nothing for what stands behind them, be it in a string or not.
+        rest = data.translate(None, _NOT_STRUCTURAL).replace(b'""', b"")
+        if b'"' not in rest:
+            return rest
+    return _NO_BRACKETS.sub(b"", data)
+
+
+def is_crowded(data: bytes) -> bool:
+    """Tell whether a document has more lists, objects or values than are read."""
+    if len(data) <= min(MAX_CONTAINERS, MAX_COMMAS):
+        return False
     # Strings may hold any number of these, so that they are looked at closely only where there are many.
-    if text.count("[") + text.count("{") <= MAX_CONTAINERS and text.count(",") <= MAX_COMMAS:
+    if data.count(b"[") + data.count(b"{") <= MAX_CONTAINERS and data.count(b",") <= MAX_COMMAS:
         return False
     containers = commas = 0
-    for found in _STRUCTURE.finditer(text):
-        commas += found[0] == ","
-        containers += found[0] in {"[", "{"}
+    for found in _STRUCTURE.finditer(data):
+        commas += found[0] == b","
+        containers += found[0] in {b"[", b"{"}
         if containers > MAX_CONTAINERS or commas > MAX_COMMAS:
             return True
     return False
@@ -168,14 +179,15 @@ def decode_json(data: bytes, *, max_bytes: int) -> Any:  # noqa: ANN401 - any JS
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         _refuse("malformed_json", f"the document is not UTF-8 (at byte {error.start})")
-    if _is_deep(text):
+    if _is_deep(data):
         fault = FieldError(field="", code="too_deep", message=f"the document nests deeper than {MAX_DEPTH} levels")
         raise ContractError("malformed_json", (fault,))
-    if _is_crowded(text):
+    if is_crowded(data):
         _refuse("too_large", "the document has more lists, objects or values than are read")
     try:
         value = _DECODER.decode(text)
-        if "\\u" in text:
+        # A single character is found ten times faster than two.
+        if "\\" in text and "\\u" in text:
             # Bytes that are UTF-8 hold no surrogate; only an escape can write one.
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except json.JSONDecodeError as error:

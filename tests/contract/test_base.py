@@ -102,6 +102,46 @@ def test_a_long_string_costs_a_small_multiple_of_its_size(unit: bytes) -> None:
     assert peak_bytes < 20 * len(data)
 
 
+def nests_too_deep(text: str) -> bool:
+    """Walk through a document, well-formed or not, a character at a time."""
+    depth, in_string, characters = 0, False, iter(text)
+    for character in characters:
+        if in_string and character == "\\":
+            next(characters, None)
+        elif character == '"':
+            in_string = not in_string
+        elif not in_string and character in "[]{}":
+            depth += 1 if character in "[{" else -1
+            if depth > MAX_DEPTH:
+                return True
+    return False
+
+
+PIECES = st.sampled_from(
+    ['"', '""', "[", "]", "{", "}", "[{", "}]", "\\", '\\"', "\\\\", "a", "\N{EURO SIGN}", "[" * 30]
+)
+
+
+@given(st.lists(PIECES | st.sampled_from(['"', "[" * 30]), max_size=12).map("".join))
+def test_depth_is_judged_as_by_walking_through(text: str) -> None:
+    data = text.encode()
+    try:
+        decode_json(data, max_bytes=len(data))
+        is_deep = False
+    except ContractError as error:
+        is_deep = error.errors[0].code == "too_deep"
+    assert is_deep == nests_too_deep(text)
+
+
+@given(st.integers(-(10**18), 10**18) | st.integers(SAFE - 3, SAFE + 3) | st.integers(-SAFE - 3, -SAFE + 3))
+def test_an_integer_is_read_where_every_reader_holds_it_exactly(number: int) -> None:
+    data = str(number).encode()
+    if abs(number) > SAFE:
+        assert refusal(data) == "out_of_range"
+    else:
+        assert decode_json(data, max_bytes=len(data)) == number
+
+
 def test_brackets_in_strings_do_not_count_as_nesting() -> None:
     text = "[" * 500 + '\\"' + "]" * 3
     assert decode_json(json.dumps([text]).encode(), max_bytes=2000) == [text]
