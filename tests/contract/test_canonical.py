@@ -6,7 +6,8 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.base import canonical_bytes
+from contracts.base import canonical_bytes, decode_json
+from contracts.canonical import plain_canonical_bytes
 
 
 class Word(StrEnum):
@@ -58,3 +59,17 @@ def test_corners_get_the_librarys_form(value: Any) -> None:
 def test_what_has_no_form_is_refused(value: Any) -> None:
     with pytest.raises(rfc8785.CanonicalizationError):
         canonical_bytes({"value": [value]})
+
+
+@given(VALUES)
+def test_a_plain_form_is_the_librarys_and_can_be_read(value: Any) -> None:
+    plain = plain_canonical_bytes(value)
+    if plain is not None:
+        assert plain == rfc8785.dumps(value)
+        assert plain_canonical_bytes(decode_json(plain, max_bytes=len(plain))) == plain
+
+
+@pytest.mark.parametrize("value", [2.0**53, -(2.0**53), 1e20, 1e-7, 1e300, float("nan"), float("inf"), "\U00010000"])
+def test_what_is_unusual_has_no_plain_form(value: Any) -> None:
+    assert plain_canonical_bytes([value]) is None
+    assert plain_canonical_bytes({"value": 1.5, "list": [0.5, 2.0, -0.0]}) == b'{"list":[0.5,2,0],"value":1.5}'
