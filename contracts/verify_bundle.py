@@ -172,7 +172,7 @@ class _Draft:
         self.report = replace(self.report, place=place, not_proven=not_proven)
 
     def _judge_record(self, opened: _Opened) -> tuple[MetricsRecord, Speaker]:
-        trust, envelope = opened.ledgers.trust, opened.bundle.record.encode()
+        trust, envelope = opened.ledgers.trust, opened.final.envelope
         version = None if trust.root is None else claimed_version(envelope)
         found = find_speaker(version, trust, _evidence(opened, opened.bundle.manifest))
         speaker = self.add(found.checks, found.document)
@@ -186,7 +186,7 @@ class _Draft:
             evidence = _evidence(opened, bundle.started_manifest)
             found = find_speaker(record.plan.engine_version, opened.ledgers.trust, evidence)
             speaker = self.add(_prefixed(STARTED, found.checks), found.document)
-        steps = started_steps(bundle.started.encode(), record, speaker, opened.started.proof.index)
+        steps = started_steps(opened.started.envelope, record, speaker, opened.started.proof.index)
         return self.add(*collect_checks(_STARTED_CHECKS, steps))
 
 

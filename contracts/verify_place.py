@@ -49,7 +49,8 @@ class StatedLeaf:
     """An envelope, and the proof that is said to be of its leaf."""
 
     kind: LeafKind
-    envelope: Envelope
+    envelope: bytes
+    """As it is stored."""
     proof: InclusionProof
     note: Note
     checkpoint: Checkpoint
@@ -76,14 +77,13 @@ def read_stated_leaf(kind: LeafKind, envelope: Envelope, proof: str) -> StatedLe
         CheckFailed: ``TOO_LARGE`` or ``MALFORMED``.
     """
     try:
-        return StatedLeaf(kind, envelope, *parse_proof(proof.encode("utf-8")))
+        return StatedLeaf(kind, envelope.encode(), *parse_proof(proof.encode("utf-8")))
     except ContractError as error:
         raise CheckFailed(code_of(error), f"the proof of the {kind} leaf: {error}") from error
 
 
 def _hash_leaf(stated: StatedLeaf, statement: MetricsRecord | StartedRecord) -> bytes:
-    envelope = stated.envelope.encode()
-    leaf = build_leaf(stated.kind, statement.seq, statement.execution_id, envelope, statement.manifest)
+    leaf = build_leaf(stated.kind, statement.seq, statement.execution_id, stated.envelope, statement.manifest)
     return hash_leaf(leaf.canonical())
 
 
@@ -130,8 +130,9 @@ def place_steps(
     for leaf in leaves:
         origin = require_origin(ledgers.logs, leaf.checkpoint)
     yield origin
-    for leaf in leaves:
-        message = require_log_signature(ledgers.logs, leaf.note, leaf.checkpoint)
+    # Mostly both carry one and the same.
+    for note, checkpoint in dict.fromkeys((leaf.note, leaf.checkpoint) for leaf in leaves):
+        message = require_log_signature(ledgers.logs, note, checkpoint)
     yield message
     yield _require_one_checkpoint(*leaves)
     hashes = (_hash_leaf(*started), _hash_leaf(*final))
