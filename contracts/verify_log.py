@@ -8,81 +8,20 @@ twice; that numbers have no gaps; and that every execution has its result.
 What a VALID verdict does not say: that statements are true, or that others were shown the same log.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from contracts.base import ContractError
-from contracts.checks import Check, code_of, collect_checks, verdict_of
+from contracts.checks import Check, code_of, collect_checks
 from contracts.ledger_export import ExportHeader, encode_header
 from contracts.ledger_proof import Checkpoint, Leaf
 from contracts.log_entries import EntryFacts, EntryReader, StatementFacts
+from contracts.log_report import FINDINGS_MAX, LOG_CHECKS, Finding, Findings, LogReport, LogSummary
 from contracts.merkle import Frontier
 from contracts.trust import Trust
 from contracts.verify_consistency import CHECKPOINT_CHECKS, open_checkpoint
 
-__all__ = ["FINDINGS_MAX", "LOG_CHECKS", "Finding", "LogReport", "LogSummary", "LogVerifier", "verify_log"]
-
-LOG_CHECKS = (
-    "header",
-    *CHECKPOINT_CHECKS,
-    "releases",
-    "entries",
-    "tree",
-    "last seen",
-    "statements",
-    "identities",
-    "sequence",
-    "results",
-)
-# The checks that are made of all lines together.
-_OF_LINES = LOG_CHECKS[LOG_CHECKS.index("entries") :]
-# At most so many findings of one check are kept; the others are counted.
-FINDINGS_MAX = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One fault and where it is."""
-
-    check: str
-    code: str
-    line: int | None
-    """Number of the line, from 1; None: of the whole."""
-    message: str
-
-
-@dataclass(slots=True)
-class LogSummary:
-    """What the log holds. Statements that were refused are not counted among outcomes and versions."""
-
-    entries: int = 0
-    executions: int = 0
-    outcomes: Counter[str] = field(default_factory=Counter)
-    versions: Counter[str] = field(default_factory=Counter)
-    """Statements by the engine version that made them."""
-    first_at: str | None = None
-    """The earliest time of acceptance; None: there is none."""
-    last_at: str | None = None
-    """The latest time of acceptance or end."""
-    open: int = 0
-    """Executions without a result."""
-
-
-@dataclass(frozen=True, slots=True)
-class LogReport:
-    """All checks that were made, in order, and what was found."""
-
-    checks: tuple[Check, ...]
-    findings: tuple[Finding, ...]
-    summary: LogSummary
-    checkpoint: Checkpoint | None
-    """The verified one."""
-
-    @property
-    def verdict(self) -> str:
-        """``VALID``, or the code of the first check that failed."""
-        return verdict_of(self.checks)
+__all__ = ["FINDINGS_MAX", "LOG_CHECKS", "LogVerifier", "verify_log"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +58,9 @@ class LogVerifier:
         self._seq = 0
         self._ids: set[int] = set()
         self._containers: set[bytes] = set()
-        self._manifests: set[str] = set()
+        self._manifests: set[str | None] = set()
         self._open: dict[str, _Begun] = {}
-        self._counts: Counter[str] = Counter()
-        self._findings: dict[str, list[Finding]] = {name: [] for name in LOG_CHECKS}
+        self._findings = Findings()
         self.summary = LogSummary()
 
     def begin(self, line: bytes) -> EntryReader | None:
@@ -159,7 +97,9 @@ class LogVerifier:
         if self._tree is not None:
             self._tree.append(facts.leaf_hash)
             self._watch()
-        self._count(facts.statement)
+        if facts.statement is not None:
+            self.summary.count(facts.statement)
+            self._manifests.add(facts.statement.manifest)
         if facts.leaf.kind == "started":
             self._begin_execution(facts.leaf, facts.statement)
         else:
@@ -178,7 +118,7 @@ class LogVerifier:
     @property
     def has_findings(self) -> bool:
         """Whether a line has already been found wrong."""
-        return bool(self._counts)
+        return bool(self._findings)
 
     def finish(self) -> LogReport:
         """Return the report, after the last line."""
@@ -186,9 +126,8 @@ class LogVerifier:
             self._judge_tree(self._header, self._checkpoint)
             self._judge_seen(self._checkpoint)
             self._judge_open(self._header)
-            self._checks += self._judge_lines()
-        findings = tuple(finding for name in LOG_CHECKS for finding in self._findings[name])
-        return LogReport(tuple(self._checks), findings, self.summary, self._checkpoint)
+            self._checks += self._findings.judge(self._describe_lines())
+        return LogReport(tuple(self._checks), self._findings.list_kept(), self.summary, self._checkpoint)
 
     def _open_checkpoints(self, header: ExportHeader) -> bool:
         steps = open_checkpoint(header.checkpoint.encode("utf-8"), self._trust)
@@ -211,22 +150,7 @@ class LogVerifier:
             self._seen_root = self._tree.root()
 
     def _find(self, check: str, code: str, message: str, line: int | None = None) -> None:
-        self._counts[check] += 1
-        if self._counts[check] <= FINDINGS_MAX:
-            self._findings[check].append(Finding(check, code, line or self._line, message))
-
-    def _count(self, statement: StatementFacts | None) -> None:
-        if statement is None:
-            return
-        summary = self.summary
-        summary.versions[statement.engine_version] += 1
-        if statement.manifest is not None:
-            self._manifests.add(statement.manifest)
-        summary.first_at = min(summary.first_at or statement.accepted_at, statement.accepted_at)
-        latest = statement.finished_at or statement.accepted_at
-        summary.last_at = max(summary.last_at or latest, latest)
-        if statement.outcome is not None:
-            summary.outcomes[statement.outcome] += 1
+        self._findings.add(Finding(check, code, line or self._line, message))
 
     def _begin_execution(self, leaf: Leaf, statement: StatementFacts | None) -> None:
         self.summary.executions += 1
@@ -306,24 +230,17 @@ class LogVerifier:
                 detail = f"{execution_id} (seq {begun.seq}{when}) has no result and {named_as}"
                 self._find("results", "MISSING_RESULT", detail, begun.line)
 
-    def _judge_lines(self) -> Iterator[Check]:
-        good = {
+    def _describe_lines(self) -> dict[str, str | None]:
+        # What is said of the checks that are made of all lines together, where nothing was found.
+        return {
             "entries": f"{self.summary.entries}, each with the leaf of its envelope",
-            "tree": "the entries lead to the root of the checkpoint",
+            "tree": None if self._tree is None else "the entries lead to the root of the checkpoint",
             "last seen": self._describe_seen(),
             "statements": self._describe_statements(),
             "identities": f"{self.summary.executions} executions, ids and containers used once, ended at most once",
             "sequence": f"1 to {self._seq} without gaps" if self._seq else "no execution",
             "results": self._describe_open(),
         }
-        for name in _OF_LINES:
-            found = self._findings[name]
-            if found:
-                more = self._counts[name] - 1
-                where = f"line {found[0].line}: {found[0].message}"
-                yield Check(name, found[0].code, where + (f" (and {more} more)" if more else ""))
-            elif name != "tree" or self._tree is not None:
-                yield Check(name, "OK", good[name])
 
     def _describe_seen(self) -> str:
         if self._seen is None:
@@ -336,7 +253,7 @@ class LogVerifier:
         said = f"{self.summary.versions.total()} signed statements"
         brought = 0 if self._header is None else len(self._header.manifests)
         # A version may have been released and not have run yet, and the header comes before the entries.
-        unused = brought - len(self._manifests)
+        unused = brought - len(self._manifests - {None})
         return said if unused < 1 else f"{said}; {unused} of {brought} manifests in the header are of none of them"
 
     def _describe_open(self) -> str:

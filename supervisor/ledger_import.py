@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from contracts.bundle import LedgerEntryView
+from contracts.log_report import LogReport
 from contracts.note import parse_note
 from contracts.trust import Trust
-from contracts.verify_log import LogReport, LogVerifier
+from contracts.verify_log import LogVerifier
 from supervisor.adapters.files import write_private
 from supervisor.adapters.keys import key_path, load_signer
 from supervisor.adapters.ledger_export import build_ledger

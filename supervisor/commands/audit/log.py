@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from contracts.verify_log import LOG_CHECKS, LogReport, LogSummary, LogVerifier
+from contracts.log_report import LOG_CHECKS, LogReport, LogSummary
+from contracts.verify_log import LogVerifier
 from supervisor.commands.audit.export_file import read_export
 from supervisor.commands.audit.files import TRUST_OPTION, read_trust
 from supervisor.commands.audit.view import (
