@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMessage
 
-from contracts.api import IDEMPOTENCY_KEY
 from contracts.operation import EXECUTION_ID
+from contracts.run_api import IDEMPOTENCY_KEY
 from contracts.run_request import RunRequest
 from supervisor.domain.caller import Caller
 from supervisor.domain.errors import Refusal
