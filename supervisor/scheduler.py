@@ -10,7 +10,7 @@ from prometheus_client import Metric
 
 from supervisor.domain.errors import Refusal
 from supervisor.domain.fair_queue import FairQueue
-from supervisor.domain.leasing import LeaseBook
+from supervisor.domain.leasing import Lease, LeaseBook
 from supervisor.domain.policy import QueuePolicy
 from supervisor.domain.scheduling import Demand
 from supervisor.domain.topology import Core
@@ -31,7 +31,7 @@ class Ticket:
         self.caller = caller
         # Of waiting, then of the lease.
         self.since_s = now_s
-        self.granted: asyncio.Future[tuple[int, ...]] = asyncio.get_running_loop().create_future()
+        self.granted: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
 
     @property
     def position(self) -> int | None:
@@ -46,8 +46,8 @@ class Ticket:
     ) -> None:
         self.give_back()
 
-    async def cpus(self) -> tuple[int, ...]:
-        """Wait for the lease; return its logical CPUs, all siblings of its cores."""
+    async def lease(self) -> Lease:
+        """Wait for the lease."""
         return await asyncio.shield(self.granted)
 
     def give_back(self) -> None:
@@ -183,7 +183,7 @@ class Scheduler:
             self._announce()
         finally:
             for ticket, lease in granted:
-                ticket.granted.set_result(lease.cpus)
+                ticket.granted.set_result(lease)
 
     def _announce(self) -> None:
         if self.idle_cpus != self._announced:

@@ -40,6 +40,7 @@ class _Observed:
 
     def __init__(self, run: Run) -> None:
         self.transcript = Transcript(run.plan)
+        self.cores: tuple[tuple[int, ...], ...] = ()
         self.cpus: tuple[int, ...] = ()
         self.sandbox: Sandbox | None = None
         self.start: Literal["cold", "warm"] = "cold"
@@ -133,7 +134,8 @@ class ExecutionService:
         return view_of_record(record, conclusion.output)
 
     async def _attempt(self, run: Run, observed: _Observed, held: AsyncExitStack) -> None:
-        observed.cpus = await run.ticket.cpus()
+        lease = await run.ticket.lease()
+        observed.cores, observed.cpus = tuple(core.cpus for core in lease.cores), lease.cpus
         run.started = True
         # Until the sandbox has ended: its processes may be on a GPU until then.
         observed.metering = metering = await held.enter_async_context(self._metering.lease(run.plan))
@@ -183,6 +185,7 @@ class ExecutionService:
             observed.isolation = receipt = self._preparer.judge(prepared, run.plan, observed.cpus)
             if receipt.difference:
                 raise ExecutionFault("isolation_mismatch", describe_difference(receipt))
+            sandbox.spread(observed.cores)
             await self._generate(run, sandbox, observed, observed.power)
 
     async def _generate(self, run: Run, sandbox: Sandbox, observed: _Observed, power: PowerSampler) -> None:

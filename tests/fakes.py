@@ -255,6 +255,7 @@ class FakeSandbox:
         self.image_id = image_id
         self.started_ns = time.monotonic_ns()
         self.placed: list[tuple[frozenset[int], bool]] = []
+        self.spread_over: tuple[tuple[int, ...], ...] | None = None
         self.is_frozen = False
         self.cannot_be_placed = False
         self.allowed_bytes: int | None = None
@@ -326,6 +327,10 @@ class FakeSandbox:
         """See ``ports.Sandbox``."""
         self._require_placeable()
         self.placed.append((cpus, in_background))
+
+    def spread(self, cores: tuple[tuple[int, ...], ...]) -> None:
+        """See ``ports.Sandbox``."""
+        self.spread_over = cores
 
     def freeze(self) -> None:
         """See ``ports.Sandbox``."""

@@ -1,12 +1,13 @@
-"""Where a container runs, with which weight, and whether it runs at all: its control group's own files."""
+"""Where a container and its threads run, with which weight, and whether it runs at all."""
 
+import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from supervisor.adapters.cgroup import find_group_file
 
-__all__ = ["Placement", "find_placement", "thaw_left_group"]
+__all__ = ["Placement", "find_placement", "keep_apart", "thaw_left_group"]
 
 # The kernel's default and its least, by the name of the file (versions 1 and 2 of control groups).
 FULL_WEIGHT = {"cpu.shares": 1024, "cpu.weight": 100}
@@ -46,6 +47,18 @@ def find_placement(pid: int, *, root: Path = Path("/")) -> Placement | None:
     )
     cpus, weight, freezer = found
     return None if cpus is None or weight is None or freezer is None else Placement(cpus, weight, freezer)
+
+
+def keep_apart(pid: int, cores: tuple[tuple[int, ...], ...], *, root: Path = Path("/")) -> None:
+    """Keep each thread of a process on the logical CPUs of one core, where there are as many threads as cores.
+
+    Raises:
+        OSError: it has ended, or may not be told from here where to run.
+    """
+    threads = sorted(int(task.name) for task in (root / "proc" / str(pid) / "task").iterdir())
+    if len(threads) == len(cores):
+        for thread, cpus in zip(threads, cores, strict=True):
+            os.sched_setaffinity(thread, cpus)
 
 
 def thaw_left_group(container_id: str, *, root: Path = Path("/")) -> None:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from supervisor.adapters.cgroup import find_cpu_counter, find_cpu_quota, read_cpu_time_ns, read_limits
-from supervisor.adapters.cgroup_placement import Placement
+from supervisor.adapters.cgroup_placement import Placement, keep_apart
 from supervisor.adapters.container_facts import read_facts
 from supervisor.adapters.first_process import FirstProcess
 from supervisor.adapters.frames import AttachedStream
@@ -170,6 +170,14 @@ class DockerSandbox:
     def place(self, cpus: frozenset[int], *, in_background: bool) -> None:
         """See ``ports.Sandbox``."""
         self._move(lambda placement: placement.place(cpus, in_background=in_background))
+
+    def spread(self, cores: tuple[tuple[int, ...], ...]) -> None:
+        """See ``ports.Sandbox``."""
+        try:
+            keep_apart(self._started.pid, cores)
+        except OSError as error:
+            # It runs all the same, now and then slower.
+            _log.warning("the threads of a sandbox cannot be kept apart: %s", type(error).__name__)
 
     def freeze(self) -> None:
         """See ``ports.Sandbox``."""

@@ -124,6 +124,17 @@ class Sandbox(Protocol):
         """
         ...
 
+    def spread(self, cores: tuple[tuple[int, ...], ...]) -> None:
+        """Keep each computing thread on a core of its own, until `place` is called again.
+
+        Left to itself the kernel now and then lets two of them take turns on one CPU, each waiting for the other. Where
+        there are not as many threads as cores, it is not known which of them compute, and nothing is changed.
+
+        Args:
+            cores: the logical CPUs of each.
+        """
+        ...
+
     def freeze(self) -> None:
         """Stop all of it where it is; raises as `place` does."""
         ...

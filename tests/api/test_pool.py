@@ -76,6 +76,7 @@ async def test_a_lease_places_it_on_the_executions_cpus_with_its_output_limit() 
         assert [in_background for _, in_background in waiting.placed] == [True]
         assert (await start_of(engine))[2] == waiting.container_id
         assert waiting.placed[-1] == (frozenset({0, 1}), False)
+        assert waiting.spread_over == ((0,), (1,))
         assert (
             waiting.allowed_bytes
             == engine.ledger.started[next(reversed(engine.ledger.started))].plan.limits.output_bytes

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,34 @@ async def test_the_same_request_twice_gives_one_plan_one_output_and_two_containe
     assert len(containers) == 2
     for container_id in containers:
         await until_gone(engine_client, container_id)
+
+
+async def test_each_computing_thread_has_a_core_to_itself(api: Api, engine_client: docker.DockerClient) -> None:
+    async with api.session.post("/v1/plans", json=LONG) as planned:
+        threads = (await planned.json())["plan"]["scheduling"]["threads"]
+    view = await api.started(LONG)
+    pid = engine_client.api.inspect_container(view["container_id"])["State"]["Pid"]
+    async with asyncio.timeout(30):
+        while (places := places_of_threads(pid)) is None or len(places) != threads or overlap(places):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    async with api.session.delete(f"/v1/runs/{view['execution_id']}") as answer:
+        ended = await answer.json()
+    record = verify_record(await api.get_bytes(ended["record"]), api.trust).record
+    assert record is not None
+    assert record.sandbox is not None
+    assert set().union(*places) == set(record.sandbox.cpus)
+
+
+def places_of_threads(pid: int) -> list[set[int]] | None:
+    """The logical CPUs of each thread, None while they come and go."""
+    try:
+        return [os.sched_getaffinity(int(task.name)) for task in Path(f"/proc/{pid}/task").iterdir()]
+    except ProcessLookupError:
+        return None
+
+
+def overlap(places: list[set[int]]) -> bool:
+    return sum(map(len, places)) != len(set().union(*places))
 
 
 async def test_a_running_container_is_what_the_policy_says(api: Api, engine_client: docker.DockerClient) -> None:

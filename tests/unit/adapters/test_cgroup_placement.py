@@ -1,10 +1,14 @@
 """Where a container runs and whether it runs, in both versions of control groups."""
 
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from supervisor.adapters.cgroup_placement import find_placement, thaw_left_group
+from supervisor.adapters.cgroup_placement import find_placement, keep_apart, thaw_left_group
 
 V1 = "5:cpuset:/weos/abc\n4:cpu,cpuacct:/weos/abc\n3:freezer:/weos/abc\n"
 V1_FILES = ("cpuset/weos/abc/cpuset.cpus", "cpu,cpuacct/weos/abc/cpu.shares", "freezer/weos/abc/freezer.state")
@@ -59,3 +63,48 @@ def test_what_a_killed_supervisor_left_frozen_is_thawed(
     assert freezer.read_text() == words[0]
     thaw_left_group("abc", root=tmp_path)
     assert freezer.read_text() == words[1]
+
+
+THREE_THREADS = """
+import sys, threading
+for _ in range(2):
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def process() -> Iterator[int]:
+    """A process of three threads."""
+    with subprocess.Popen(
+        [sys.executable, "-c", THREE_THREADS], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        yield child.pid
+        child.kill()
+
+
+def allowed(pid: int) -> list[set[int]]:
+    return [
+        os.sched_getaffinity(task) for task in sorted(int(task.name) for task in Path(f"/proc/{pid}/task").iterdir())
+    ]
+
+
+def test_each_thread_keeps_to_its_own_core(process: int) -> None:
+    usable = tuple(sorted(os.sched_getaffinity(0)))
+    cores = (usable[:1], usable, usable[-1:])
+    keep_apart(process, cores)
+    assert allowed(process) == [set(core) for core in cores]
+
+
+def test_threads_are_left_alone_where_they_are_not_as_many_as_cores(process: int) -> None:
+    before = allowed(process)
+    keep_apart(process, (tuple(os.sched_getaffinity(0))[:1],) * 2)
+    assert allowed(process) == before
+
+
+def test_a_process_that_has_ended_cannot_be_spread(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No such file"):
+        keep_apart(7, ((0,),), root=tmp_path)
