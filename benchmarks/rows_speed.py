@@ -205,13 +205,19 @@ def measure_decode_in_process(bench: Bench) -> Row:
     return Row("decode_inprocess", what, "tokens/s", Target(0.99, "at least"), found, load_average=load, notes=notes)
 
 
-def measure_decode_beside_neighbours(bench: Bench) -> Row:
-    """Compare tokens per second with those of llama-bench as it comes, each beside one busy process per CPU."""
-    load = load_average()
+def measure_decode_beside_neighbours(bench: Bench) -> list[Row]:
+    """Compare tokens per second with those of llama-bench as it comes, each beside one busy process per CPU.
+
+    Once as executions come, and once with the policy of one thread, which waits for no other.
+    """
     rate = partial(bench_rate, bench.peers, bench.model, tokens=DECODED_TOKENS_BUSY, threads=None)
-    with busy_neighbours():
-        found = _decode(bench, "default", DECODED_TOKENS_BUSY, rate)
-    notes = (f"policy `default`; llama-bench with its own {physical_cores()} threads, {DECODED_TOKENS_BUSY} tokens",)
-    what = "decode tokens/s, against llama-bench's default, one busy neighbour per core"
-    target = Target(2.0, "at least")
-    return Row("decode_busy", what, "tokens/s", target, found, load_average=load, notes=notes)
+    rows = []
+    for name, policy in (("decode_busy", "default"), ("decode_busy_one_thread", "throughput")):
+        load = load_average()
+        with busy_neighbours():
+            found = _decode(bench, policy, DECODED_TOKENS_BUSY, rate)
+        peer = f"llama-bench with its own {physical_cores()} threads, {DECODED_TOKENS_BUSY} tokens"
+        what = f"decode tokens/s, policy `{policy}`, against llama-bench's default, one busy neighbour per core"
+        target = Target(2.0, "at least")
+        rows.append(Row(name, what, "tokens/s", target, found, load_average=load, notes=(peer,)))
+    return rows

@@ -96,7 +96,7 @@ ROWS: dict[str, tuple[str, Measuring]] = {
     ),
     "decode_busy": (
         "the same with a busy process on every CPU",
-        lambda bench: [measure_decode_beside_neighbours(bench)],
+        measure_decode_beside_neighbours,
     ),
     "cold": ("executions nobody prepared, and containers that do nothing", _cold),
     "rate": ("executions by 1, 2 and 8 callers, and containers that do nothing", _rate),
