@@ -1,7 +1,7 @@
 """The line protocol between supervisor and runner: one JSON object a line, on the container's stdin and stdout.
 
-Supervisor: `setup`, then `job`, then `exit`. Runner: `ready`, then `prompt`, any number of `token`, and `done`; or
-`error` at any point. What the runner writes is hostile input: `parse_event` is its only way in.
+Supervisor: `setup`, then `job`; then it ends the process, or says `exit`. Runner: `ready`, then `prompt`, any number of
+`token`, and `done`; or `error` at any point. What the runner writes is hostile input: `parse_event` is its only way in.
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -80,7 +80,7 @@ class JobCommand(Contract):
 
 
 class ExitCommand(Contract):
-    """Last line in: the meters have been read, the process may end."""
+    """Last line in, from whoever does not end the process: the meters have been read, it may end by itself."""
 
     type: Literal["exit"] = "exit"
 

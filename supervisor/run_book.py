@@ -201,14 +201,20 @@ class RunBook:
                 request.canonical_digest(),
                 lambda seq: self._recorder.seal_started(execution_id, plan, seq=seq, accepted_at=accepted_at),
             )
-            run.seq = await self._ledger.append_started(entry)
         except BaseException:
             ticket.give_back()
             raise
-        self._active[execution_id] = run
+        # Its cores and its sandbox are got ready meanwhile.
         task = asyncio.create_task(self._drive(run), name=f"execution-{execution_id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        try:
+            seq = await self._ledger.append_started(entry)
+        except BaseException:
+            run.refuse()
+            raise
+        self._active[execution_id] = run
+        run.accept(seq)
         return run
 
     async def _drive(self, run: Run) -> None:

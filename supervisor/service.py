@@ -10,7 +10,7 @@ from typing import Literal
 from contracts.execution_plan import ExecutionPlan
 from contracts.metrics_record import IsolationReceipt, Outcome, Reason, SandboxObservation
 from contracts.responses import RunView
-from contracts.runner_protocol import ExitCommand, JobCommand, encode_command
+from contracts.runner_protocol import JobCommand, encode_command
 from supervisor.domain.errors import EngineError, ExecutionFault, StorageError
 from supervisor.domain.hardening import NANO_CPUS_PER_CPU
 from supervisor.domain.metering import Metering, MeteringPort
@@ -32,6 +32,8 @@ _log = logging.getLogger(__name__)
 
 # A full disk may be mended while we run; the record waits in memory until then.
 STORE_RETRY_S = 2.0
+# Making a record durable takes some 4 ms, a third more beside the end of its sandbox; a disk may also take for ever.
+RECORD_HEAD_START_S = 0.1
 NS_PER_MS = 1_000_000
 
 
@@ -90,7 +92,10 @@ class ExecutionService:
         return self._pool.has_ready(recipe_of(plan))
 
     async def execute(self, run: Run) -> None:
-        """Run one execution to its end; never raises, and returns only when its record is durable."""
+        """Run one execution to its end; never raises, and returns only when its record is durable.
+
+        It begins while its acceptance is being made durable; its job does not.
+        """
         observed = _Observed(run)
         # The lease of cores and, on top of it, the sandbox.
         held = AsyncExitStack()
@@ -98,16 +103,25 @@ class ExecutionService:
         attempt = asyncio.create_task(self._attempt(run, observed, held), name=f"attempt-{run.execution_id}")
         run.follow(attempt)
         await asyncio.wait({attempt})
-        # Nobody waits for the end of a sandbox but who waits for its cores.
-        ending = asyncio.create_task(held.aclose(), name=f"ending-{run.execution_id}")
+        recorded = asyncio.Event()
+        ending = asyncio.create_task(_end_after(recorded, held), name=f"ending-{run.execution_id}")
+        if attempt.cancelled() or attempt.exception() is not None:
+            # Whatever it is doing, it is not waiting for its end.
+            recorded.set()
+        seq = await run.accepted()
+        if seq is None:
+            recorded.set()
+            await asyncio.wait({ending})
+            return
         try:
             conclusion = self._conclude(run, observed, attempt)
         except Exception:  # noqa: BLE001 - the task's boundary: whatever happened, there is a record
             _log.exception("an outcome cannot be assembled", extra={"execution_id": run.execution_id})
             conclusion = _UNKNOWN
         try:
-            await self._record(run, conclusion)
+            await self._record(run, seq, conclusion)
         finally:
+            recorded.set()
             await asyncio.wait({ending})
             if not ending.cancelled() and (fault := ending.exception()) is not None:
                 _log.error("a sandbox did not end as it should: %r", fault, extra={"execution_id": run.execution_id})
@@ -198,6 +212,9 @@ class ExecutionService:
                 stop=run.plan.stop,
             )
         )
+        # Nothing of a request enters a sandbox of which a crash would leave no trace.
+        if await run.accepted() is None:
+            raise ExecutionFault("storage_full", "it was not accepted")
         transcript = observed.transcript
         observed.job_sent = True
         started_ns = power.begin_job()
@@ -216,9 +233,6 @@ class ExecutionService:
 
         await sandbox.listen(take)
         power.mark("end")
-        # The job is done and the meters are read: a runner that has gone already changes nothing.
-        with suppress(ExecutionFault):
-            await sandbox.send(encode_command(ExitCommand()))
 
     def _limit_of(self, plan: ExecutionPlan, metering: Metering, *, reserved_cpus: int) -> PowerLimit | None:
         if plan.limits.max_watts is None:
@@ -264,7 +278,7 @@ class ExecutionService:
             sandbox=_observe(observed),
         )
 
-    async def _record(self, run: Run, conclusion: Conclusion) -> None:
+    async def _record(self, run: Run, seq: int, conclusion: Conclusion) -> None:
         finished_at = datetime.now(UTC)
         waiting = False
         while True:
@@ -273,7 +287,7 @@ class ExecutionService:
                     run.execution_id,
                     run.plan,
                     conclusion,
-                    seq=run.seq,
+                    seq=seq,
                     accepted_at=run.accepted_at,
                     finished_at=finished_at,
                 )
@@ -296,6 +310,14 @@ class ExecutionService:
                 self.unrecorded -= waiting
                 run.finish(view)
                 return
+
+
+async def _end_after(recorded: asyncio.Event, held: AsyncExitStack) -> None:
+    """End a sandbox when its record is made: whoever asked waits for that, and its end would take CPU time from it."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(RECORD_HEAD_START_S):
+            await recorded.wait()
+    await held.aclose()
 
 
 def _observe(observed: _Observed) -> SandboxObservation | None:
