@@ -36,14 +36,14 @@ def view_of_record(record: MetricsRecord, output: str | None) -> RunView:
 
 
 class Run:
-    """One execution from its place in the queue until its record is durable."""
+    """One accepted execution until its record is durable."""
 
     def __init__(
         self, execution_id: str, plan: ExecutionPlan, prompt: str, accepted_at: datetime, ticket: Ticket
     ) -> None:
         self.execution_id = execution_id
         # The ledger gives it when it is accepted.
-        self.seq: int | None = None
+        self.seq = 0
         self.plan = plan
         self.plan_digest = plan.canonical_digest()
         self.prompt = prompt
@@ -55,29 +55,12 @@ class Run:
         self.keep = False
         self.watchers = 0
         self._attempt: asyncio.Task[None] | None = None
-        self._decided = asyncio.Event()
         self._tokens: list[str] = []
         self._final: RunView | None = None
         self._storage_fault: StorageError | None = None
         self._wake = asyncio.Event()
         # Whoever waits for the end alone is not woken for every token.
         self._ended = asyncio.Event()
-
-    def accept(self, seq: int) -> None:
-        """Tell that it is durable that it was accepted, as the ``seq``-th."""
-        self.seq = seq
-        self._decided.set()
-
-    def refuse(self) -> None:
-        """Tell that this could not be made durable: it never was."""
-        self._decided.set()
-        if self._attempt is not None:
-            self._attempt.cancel()
-
-    async def accepted(self) -> int | None:
-        """Wait until it is durable that it was accepted; return its number, or None where it was refused."""
-        await self._decided.wait()
-        return self.seq
 
     @property
     def status(self) -> RunStatus:
@@ -154,9 +137,9 @@ class Run:
         )
 
     def follow(self, attempt: asyncio.Task[None]) -> None:
-        """Take the task that does the work, to be cancelled by `stop` or `refuse`, even by one that came before it."""
+        """Take the task that does the work, to be cancelled by `stop`, even by one that came before it."""
         self._attempt = attempt
-        if self.stop_code is not None or (self._decided.is_set() and self.seq is None):
+        if self.stop_code is not None:
             attempt.cancel()
 
     def stop(self, code: str) -> None:

@@ -185,10 +185,10 @@ class RunBook:
             raise Refusal("shutting_down", "the supervisor is ending and accepts nothing new")
 
     async def _begin(self, request: RunRequest, plan: ExecutionPlan, key: str | None, caller: Caller) -> Run:
+        execution_id = make_execution_id(time.time_ns() // 1_000_000)
         ticket = self._scheduler.enqueue(demand_of(plan), caller.name)
         try:
             accepted_at = datetime.now(UTC)
-            execution_id = make_execution_id(time.time_ns() // 1_000_000)
             run = Run(execution_id, plan, request.prompt, accepted_at, ticket)
             # A caller with a key means to ask again after a broken connection, so its execution waits for it.
             run.keep = key is not None
@@ -201,20 +201,16 @@ class RunBook:
                 request.canonical_digest(),
                 lambda seq: self._recorder.seal_started(execution_id, plan, seq=seq, accepted_at=accepted_at),
             )
+            # Before it is durable: whoever asks again under its key finds the entry as soon as it is there.
+            self._active[execution_id] = run
+            run.seq = await self._ledger.append_started(entry)
         except BaseException:
+            self._active.pop(execution_id, None)
             ticket.give_back()
             raise
-        # Its cores and its sandbox are got ready meanwhile.
         task = asyncio.create_task(self._drive(run), name=f"execution-{execution_id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        try:
-            seq = await self._ledger.append_started(entry)
-        except BaseException:
-            run.refuse()
-            raise
-        self._active[execution_id] = run
-        run.accept(seq)
         return run
 
     async def _drive(self, run: Run) -> None:

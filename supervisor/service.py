@@ -92,10 +92,7 @@ class ExecutionService:
         return self._pool.has_ready(recipe_of(plan))
 
     async def execute(self, run: Run) -> None:
-        """Run one execution to its end; never raises, and returns only when its record is durable.
-
-        It begins while its acceptance is being made durable; its job does not.
-        """
+        """Run one execution to its end; never raises, and returns only when its record is durable."""
         observed = _Observed(run)
         # The lease of cores and, on top of it, the sandbox.
         held = AsyncExitStack()
@@ -108,18 +105,13 @@ class ExecutionService:
         if attempt.cancelled() or attempt.exception() is not None:
             # Whatever it is doing, it is not waiting for its end.
             recorded.set()
-        seq = await run.accepted()
-        if seq is None:
-            recorded.set()
-            await asyncio.wait({ending})
-            return
         try:
             conclusion = self._conclude(run, observed, attempt)
         except Exception:  # noqa: BLE001 - the task's boundary: whatever happened, there is a record
             _log.exception("an outcome cannot be assembled", extra={"execution_id": run.execution_id})
             conclusion = _UNKNOWN
         try:
-            await self._record(run, seq, conclusion)
+            await self._record(run, conclusion)
         finally:
             recorded.set()
             await asyncio.wait({ending})
@@ -212,9 +204,6 @@ class ExecutionService:
                 stop=run.plan.stop,
             )
         )
-        # Nothing of a request enters a sandbox of which a crash would leave no trace.
-        if await run.accepted() is None:
-            raise ExecutionFault("storage_full", "it was not accepted")
         transcript = observed.transcript
         observed.job_sent = True
         started_ns = power.begin_job()
@@ -278,7 +267,7 @@ class ExecutionService:
             sandbox=_observe(observed),
         )
 
-    async def _record(self, run: Run, seq: int, conclusion: Conclusion) -> None:
+    async def _record(self, run: Run, conclusion: Conclusion) -> None:
         finished_at = datetime.now(UTC)
         waiting = False
         while True:
@@ -287,7 +276,7 @@ class ExecutionService:
                     run.execution_id,
                     run.plan,
                     conclusion,
-                    seq=seq,
+                    seq=run.seq,
                     accepted_at=run.accepted_at,
                     finished_at=finished_at,
                 )

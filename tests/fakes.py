@@ -481,6 +481,7 @@ class FakeLedger:
         self.broken_for_final = False
         self.unreadable = False
         self.before_append_started: Callable[[], Awaitable[object]] | None = None
+        self.after_append_started: Callable[[], Awaitable[object]] | None = None
         self.before_append_final: Callable[[], Awaitable[object]] | None = None
         self.after_find_by_key: Callable[[], Awaitable[object]] | None = None
         self.misuse: list[str] = []
@@ -504,6 +505,8 @@ class FakeLedger:
         self.started[entry.execution_id] = entry
         seq = len(self.started)
         self._append_leaf("started", seq, entry.execution_id, entry.seal(seq))
+        if self.after_append_started is not None:
+            await self.after_append_started()
         return seq
 
     async def append_final(self, entry: FinalEntry) -> None:

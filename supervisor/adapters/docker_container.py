@@ -173,6 +173,9 @@ class DockerSandbox:
 
     def spread(self, cores: tuple[tuple[int, ...], ...]) -> None:
         """See ``ports.Sandbox``."""
+        if self._guest is not None:
+            # The host sees the threads of gVisor's kernel, and those are not the guest's.
+            return
         try:
             keep_apart(self._started.pid, cores)
         except OSError as error:

@@ -84,7 +84,12 @@ class AttachedStream(asyncio.BufferedProtocol):
             found.append((line, at_ns))
             return True
 
-        return found[0] if await self.listen(keep) else None
+        try:
+            return found[0] if await self.listen(keep) else None
+        except asyncio.CancelledError:
+            # It came in the turn in which nobody wanted it any more; it is the next listener's.
+            self._lines.extendleft(found)
+            raise
 
     async def send(self, data: bytes) -> None:
         """Write, and wait while the other side takes nothing.
@@ -106,7 +111,8 @@ class AttachedStream(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See ``asyncio.BaseProtocol``."""
         self._transport = cast("asyncio.Transport", transport)
-        self._transport.pause_reading()
+        # Python 3.11.2 begins to read after this call whatever it does, and after the next turn of the loop no more.
+        asyncio.get_running_loop().call_soon(self._transport.pause_reading)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """See ``asyncio.BufferedProtocol``."""

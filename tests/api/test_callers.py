@@ -225,7 +225,7 @@ async def test_an_execution_that_is_stopped_before_it_begins_never_opens_a_sandb
 
     entry = StartedEntry(execution_id, plan, "prompt", now, None, "sha256:" + "0" * 64, seal)
     run = Run(execution_id, plan, "prompt", now, engine.scheduler.enqueue(Demand(cores=2), "operator"))
-    run.accept(await engine.ledger.append_started(entry))
+    run.seq = await engine.ledger.append_started(entry)
     run.stop("cancelled")
     await engine.service.execute(run)
     assert run.status == "cancelled"

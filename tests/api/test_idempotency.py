@@ -67,6 +67,28 @@ async def test_ten_at_once_execute_once() -> None:
         assert len(engine.ledger.started) == len(engine.sandboxes.opened) == 1
 
 
+async def test_an_equal_request_that_finds_the_entry_before_its_execution_has_begun_is_the_same_execution() -> None:
+    runner = HeldRunner()
+    async with Engine(runner).serving() as engine:
+        there, told = asyncio.Event(), asyncio.Event()
+
+        async def hold() -> None:
+            # The ledger's thread has written it; whoever asked for it has not heard so yet.
+            there.set()
+            await told.wait()
+
+        engine.ledger.after_append_started = hold
+        first = asyncio.create_task(engine.post(headers=KEY))
+        await there.wait()
+        second = asyncio.create_task(engine.post(headers=KEY))
+        await eventually(lambda: any(run.watchers for run in engine.book._active.values()))
+        told.set()
+        runner.gate.set()
+        answers = [await each for each in (first, second)]
+        assert [answer.status for answer in answers] == [200, 200]
+        assert len({(await answer.json())["execution_id"] for answer in answers}) == 1
+
+
 @pytest.mark.parametrize("running", [True, False])
 async def test_the_key_with_another_body_is_refused(running: bool) -> None:
     runner = HeldRunner()

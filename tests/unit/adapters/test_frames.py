@@ -198,6 +198,21 @@ async def test_a_listener_that_is_cancelled_leaves_the_next_line_to_the_next() -
         assert line[0] == b"a"
 
 
+async def test_a_line_that_comes_as_its_listener_is_cancelled_is_the_next_ones() -> None:
+    stream = AttachedStream(1000)
+    async with connected(stream):
+        waiting = asyncio.create_task(stream.next_line())
+        await asyncio.sleep(0.01)
+        line = frame(b"first\nsecond\n")
+        stream.get_buffer(-1)[: len(line)] = line
+        stream.buffer_updated(len(line))
+        waiting.cancel()
+        await asyncio.wait({waiting})
+        assert waiting.cancelled()
+        lines = [await stream.next_line() for _ in range(2)]
+        assert [line[0] for line in lines if line is not None] == [b"first", b"second"]
+
+
 async def test_a_write_waits_until_the_other_side_takes_it() -> None:
     stream = AttachedStream(1000)
     async with connected(stream) as engine:
