@@ -25,7 +25,7 @@ from contracts.note import sign_note
 from contracts.verify_log import LogVerifier, verify_log
 from supervisor.adapters.ledger import SqliteLedger
 from supervisor.adapters.ledger_schema import SCHEMA, SCHEMA_VERSION
-from supervisor.domain.ports import FinalEntry, StartedEntry
+from supervisor.domain.ledger_port import FinalEntry, StartedEntry
 from tests.audit.logs import ENGINE, LOG, TRUST, GenuineLog, execution_id
 from tests.factories import WHEN
 

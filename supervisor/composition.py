@@ -32,9 +32,10 @@ from supervisor.adapters.release_store import ReleaseStore
 from supervisor.adapters.trust_file import publish_log
 from supervisor.domain.errors import EngineError
 from supervisor.domain.leasing import leasable_memory_bytes
+from supervisor.domain.ledger_port import LedgerPort
 from supervisor.domain.policy import PowerPolicy
 from supervisor.domain.pool_survey import survey_installation
-from supervisor.domain.ports import LedgerPort, ModelStorePort, SandboxPort
+from supervisor.domain.ports import ModelStorePort, SandboxPort
 from supervisor.domain.topology import split_housekeeping
 from supervisor.home import LOG_KEY, Home
 from supervisor.http_api import ApiContext, build_app

@@ -29,7 +29,8 @@ from contracts.responses import (
 from contracts.run_request import RunRequest
 from supervisor.domain.caller import Caller
 from supervisor.domain.errors import EngineError, Refusal, StorageError
-from supervisor.domain.ports import InstallationPort, LedgerPort, ReleasesPort, SandboxPort
+from supervisor.domain.ledger_port import LedgerPort
+from supervisor.domain.ports import InstallationPort, ReleasesPort, SandboxPort
 from supervisor.http_ledger import LEDGER, LEDGER_HANDLERS, RELEASES
 from supervisor.http_metrics import METRICS, METRICS_HANDLERS, build_registry
 from supervisor.http_problems import answer_problem, problem_of, problem_of_parsing, problem_of_run

@@ -17,7 +17,8 @@ from contracts.note import parse_note
 from contracts.range_proof import RANGE_MAX
 from supervisor.domain.bundling import build_bundle, released_versions
 from supervisor.domain.errors import Refusal, StorageError
-from supervisor.domain.ports import LedgerPort, ReleasesPort, StoredRun
+from supervisor.domain.ledger_port import LedgerPort, StoredRun
+from supervisor.domain.ports import ReleasesPort
 from supervisor.http_request import read_execution_id
 
 __all__ = ["LEDGER", "LEDGER_HANDLERS", "RELEASES"]

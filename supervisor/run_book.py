@@ -18,16 +18,10 @@ from contracts.types import RoleName
 from supervisor.domain.caller import Caller
 from supervisor.domain.errors import Refusal
 from supervisor.domain.isolation import require_registered
+from supervisor.domain.ledger_port import LedgerPort, StartedEntry, StoredRun
 from supervisor.domain.planning import plan_execution
 from supervisor.domain.policy import GvisorTier
-from supervisor.domain.ports import (
-    InstallationPort,
-    LedgerPort,
-    ModelStorePort,
-    SandboxPort,
-    StartedEntry,
-    StoredRun,
-)
+from supervisor.domain.ports import InstallationPort, ModelStorePort, SandboxPort
 from supervisor.domain.recording import abort_conclusion, format_time
 from supervisor.domain.scheduling import demand_of
 from supervisor.recorder import Recorder

@@ -13,9 +13,10 @@ from contracts.responses import RunView
 from contracts.runner_protocol import JobCommand, encode_command
 from supervisor.domain.errors import EngineError, ExecutionFault, StorageError
 from supervisor.domain.hardening import NANO_CPUS_PER_CPU
+from supervisor.domain.ledger_port import FinalEntry, LedgerPort
 from supervisor.domain.metering import Metering, MeteringPort
 from supervisor.domain.policy import Policies
-from supervisor.domain.ports import FinalEntry, LedgerPort, Sandbox
+from supervisor.domain.ports import Sandbox
 from supervisor.domain.receipt import describe_difference
 from supervisor.domain.recording import Conclusion
 from supervisor.domain.sandbox_recipe import recipe_of

@@ -26,8 +26,9 @@ from supervisor.domain.errors import ExecutionFault, Refusal, StorageError
 from supervisor.domain.gvisor import FilterCall, GuestFacts, GvisorFacts, HostProcess
 from supervisor.domain.installation import Backend, HostFacts, Installation, InstalledModel
 from supervisor.domain.isolation import RegisteredRuntime
+from supervisor.domain.ledger_port import FinalEntry, LedgerEntry, StartedEntry, StoredRun
 from supervisor.domain.locks import ThreadStatus
-from supervisor.domain.ports import ExitStatus, FinalEntry, LedgerEntry, LocatedModel, Sandbox, StartedEntry, StoredRun
+from supervisor.domain.ports import ExitStatus, LocatedModel, Sandbox
 from supervisor.domain.receipt import FileFacts, ImageFacts, MountPoint, SandboxFacts
 from supervisor.domain.topology import Core
 from tests.meters import make_metering
@@ -470,7 +471,7 @@ def make_log(name: str = "weos-engine/ledger/test") -> LogIdentity:
 
 
 class FakeLedger:
-    """A store in memory that can be full; see ``ports.LedgerPort``."""
+    """A store in memory that can be full; see ``ledger_port.LedgerPort``."""
 
     def __init__(self) -> None:
         self.started: dict[str, StartedEntry] = {}
@@ -498,7 +499,7 @@ class FakeLedger:
             raise RuntimeError(message)
 
     async def append_started(self, entry: StartedEntry) -> int:
-        """See ``ports.LedgerPort``."""
+        """See ``ledger_port.LedgerPort``."""
         if self.before_append_started is not None:
             await self.before_append_started()
         self._require_room(self.full_for_started, self.broken_for_started)
@@ -510,7 +511,7 @@ class FakeLedger:
         return seq
 
     async def append_final(self, entry: FinalEntry) -> None:
-        """See ``ports.LedgerPort``."""
+        """See ``ledger_port.LedgerPort``."""
         if self.before_append_final is not None:
             await self.before_append_final()
         self._require_room(self.full_for_final, self.broken_for_final)
@@ -537,14 +538,14 @@ class FakeLedger:
         return self._nodes[level, index]
 
     async def checkpoint(self) -> str:
-        """See ``ports.LedgerPort``."""
+        """See ``ledger_port.LedgerPort``."""
         self._require_room(self.unreadable)
         size = len(self.entries_written)
         text = Checkpoint(self.log.verifier.name, size, root_of(size, self._read)).text
         return sign_note(text, self.log.verifier, self.log.signer)
 
     async def prove(self, execution_id: str, kind: LeafKind) -> InclusionProof:
-        """See ``ports.LedgerPort``."""
+        """See ``ledger_port.LedgerPort``."""
         self._require_room(self.unreadable)
         for entry in self.entries_written:
             leaf = Leaf.parse(entry.leaf)
@@ -554,18 +555,18 @@ class FakeLedger:
         raise Refusal("ledger_entry_not_found", "the ledger has no such entry")
 
     async def prove_both(self, execution_id: str) -> tuple[InclusionProof, InclusionProof]:
-        """See ``ports.LedgerPort``."""
+        """See ``ledger_port.LedgerPort``."""
         return await self.prove(execution_id, "started"), await self.prove(execution_id, "final")
 
     async def prove_consistency(self, first: int, second: int) -> tuple[bytes, ...]:
-        """See ``ports.LedgerPort``."""
+        """See ``ledger_port.LedgerPort``."""
         self._require_room(self.unreadable)
         if not 0 < first <= second <= len(self.entries_written):
             raise Refusal("ledger_range_unknown", "the ledger is not so long")
         return tuple(prove_consistency(first, second, self._read))
 
     async def prove_range(self, first: int, second: int) -> RangeProof:
-        """See ``ports.LedgerPort``."""
+        """See ``ledger_port.LedgerPort``."""
         self._require_room(self.unreadable)
         size = len(self.entries_written)
         if not 0 <= first <= second <= size or second == 0:
@@ -582,7 +583,7 @@ class FakeLedger:
         return build_range_proof(first, leaves, self._read, find_final, note=await self.checkpoint(), size=size)
 
     async def entries(self, *, start: int, limit: int) -> tuple[LedgerEntry, ...]:
-        """See ``ports.LedgerPort``."""
+        """See ``ledger_port.LedgerPort``."""
         self._require_room(self.unreadable)
         return tuple(self.entries_written[start : start + limit])
 
@@ -601,13 +602,13 @@ class FakeLedger:
         )
 
     async def find(self, execution_id: str) -> StoredRun | None:
-        """See ``ports.LedgerPort``."""
+        """See ``ledger_port.LedgerPort``."""
         self._require_room(self.unreadable)
         entry = self.started.get(execution_id)
         return self._stored(entry) if entry else None
 
     async def find_by_key(self, idempotency_key: str) -> StoredRun | None:
-        """See ``ports.LedgerPort``."""
+        """See ``ledger_port.LedgerPort``."""
         self._require_room(self.unreadable)
         found = [entry for entry in self.started.values() if entry.idempotency_key == idempotency_key]
         stored = self._stored(found[0]) if found else None
@@ -616,7 +617,7 @@ class FakeLedger:
         return stored
 
     async def page(self, *, before: str | None, limit: int) -> tuple[StoredRun, ...]:
-        """See ``ports.LedgerPort``."""
+        """See ``ledger_port.LedgerPort``."""
         self._require_room(self.unreadable)
         newest = [self._stored(entry) for entry in reversed(self.started.values())]
         if before is not None:
@@ -625,5 +626,5 @@ class FakeLedger:
         return tuple(newest[:limit])
 
     async def unfinished(self) -> tuple[StoredRun, ...]:
-        """See ``ports.LedgerPort``."""
+        """See ``ledger_port.LedgerPort``."""
         return tuple(self._stored(e) for e in self.started.values() if e.execution_id not in self.final)

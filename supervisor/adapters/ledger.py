@@ -24,7 +24,7 @@ from supervisor.adapters.ledger_rows import (
     read_page,
     read_unfinished,
 )
-from supervisor.domain.ports import FinalEntry, LedgerEntry, StartedEntry, StoredRun
+from supervisor.domain.ledger_port import FinalEntry, LedgerEntry, StartedEntry, StoredRun
 
 __all__ = ["SqliteLedger"]
 
@@ -36,7 +36,7 @@ GROUP_MAX = 256
 
 
 class SqliteLedger:
-    """See ``ports.LedgerPort``."""
+    """See ``ledger_port.LedgerPort``."""
 
     def __init__(self, path: Path, identity: LogIdentity, checkpoint_copy: Path) -> None:
         self._database = LedgerDatabase(path, identity, checkpoint_copy)
@@ -53,51 +53,51 @@ class SqliteLedger:
         await self._call(self._database.open)
 
     async def append_started(self, entry: StartedEntry) -> int:
-        """See ``ports.LedgerPort``."""
+        """See ``ledger_port.LedgerPort``."""
         return await self._append(entry)
 
     async def append_final(self, entry: FinalEntry) -> None:
-        """See ``ports.LedgerPort``."""
+        """See ``ledger_port.LedgerPort``."""
         await self._append(entry)
 
     async def find(self, execution_id: str) -> StoredRun | None:
-        """See ``ports.LedgerPort``."""
+        """See ``ledger_port.LedgerPort``."""
         return await self._read(find_run, execution_id)
 
     async def find_by_key(self, idempotency_key: str) -> StoredRun | None:
-        """See ``ports.LedgerPort``."""
+        """See ``ledger_port.LedgerPort``."""
         return await self._read(find_run_by_key, idempotency_key)
 
     async def page(self, *, before: str | None, limit: int) -> tuple[StoredRun, ...]:
-        """See ``ports.LedgerPort``."""
+        """See ``ledger_port.LedgerPort``."""
         return await self._read(read_page, before, limit)
 
     async def unfinished(self) -> tuple[StoredRun, ...]:
-        """See ``ports.LedgerPort``."""
+        """See ``ledger_port.LedgerPort``."""
         return await self._read(read_unfinished)
 
     async def checkpoint(self) -> str:
-        """See ``ports.LedgerPort``."""
+        """See ``ledger_port.LedgerPort``."""
         return await self._call(self._database.checkpoint)
 
     async def prove(self, execution_id: str, kind: LeafKind) -> InclusionProof:
-        """See ``ports.LedgerPort``."""
+        """See ``ledger_port.LedgerPort``."""
         return await self._call(partial(self._database.prove, execution_id, kind))
 
     async def prove_both(self, execution_id: str) -> tuple[InclusionProof, InclusionProof]:
-        """See ``ports.LedgerPort``."""
+        """See ``ledger_port.LedgerPort``."""
         return await self._call(partial(self._database.prove_both, execution_id))
 
     async def prove_consistency(self, first: int, second: int) -> tuple[bytes, ...]:
-        """See ``ports.LedgerPort``."""
+        """See ``ledger_port.LedgerPort``."""
         return await self._call(partial(self._database.prove_consistency, first, second))
 
     async def prove_range(self, first: int, second: int) -> RangeProof:
-        """See ``ports.LedgerPort``."""
+        """See ``ledger_port.LedgerPort``."""
         return await self._call(partial(self._database.prove_range, first, second))
 
     async def entries(self, *, start: int, limit: int) -> tuple[LedgerEntry, ...]:
-        """See ``ports.LedgerPort``."""
+        """See ``ledger_port.LedgerPort``."""
         return await self._read(read_entries, start, limit)
 
     async def close(self) -> None:

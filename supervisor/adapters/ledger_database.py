@@ -20,7 +20,7 @@ from supervisor.adapters.ledger_identity import LogIdentity
 from supervisor.adapters.ledger_schema import SCHEMA, SCHEMA_VERSION
 from supervisor.adapters.ledger_tree import LedgerTree, recompute_root
 from supervisor.domain.errors import Refusal, StorageError
-from supervisor.domain.ports import FinalEntry, StartedEntry
+from supervisor.domain.ledger_port import FinalEntry, StartedEntry
 
 __all__ = ["LedgerDatabase"]
 

@@ -13,7 +13,7 @@ from contracts.range_proof import RANGE_MAX, RangeProof
 from supervisor.adapters.ledger_schema import SCHEMA_VERSION, SELECT_ENTRIES
 from supervisor.adapters.ledger_tree import LedgerTree
 from supervisor.domain.errors import EngineError
-from supervisor.domain.ports import LedgerEntry
+from supervisor.domain.ledger_port import LedgerEntry
 
 __all__ = ["LedgerReader", "read_ledger"]
 

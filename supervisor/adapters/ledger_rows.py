@@ -6,7 +6,7 @@ from datetime import datetime
 
 from contracts.execution_plan import ExecutionPlan
 from supervisor.adapters.ledger_schema import SELECT_ENTRIES
-from supervisor.domain.ports import LedgerEntry, StoredRun
+from supervisor.domain.ledger_port import LedgerEntry, StoredRun
 
 __all__ = ["find_run", "find_run_by_key", "read_entries", "read_page", "read_unfinished"]
 

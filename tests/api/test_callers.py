@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from contracts.run_request import RunRequest
-from supervisor.domain.ports import StartedEntry
+from supervisor.domain.ledger_port import StartedEntry
 from supervisor.domain.scheduling import Demand
 from supervisor.run import Run
 from supervisor.run_book import make_execution_id

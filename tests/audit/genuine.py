@@ -20,7 +20,7 @@ from supervisor.adapters.keys import FileSigner
 from supervisor.adapters.ledger import SqliteLedger
 from supervisor.adapters.ledger_identity import LogIdentity
 from supervisor.domain.bundling import build_bundle
-from supervisor.domain.ports import FinalEntry, StartedEntry
+from supervisor.domain.ledger_port import FinalEntry, StartedEntry
 from supervisor.domain.recording import Conclusion, abort_conclusion
 from supervisor.recorder import Recorder
 from tests.factories import WHEN, in_container, make_conclusion, make_plan, make_signer

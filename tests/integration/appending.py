@@ -13,7 +13,7 @@ from pathlib import Path
 from supervisor.adapters.keys import load_signer
 from supervisor.adapters.ledger import SqliteLedger
 from supervisor.adapters.ledger_identity import LogIdentity, identify_log
-from supervisor.domain.ports import FinalEntry, StartedEntry
+from supervisor.domain.ledger_port import FinalEntry, StartedEntry
 from supervisor.recorder import Recorder
 from tests.factories import in_container, make_conclusion, make_plan
 

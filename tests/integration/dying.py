@@ -20,7 +20,8 @@ import docker
 
 from contracts.metrics_record import PREDICATE_TYPE
 from supervisor.composition import Outside, serve
-from supervisor.domain.ports import FinalEntry, LedgerPort, Sandbox, SandboxPort, StartedEntry
+from supervisor.domain.ledger_port import FinalEntry, LedgerPort, StartedEntry
+from supervisor.domain.ports import Sandbox, SandboxPort
 from supervisor.home import Home, default_home
 from tests.integration.conftest import policies_without_pool
 

@@ -19,7 +19,7 @@ from supervisor.adapters.release_store import ReleaseStore
 from supervisor.cli import _root
 from supervisor.composition import serve
 from supervisor.domain.errors import EngineError
-from supervisor.domain.ports import FinalEntry, StartedEntry
+from supervisor.domain.ledger_port import FinalEntry, StartedEntry
 from supervisor.home import LOG_KEY, Home
 from supervisor.recorder import Recorder
 from tests.audit.logs import DEVELOPMENT, ENGINE, execution_id

@@ -8,7 +8,7 @@ import pytest
 
 from supervisor.adapters.ledger import SqliteLedger
 from supervisor.domain.errors import StorageError
-from supervisor.domain.ports import FinalEntry, StartedEntry
+from supervisor.domain.ledger_port import FinalEntry, StartedEntry
 from tests.factories import WHEN, make_envelope, make_plan, make_signer, make_started
 from tests.fakes import make_log
 
