@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
 from typing import Protocol
 
 from prometheus_client import Metric
@@ -19,12 +18,12 @@ from prometheus_client import Metric
 from contracts.types import IsolationTier
 from supervisor.domain.errors import EngineError, ExecutionFault
 from supervisor.domain.policy import PoolPolicy
-from supervisor.domain.pool import NS_PER_S, DropReason, PooledSandbox, Wanted, plan_pool
+from supervisor.domain.pool import DropReason, PooledSandbox, Wanted, plan_pool
 from supervisor.domain.pool_demand import PoolDemand
 from supervisor.domain.pool_survey import Survey
-from supervisor.domain.ports import Sandbox
 from supervisor.domain.sandbox_recipe import SandboxRecipe
 from supervisor.pool_facts import PoolFacts
+from supervisor.pooled_sandbox import SandboxBeingMade, WaitingSandbox
 from supervisor.preparation import PreparedSandbox, Preparer
 
 __all__ = ["IdleCpus", "SandboxPool", "make_sandbox_name"]
@@ -46,34 +45,6 @@ class IdleCpus(Protocol):
     def watch_idle(self, callback: Callable[[frozenset[int]], None]) -> None:
         """Have it called whenever they change, before anybody gets the CPUs concerned."""
         ...
-
-
-@dataclass(slots=True, eq=False)
-class _Making:
-    """A sandbox that is being made."""
-
-    recipe: SandboxRecipe
-    digest: str
-    """The recipe's."""
-    task: asyncio.Task[None] | None = None
-    sandbox: Sandbox | None = None
-    """Set while it can be moved and frozen."""
-    deadline: asyncio.Timeout | None = None
-    is_frozen: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class _Ready:
-    """A sandbox that waits for a job."""
-
-    prepared: PreparedSandbox
-    digest: str
-    """Its recipe's."""
-    stack: AsyncExitStack
-    """Closing it ends the sandbox."""
-    ready_ns: int
-    is_frozen: bool
-    watch: asyncio.Task[bytes] | None = None
 
 
 def make_sandbox_name(tier: IsolationTier) -> str:
@@ -116,8 +87,8 @@ class SandboxPool:
         self._demand = PoolDemand(policy)
         self._not_before: dict[str, float] = {}
         # By number, the oldest first.
-        self._making: dict[int, _Making] = {}
-        self._ready: dict[int, _Ready] = {}
+        self._making: dict[int, SandboxBeingMade] = {}
+        self._ready: dict[int, WaitingSandbox] = {}
         self._endings: set[asyncio.Future[object]] = set()
         self._numbers = 0
         self._wake = asyncio.Event()
@@ -237,17 +208,17 @@ class SandboxPool:
 
     def _begin(self, digest: str, recipe: SandboxRecipe) -> None:
         self._numbers += 1
-        making = self._making[self._numbers] = _Making(recipe, digest)
+        making = self._making[self._numbers] = SandboxBeingMade(recipe, digest)
         # Those that are idle now: if all of them are leased before it has started, it is frozen as soon as it has.
         cpus = tuple(sorted(self._cpus.idle_cpus))
         making.task = asyncio.create_task(self._make(self._numbers, making, cpus), name=f"sandbox-{self._numbers}")
 
-    async def _make(self, number: int, making: _Making, cpus: tuple[int, ...]) -> None:
+    async def _make(self, number: int, making: SandboxBeingMade, cpus: tuple[int, ...]) -> None:
         digest = making.digest
         try:
             async with AsyncExitStack() as stack:
                 prepared = await self._prepare(making, cpus, stack)
-                ready = _Ready(prepared, digest, stack.pop_all(), time.monotonic_ns(), making.is_frozen)
+                ready = WaitingSandbox(prepared, digest, stack.pop_all(), time.monotonic_ns(), making.is_frozen)
         except (EngineError, TimeoutError) as fault:
             self._failures += 1
             self._fault = fault.detail if isinstance(fault, EngineError) else "it took too long"
@@ -262,13 +233,13 @@ class SandboxPool:
             self._making.pop(number, None)
             self._wake.set()
 
-    async def _prepare(self, making: _Making, cpus: tuple[int, ...], stack: AsyncExitStack) -> PreparedSandbox:
+    async def _prepare(self, making: SandboxBeingMade, cpus: tuple[int, ...], stack: AsyncExitStack) -> PreparedSandbox:
         async with asyncio.timeout(self._policy.prepare_timeout_s) as making.deadline:
             name = make_sandbox_name(making.recipe.isolation)
             fresh = await stack.enter_async_context(self._preparer.open(name, making.recipe, cpus))
             making.sandbox = fresh.sandbox
             try:
-                self._settle(making, fresh.sandbox, self._cpus.idle_cpus)
+                making.settle(self._cpus.idle_cpus, timeout_s=self._policy.prepare_timeout_s)
                 prepared = await self._preparer.load(fresh, is_held=lambda: making.is_frozen)
                 if making.recipe.scheduling.omp_wait_policy == "active":
                     # Its threads spin while they wait, for a job as for each other: CPUs that others have leased.
@@ -278,7 +249,7 @@ class SandboxPool:
             finally:
                 making.sandbox = None
 
-    async def _watch(self, number: int, ready: _Ready) -> bytes:
+    async def _watch(self, number: int, ready: WaitingSandbox) -> bytes:
         # One that waits for its job has nothing to say. Whatever comes, be it its end, makes it unfit.
         try:
             said, _ = await ready.prepared.sandbox.receive()
@@ -290,7 +261,7 @@ class SandboxPool:
             self._wake.set()
         return said
 
-    async def _take(self, recipe: SandboxRecipe, cpus: frozenset[int]) -> _Ready | None:
+    async def _take(self, recipe: SandboxRecipe, cpus: frozenset[int]) -> WaitingSandbox | None:
         self._demand.ask(recipe)
         self._wake.set()
         for number, ready in list(self._ready.items()):
@@ -299,7 +270,7 @@ class SandboxPool:
             # From here on nobody else can take it.
             del self._ready[number]
             try:
-                if await self._make_fit(ready, cpus):
+                if await ready.make_fit(cpus, max_age_s=self._policy.max_age_s):
                     return ready
             except BaseException:
                 self._end_beside(ready.stack.aclose())
@@ -307,24 +278,6 @@ class SandboxPool:
             self._dropped["unhealthy"] += 1
             self._end_beside(ready.stack.aclose())
         return None
-
-    async def _make_fit(self, ready: _Ready, cpus: frozenset[int]) -> bool:
-        if ready.watch is not None:
-            ready.watch.cancel()
-            await asyncio.wait({ready.watch})
-            if not ready.watch.cancelled():
-                return False
-        if time.monotonic_ns() - ready.ready_ns > self._policy.max_age_s * NS_PER_S:
-            return False
-        sandbox = ready.prepared.sandbox
-        try:
-            sandbox.place(cpus, in_background=False)
-            if ready.is_frozen:
-                sandbox.thaw()
-        except ExecutionFault as fault:
-            _log.warning("a sandbox that was ready cannot be used: %s", fault.detail)
-            return False
-        return True
 
     def _drop(self, number: int, reason: DropReason | None = None) -> None:
         """End a sandbox of the pool's, whether it is ready or not."""
@@ -335,7 +288,7 @@ class SandboxPool:
             making.task.cancel()
             self._end_beside(asyncio.gather(making.task, return_exceptions=True))
         if ready is not None:
-            self._end_beside(_end(ready))
+            self._end_beside(ready.end())
 
     def _end_beside(self, ending: Awaitable[object]) -> None:
         future = asyncio.ensure_future(ending)
@@ -345,30 +298,9 @@ class SandboxPool:
     def _move(self, idle: frozenset[int]) -> None:
         """Keep what is being made on CPUs that nobody has leased."""
         for number, making in list(self._making.items()):
-            if making.sandbox is not None:
-                try:
-                    self._settle(making, making.sandbox, idle)
-                except ExecutionFault as fault:
-                    _log.warning("a sandbox that is being made cannot be moved: %s", fault.detail)
-                    self._drop(number)
+            try:
+                making.settle(idle, timeout_s=self._policy.prepare_timeout_s)
+            except ExecutionFault as fault:
+                _log.warning("a sandbox that is being made cannot be moved: %s", fault.detail)
+                self._drop(number)
         self._wake.set()
-
-    def _settle(self, making: _Making, sandbox: Sandbox, idle: frozenset[int]) -> None:
-        if idle:
-            sandbox.place(idle, in_background=True)
-            if making.is_frozen:
-                sandbox.thaw()
-        else:
-            sandbox.freeze()
-        making.is_frozen = not idle
-        # What is frozen has all the time of the world.
-        if making.deadline is not None and not making.deadline.expired():
-            now = asyncio.get_running_loop().time()
-            making.deadline.reschedule(now + self._policy.prepare_timeout_s if idle else None)
-
-
-async def _end(ready: _Ready) -> None:
-    if ready.watch is not None:
-        ready.watch.cancel()
-        await asyncio.gather(ready.watch, return_exceptions=True)
-    await ready.stack.aclose()
