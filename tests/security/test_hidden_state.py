@@ -4,7 +4,7 @@ import asyncio
 import json
 import random
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -154,16 +154,18 @@ class _OverheardSandboxes:
     @asynccontextmanager
     async def open(self, *arguments: Any, **named: Any) -> AsyncIterator[Sandbox]:
         async with self._inner.open(*arguments, **named) as sandbox:
-            receive, tokens = sandbox.receive, self._tokens.setdefault(sandbox.container_id, [])
+            listen, tokens = sandbox.listen, self._tokens.setdefault(sandbox.container_id, [])
 
-            async def overhear() -> tuple[bytes, int]:
-                line, at_ns = await receive()
-                event = json.loads(line)
-                if event["type"] == "token":
-                    tokens.append(event["token_id"])
-                return line, at_ns
+            async def overhear(take: Callable[[bytes, int], bool]) -> None:
+                def hear(line: bytes, at_ns: int) -> bool:
+                    event = json.loads(line)
+                    if event["type"] == "token":
+                        tokens.append(event["token_id"])
+                    return take(line, at_ns)
 
-            sandbox.receive = overhear  # type: ignore[method-assign] # between the sandbox and the engine
+                await listen(hear)
+
+            sandbox.listen = overhear  # type: ignore[method-assign] # between the sandbox and the engine
             yield sandbox
 
 
