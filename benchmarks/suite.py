@@ -118,6 +118,8 @@ def _measure(engine: Engine, peers: Peers, names: Sequence[str], progress: Progr
             pairs, window_s = (QUICK_PAIRS, QUICK_WINDOW_S) if quick else (PAIRS, WINDOW_S)
             bench = Bench(engine, peers, _model_file(engine.home), pairs, window_s, step)
             try:
+                # The row before may have taken longer than an idle connection is kept.
+                engine.http.renew("/v1/version")
                 rows = measuring(bench)
             except (RuntimeError, OSError, HTTPException) as error:
                 # One row that cannot be measured must not cost the others, nor leave them half a conversation.

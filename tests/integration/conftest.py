@@ -5,7 +5,7 @@ import contextlib
 import gc
 import json
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -152,8 +152,17 @@ def engine_client(docker_host: str) -> docker.DockerClient:
 
 
 @pytest.fixture
-def own_home(tmp_path: Path, weos_home: Path) -> Home:
-    return make_home(tmp_path / "home", weos_home)
+def own_home(tmp_path: Path, weos_home: Path, docker_host: str) -> Iterator[Home]:
+    """A home of the test's own; what a supervisor of it that was killed has made ahead goes with it."""
+    home = make_home(tmp_path / "home", weos_home)
+    yield home
+    if not (home.root / "instance").exists():
+        return
+    client = docker.APIClient(base_url=docker_host)
+    for left in client.containers(all=True, filters={"label": f"weos.instance={home.instance_id()}"}):
+        with contextlib.suppress(docker.errors.NotFound):
+            client.remove_container(left["Id"], force=True, v=True)
+    client.close()
 
 
 @contextlib.asynccontextmanager
