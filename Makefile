@@ -67,7 +67,7 @@ bench: bench-packages ## measure against bare llama.cpp and plain containers: bu
 		--output build/bench
 
 bench-power: bench-packages ## simulate how max_watts is kept: a table, figures and a plot in build/bench-power
-	@PYTHONPATH="$(WEOS_HOME)/bench" $(BIN)/python -m benchmarks.power --output build/bench-power
+	@PYTHONPATH="$(WEOS_HOME)/bench" $(BIN)/python -m benchmarks.power.simulation --output build/bench-power
 
 format: bootstrap ## rewrite the code in the house's format
 	$(BIN)/ruff check --fix .

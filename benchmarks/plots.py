@@ -7,8 +7,7 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from benchmarks.results import Row, is_reached
-from benchmarks.scale import Outcome
+from benchmarks.measuring.results import Outcome, Row, is_reached
 
 __all__ = ["draw_clients", "draw_ratios", "draw_scale"]
 

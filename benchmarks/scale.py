@@ -16,8 +16,20 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-__all__ = ["CORES", "JOBS", "Costs", "Job", "Outcome", "Plant", "Resource", "costs_from", "main", "simulate", "sweep"]
+from benchmarks.measuring.results import Outcome
 
+__all__ = [
+    "CORES",
+    "JOBS",
+    "Costs",
+    "Job",
+    "Plant",
+    "Resource",
+    "costs_from",
+    "main",
+    "simulate",
+    "sweep",
+]
 CORES = (1, 16, 256)
 CALLERS_PER_CORE = 3
 SEED = 1
@@ -58,22 +70,6 @@ class Job:
 
 
 JOBS = (Job("1 token", 1), Job("64 tokens", 64), Job("512 tokens", 512))
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a simulation found."""
-
-    cores: int
-    job: str
-    executions_per_s: float
-    p50_s: float
-    p99_s: float
-    warm_part: float
-    """Executions that found a sandbox started ahead."""
-    utilization: dict[str, float]
-    """Busy part of the time: `cores`, `supervisor`, `ledger`, `container engine`."""
-    bottleneck: str
 
 
 class Resource:

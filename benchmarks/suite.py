@@ -12,16 +12,16 @@ from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 
-from benchmarks.containers import NoOp, labelled_containers
-from benchmarks.engine import Engine, prepare_home, serving
-from benchmarks.machine import describe_machine, load_average
-from benchmarks.peers import Peers, ensure_peers
-from benchmarks.results import Row, Target, document_of, show_table
-from benchmarks.rows_audit import measure_append, measure_inclusion, measure_verification
-from benchmarks.rows_clients import measure_clients
-from benchmarks.rows_load import measure_rate
-from benchmarks.rows_memory import measure_memory
-from benchmarks.rows_speed import (
+from benchmarks.measuring.machine import describe_machine, load_average
+from benchmarks.measuring.results import Row, Target, document_of, show_table
+from benchmarks.peers.containers import NoOp, labelled_containers
+from benchmarks.peers.engine import Engine, prepare_home, serving
+from benchmarks.peers.peers import Peers, ensure_peers
+from benchmarks.rows.audit import measure_append, measure_inclusion, measure_verification
+from benchmarks.rows.clients import measure_clients
+from benchmarks.rows.load import measure_rate
+from benchmarks.rows.memory import measure_memory
+from benchmarks.rows.speed import (
     Bench,
     measure_cold,
     measure_decode,
@@ -29,13 +29,13 @@ from benchmarks.rows_speed import (
     measure_decode_in_process,
     measure_warm,
 )
-from benchmarks.rows_stream import measure_slow_reader, measure_stream_delay, measure_supervisor_cpu
-from supervisor.adapters.docker_sandbox import INSTANCE_LABEL
-from supervisor.adapters.model_store import ModelStore
+from benchmarks.rows.stream import measure_slow_reader, measure_stream_delay, measure_supervisor_cpu
+from supervisor.adapters.docker.sandboxes import INSTANCE_LABEL
+from supervisor.adapters.home import Home, default_home
+from supervisor.adapters.installation.model_store import ModelStore
 from supervisor.commands.setup import DEMO_BACKEND, DEMO_MODEL, DEMO_QUANTIZATION, prepare
 from supervisor.composition import SOURCE_ROOT
-from supervisor.home import Home, default_home
-from supervisor.setup.progress import ConsoleProgress, Progress
+from supervisor.console.steps import ConsoleProgress, Progress
 
 __all__ = ["main"]
 

@@ -8,30 +8,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from contracts.api import build_openapi
-from contracts.base import Contract
-from contracts.bundle import Bundle, ConsistencyProof, LedgerEntryView
-from contracts.calibration import Calibration
-from contracts.engine_manifest import EngineManifest, Revocation, RootKeyring
-from contracts.envelope import Envelope
-from contracts.escape_report import EscapeReport
-from contracts.execution_plan import ExecutionPlan
-from contracts.ledger_export import ExportHeader
-from contracts.ledger_proof import Leaf
-from contracts.metrics_record import MetricsRecord, Statement
-from contracts.problem import Problem
-from contracts.range_proof import RangeProof
-from contracts.release_reports import ComparisonReport, ValidationReport
-from contracts.release_statements import (
-    ComparisonStatement,
-    KeyringStatement,
-    ManifestStatement,
-    RevocationStatement,
-    ValidationStatement,
-)
-from contracts.responses import RunView
-from contracts.run_request import RunRequest
-from contracts.runner_protocol import (
+from contracts.api.openapi import build_openapi
+from contracts.api.problem import Problem
+from contracts.api.responses import RunView
+from contracts.execution.calibration import Calibration
+from contracts.execution.escape_report import EscapeReport
+from contracts.execution.execution_plan import ExecutionPlan
+from contracts.execution.metrics_record import MetricsRecord, Statement
+from contracts.execution.run_request import RunRequest
+from contracts.execution.runner_protocol import (
     DoneEvent,
     ErrorEvent,
     JobCommand,
@@ -40,8 +25,23 @@ from contracts.runner_protocol import (
     SetupCommand,
     TokenEvent,
 )
-from contracts.started_record import StartedStatement
-from contracts.trust import Trust
+from contracts.execution.started_record import StartedStatement
+from contracts.ledger.bundle import Bundle, ConsistencyProof, LedgerEntryView
+from contracts.ledger.export import ExportHeader
+from contracts.ledger.proof import Leaf
+from contracts.ledger.range_proof import RangeProof
+from contracts.releases.manifest import EngineManifest, Revocation, RootKeyring
+from contracts.releases.reports import ComparisonReport, ValidationReport
+from contracts.releases.statements import (
+    ComparisonStatement,
+    KeyringStatement,
+    ManifestStatement,
+    RevocationStatement,
+    ValidationStatement,
+)
+from contracts.verify.trust import Trust
+from contracts.wire.document import Contract
+from contracts.wire.envelope import Envelope
 
 __all__ = ["build_documents", "main"]
 

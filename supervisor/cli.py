@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import click
 
-from supervisor.commands.lazy import LazyGroup
+from supervisor.console.lazy import LazyGroup
 
 __all__ = ["main"]
 

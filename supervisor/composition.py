@@ -13,44 +13,44 @@ from pathlib import Path
 
 from aiohttp import web
 
-from contracts.base import canonical_bytes
-from contracts.envelope import Signer
-from contracts.responses import VersionView
-from supervisor.adapters.cgroup import judge_quotas
-from supervisor.adapters.docker_sandbox import DockerSandboxes
+from contracts.api.responses import VersionView
+from contracts.wire.canonical import canonical_bytes
+from contracts.wire.envelope import Signer
+from supervisor.adapters.docker.sandboxes import DockerSandboxes
 from supervisor.adapters.files import write_private
-from supervisor.adapters.host import host_root, pinned, read_host_facts
-from supervisor.adapters.installation import InstallationReader
-from supervisor.adapters.keys import FileSigner, key_path, load_signer
-from supervisor.adapters.ledger import SqliteLedger
-from supervisor.adapters.ledger_identity import LogIdentity, identify_log
-from supervisor.adapters.model_store import ModelStore
-from supervisor.adapters.nvml_limit import restore_left_limit
+from supervisor.adapters.home import LOG_KEY, Home
+from supervisor.adapters.identity.engine_identity import load_identity
+from supervisor.adapters.identity.keys import FileSigner, key_path, load_signer
+from supervisor.adapters.identity.release_store import ReleaseStore
+from supervisor.adapters.identity.trust_file import publish_log
+from supervisor.adapters.installation.backends import load_backends
+from supervisor.adapters.installation.model_store import ModelStore
+from supervisor.adapters.installation.reader import InstallationReader
+from supervisor.adapters.kernel.cgroup import judge_quotas
+from supervisor.adapters.kernel.host import host_root, pinned, read_host_facts
+from supervisor.adapters.ledger.log_identity import LogIdentity, identify_log
+from supervisor.adapters.ledger.store import SqliteLedger
 from supervisor.adapters.policies import load_policies
-from supervisor.adapters.rapl import READ_AT_LEAST_EVERY_S
-from supervisor.adapters.release_store import ReleaseStore
-from supervisor.adapters.trust_file import publish_log
+from supervisor.adapters.power.nvml_limit import restore_left_limit
+from supervisor.adapters.power.rapl import READ_AT_LEAST_EVERY_S
+from supervisor.adapters.unix_socket import listen_unix
+from supervisor.api.routes import ApiContext, build_app
+from supervisor.api.server import BACKLOG, ApiRunner
 from supervisor.domain.errors import EngineError
-from supervisor.domain.leasing import leasable_memory_bytes
-from supervisor.domain.ledger_port import LedgerPort
-from supervisor.domain.policy import PowerPolicy
-from supervisor.domain.pool_survey import survey_installation
-from supervisor.domain.ports import ModelStorePort, SandboxPort
-from supervisor.domain.topology import split_housekeeping
-from supervisor.home import LOG_KEY, Home
-from supervisor.http_api import ApiContext, build_app
-from supervisor.http_server import BACKLOG, ApiRunner
-from supervisor.identity import load_identity
-from supervisor.meter_leases import MeterLeases
-from supervisor.meters import open_gpu, open_metering
-from supervisor.preparation import Preparer
-from supervisor.recorder import Recorder
-from supervisor.run_book import RunBook
-from supervisor.sandbox_pool import SandboxPool
-from supervisor.scheduler import Scheduler
-from supervisor.service import ExecutionService
-from supervisor.setup.backends import load_backends
-from supervisor.unix_socket import listen_unix
+from supervisor.domain.policies.policy import PowerPolicy
+from supervisor.domain.pool.survey import survey_installation
+from supervisor.domain.records.ports import LedgerPort
+from supervisor.domain.sandbox.ports import ModelStorePort, SandboxPort
+from supervisor.domain.scheduling.leasing import leasable_memory_bytes
+from supervisor.domain.scheduling.topology import split_housekeeping
+from supervisor.execution.pool import SandboxPool
+from supervisor.execution.preparation import Preparer
+from supervisor.execution.recorder import Recorder
+from supervisor.execution.run_book import RunBook
+from supervisor.execution.scheduler import Scheduler
+from supervisor.execution.service import ExecutionService
+from supervisor.power.meter_leases import MeterLeases
+from supervisor.power.meters import open_gpu, open_metering
 
 __all__ = ["DEFAULT_PORT", "Listening", "Outside", "serve", "serve_until_told"]
 

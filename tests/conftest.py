@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from supervisor.home import Home, default_home
-from supervisor.setup.docker_engine import find_engine
+from supervisor.adapters.home import Home, default_home
+from supervisor.setup.host.docker_engine import find_engine
 
 # FUZZ_DEPTH=20 tries twenty times as much, and something else each time; without it every run tries the same.
 FUZZ_DEPTH = int(os.environ.get("FUZZ_DEPTH", "1"))

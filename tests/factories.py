@@ -6,18 +6,19 @@ from datetime import UTC, datetime
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from contracts.envelope import Signer, seal
-from contracts.escape_report import EscapeAttempt, EscapeReport
-from contracts.execution_plan import ExecutionPlan
-from contracts.metrics import Measurements
-from contracts.metrics_record import IsolationReceipt, LocksObservation, MappedObjects, SandboxObservation
-from contracts.power import PowerAction, PowerLimitEvidence
-from contracts.run_request import RunRequest
-from contracts.trust import Trust, TrustedKey
-from supervisor.adapters.keys import FileSigner
-from supervisor.domain.planning import plan_execution
-from supervisor.domain.recording import Conclusion, build_record, encode_statement
-from supervisor.recorder import Recorder
+from contracts.execution.escape_report import EscapeAttempt, EscapeReport
+from contracts.execution.execution_plan import ExecutionPlan
+from contracts.execution.isolation_receipt import IsolationReceipt, LocksObservation, MappedObjects
+from contracts.execution.metrics import Measurements
+from contracts.execution.metrics_record import SandboxObservation
+from contracts.execution.power_evidence import PowerAction, PowerLimitEvidence
+from contracts.execution.run_request import RunRequest
+from contracts.verify.trust import Trust, TrustedKey
+from contracts.wire.envelope import Signer, seal
+from supervisor.adapters.identity.keys import FileSigner
+from supervisor.domain.planning.planning import plan_execution
+from supervisor.domain.records.recording import Conclusion, build_record, encode_statement
+from supervisor.execution.recorder import Recorder
 from tests.fakes import IMAGE, fixed_installation, spec_request
 from tests.meters import make_power
 

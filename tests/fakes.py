@@ -1,4 +1,4 @@
-"""Stand-ins for the outside world. Each implements a port of `supervisor.domain.ports`; none is ever in the product."""
+"""Stand-ins for the outside world. Each implements a port of the domain; none is ever in the product."""
 
 import asyncio
 import contextlib
@@ -7,31 +7,31 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from contracts.execution_plan import PlannedModel
-from contracts.ledger_proof import Checkpoint, InclusionProof, Leaf, LeafKind, build_leaf
-from contracts.merkle import hash_leaf, new_nodes, prove_consistency, prove_inclusion, root_of
-from contracts.note import sign_note, verifier_of
-from contracts.range_proof import RangeProof, build_range_proof
-from contracts.runner_protocol import DoneEvent, PromptEvent, ReadyEvent, TokenEvent
-from supervisor.adapters.keys import FileSigner
-from supervisor.adapters.ledger_identity import LogIdentity
+from contracts.execution.execution_plan import PlannedModel
+from contracts.execution.runner_protocol import DoneEvent, PromptEvent, ReadyEvent, TokenEvent
+from contracts.ledger.merkle import hash_leaf, new_nodes, prove_consistency, prove_inclusion, root_of
+from contracts.ledger.note import sign_note, verifier_of
+from contracts.ledger.proof import Checkpoint, InclusionProof, Leaf, LeafKind, build_leaf
+from contracts.ledger.range_proof import RangeProof, build_range_proof
+from supervisor.adapters.identity.keys import FileSigner
+from supervisor.adapters.ledger.log_identity import LogIdentity
 from supervisor.adapters.policies import load_policies
-from supervisor.domain.energy import select_power_model
 from supervisor.domain.errors import ExecutionFault, Refusal, StorageError
-from supervisor.domain.gvisor import FilterCall, GuestFacts, GvisorFacts, HostProcess
-from supervisor.domain.installation import Backend, HostFacts, Installation, InstalledModel
-from supervisor.domain.isolation import RegisteredRuntime
-from supervisor.domain.ledger_port import FinalEntry, LedgerEntry, StartedEntry, StoredRun
-from supervisor.domain.locks import ThreadStatus
-from supervisor.domain.ports import ExitStatus, LocatedModel, Sandbox
-from supervisor.domain.receipt import FileFacts, ImageFacts, MountPoint, SandboxFacts
-from supervisor.domain.topology import Core
+from supervisor.domain.planning.installation import Backend, HostFacts, Installation, InstalledModel
+from supervisor.domain.power.energy import select_power_model
+from supervisor.domain.records.ports import FinalEntry, LedgerEntry, StartedEntry, StoredRun
+from supervisor.domain.sandbox.gvisor import FilterCall, GuestFacts, GvisorFacts, HostProcess
+from supervisor.domain.sandbox.isolation import RegisteredRuntime
+from supervisor.domain.sandbox.locks import ThreadStatus
+from supervisor.domain.sandbox.ports import ExitStatus, LocatedModel, Sandbox
+from supervisor.domain.sandbox.receipt import FileFacts, ImageFacts, MountPoint, SandboxFacts
+from supervisor.domain.scheduling.topology import Core
 from tests.meters import make_metering
+from tests.places import REPOSITORY
 
 __all__ = [
     "IMAGE",
@@ -56,7 +56,6 @@ __all__ = [
     "thread_under",
 ]
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 IMAGE = "sha256:" + "a" * 64
 MODEL_SHA256 = "sha256:" + "b" * 64
 VERSION = "0.1.0+dev.0123456789ab"

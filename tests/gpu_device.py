@@ -1,6 +1,6 @@
 """A GPU that a test moves, for the engine's own meter and limit."""
 
-from supervisor.adapters.nvml_device import GpuError
+from supervisor.adapters.power.nvml_device import GpuError
 
 __all__ = ["OURS", "FakeDevice"]
 

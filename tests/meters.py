@@ -3,10 +3,17 @@
 import time
 from fractions import Fraction
 
-from contracts.power import DomainName, PowerEvidence, PowerModel, PowerSample, PowerSource, SampleMark
-from supervisor.domain.calibration import derive_baseline
-from supervisor.domain.meter import MeterReading
-from supervisor.domain.metering import Metering
+from contracts.execution.power_evidence import (
+    DomainName,
+    PowerEvidence,
+    PowerModel,
+    PowerSample,
+    PowerSource,
+    SampleMark,
+)
+from supervisor.domain.power.calibration import derive_baseline
+from supervisor.domain.power.meter import MeterReading
+from supervisor.domain.power.metering import Metering
 
 __all__ = ["POWER_MODEL", "FakeMeter", "make_metering", "make_power"]
 

@@ -20,9 +20,9 @@ PREAMBLE = "import json, sys\nfrom pathlib import Path\ndef tell(value): print(j
 # A supervisor's meters on the device, and an execution that wants 200 W; what it keeps lies in the first argument.
 LEASE = """
 import asyncio, os, signal
-from supervisor.home import Home
-from supervisor.meter_leases import MeterLeases
-from supervisor.meters import open_gpu, open_metering
+from supervisor.adapters.home import Home
+from supervisor.power.meter_leases import MeterLeases
+from supervisor.power.meters import open_gpu, open_metering
 from tests.factories import make_gpu_plan
 from tests.fakes import fixed_installation
 home, power = Home(Path(sys.argv[1])), fixed_installation().policies.power

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from fractions import Fraction
 from itertools import pairwise
 
-from contracts.metrics import Measurements
-from contracts.power import Phase, PowerEvidence, PowerSample, uncertainty_ppm
-from contracts.power import attribute_energy as attributed
+from contracts.execution.attribution import attribute_energy as attributed
+from contracts.execution.attribution import uncertainty_ppm
+from contracts.execution.metrics import Measurements
+from contracts.execution.power_evidence import Phase, PowerEvidence, PowerSample
 
 EDGES = {"load": ("start", "job"), "prefill": ("job", "prefill"), "decode": ("prefill", "end"), "job": ("job", "end")}
 SPLIT: Mapping[str, Phase] = {"energy_load_j": "load", "energy_prefill_j": "prefill", "energy_decode_j": "decode"}

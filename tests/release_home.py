@@ -8,23 +8,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from contracts.base import sha256_digest
-from contracts.envelope import seal
-from contracts.release_statements import state_comparison, state_manifest, state_validation
-from contracts.verify_release import SignedManifest
-from supervisor.adapters.content import read_content
-from supervisor.adapters.engine_version import SHAPING_DIRECTORIES
+from contracts.releases.statements import state_comparison, state_manifest, state_validation
+from contracts.verify.release import SignedManifest
+from contracts.wire.document import sha256_digest
+from contracts.wire.envelope import seal
 from supervisor.adapters.files import write_private
-from supervisor.adapters.keys import FileSigner, engine_passphrase, key_path, make_signer
+from supervisor.adapters.home import Home
+from supervisor.adapters.identity.content import read_content
+from supervisor.adapters.identity.engine_version import SHAPING_DIRECTORIES
+from supervisor.adapters.identity.keys import FileSigner, engine_passphrase, key_path, make_signer
+from supervisor.adapters.identity.release_store import ReleaseStore
+from supervisor.adapters.installation.backends import require_backend
+from supervisor.adapters.installation.image_inputs import inputs_key
+from supervisor.adapters.installation.image_record import BuiltImage, store_image
 from supervisor.adapters.policies import load_policies
-from supervisor.adapters.release_store import ReleaseStore
 from supervisor.composition import SOURCE_ROOT
-from supervisor.domain.release import build_manifest
-from supervisor.home import Home
+from supervisor.domain.records.versions import build_manifest
 from supervisor.release.root_directory import RootDirectory
-from supervisor.setup.backends import require_backend
-from supervisor.setup.image_record import BuiltImage, store_image
-from supervisor.setup.runtime_image import inputs_key
 from tests.releases import make_comparison, make_validation
 
 __all__ = ["PASSPHRASE", "ReleaseHome", "copy_source", "set_version"]

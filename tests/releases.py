@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from contracts.base import sha256_digest
-from contracts.engine_manifest import (
+from contracts.execution.execution_plan import ExecutionPlan
+from contracts.releases.manifest import (
     EngineManifest,
     LlamaCpp,
     ManifestImage,
@@ -12,10 +12,9 @@ from contracts.engine_manifest import (
     RootKey,
     RootKeyring,
     SourceFile,
+    digest_of_source,
 )
-from contracts.envelope import Envelope, decode_base64, seal
-from contracts.execution_plan import ExecutionPlan
-from contracts.release_reports import (
+from contracts.releases.reports import (
     Candidate,
     CaseFigures,
     ComparedModel,
@@ -27,15 +26,17 @@ from contracts.release_reports import (
     HostDescription,
     ValidationReport,
 )
-from contracts.release_statements import (
+from contracts.releases.statements import (
     state_comparison,
     state_keyring,
     state_manifest,
     state_revocation,
     state_validation,
 )
-from contracts.verify_release import SignedManifest, digest_of_source
-from supervisor.adapters.keys import FileSigner
+from contracts.verify.release import SignedManifest
+from contracts.wire.document import sha256_digest
+from contracts.wire.envelope import Envelope, decode_base64, seal
+from supervisor.adapters.identity.keys import FileSigner
 from tests.factories import EXECUTION_ID, make_plan, make_signer
 
 __all__ = [
@@ -62,7 +63,7 @@ WHEN = "2026-01-30T00:00:00.000Z"
 ROOT = make_signer()
 VERSION_KEY = make_signer()
 FILES = (
-    SourceFile(path="contracts/base.py", sha256=sha256_digest(b"one")),
+    SourceFile(path="contracts/wire/document.py", sha256=sha256_digest(b"one")),
     SourceFile(path="policies/power.toml", sha256=sha256_digest(b"two")),
 )
 SOURCE = digest_of_source(FILES)

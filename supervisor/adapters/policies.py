@@ -7,11 +7,14 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
-from contracts.base import Contract, ContractError, canonical_bytes, decode_json, sha256_digest
-from contracts.types import RoleName
+from contracts.wire.canonical import canonical_bytes
+from contracts.wire.document import Contract, sha256_digest
+from contracts.wire.errors import ContractError
+from contracts.wire.strict_json import decode_json
+from contracts.wire.types import RoleName
 from supervisor.domain.errors import EngineError
-from supervisor.domain.lockdown import LockdownPolicy
-from supervisor.domain.policy import (
+from supervisor.domain.policies.lockdown import LockdownPolicy
+from supervisor.domain.policies.policy import (
     AdmissionPolicy,
     HousekeepingPolicy,
     Policies,
@@ -21,7 +24,7 @@ from supervisor.domain.policy import (
     SandboxPolicy,
     SchedulerPolicy,
 )
-from supervisor.domain.seccomp_profile import SeccompProfile
+from supervisor.domain.policies.seccomp_profile import SeccompProfile
 
 __all__ = ["POLICY_FILES", "load_policies"]
 

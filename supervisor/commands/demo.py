@@ -8,20 +8,20 @@ from typing import Any
 
 import click
 
-from contracts.responses import VersionView
-from contracts.trust import Trust
-from contracts.verify_bundle import BUNDLE_CHECKS, verify_bundle
+from contracts.api.responses import VersionView
+from contracts.verify.bundle import BUNDLE_CHECKS, verify_bundle
+from contracts.verify.trust import Trust
+from supervisor.adapters.home import Home, default_home
+from supervisor.adapters.identity.engine_identity import load_identity
 from supervisor.adapters.policies import load_policies
-from supervisor.child import child_supervisor
-from supervisor.client import EngineClient
+from supervisor.client.child_supervisor import child_supervisor
+from supervisor.client.engine_client import EngineClient
 from supervisor.commands.audit.view import show_checks, show_not_proven, show_verdict
 from supervisor.commands.run import execute_and_show
 from supervisor.commands.setup import DEMO_BACKEND, DEMO_MODEL, DEMO_QUANTIZATION, prepare
 from supervisor.composition import SOURCE_ROOT
+from supervisor.console.steps import ConsoleProgress
 from supervisor.domain.errors import EngineError
-from supervisor.home import Home, default_home
-from supervisor.identity import load_identity
-from supervisor.setup.progress import ConsoleProgress
 
 __all__ = ["command", "demo_request"]
 

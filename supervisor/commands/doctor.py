@@ -10,29 +10,29 @@ from docker.errors import DockerException
 from rich.console import Console
 from rich.table import Table
 
-from contracts.types import IsolationTier
-from supervisor.adapters.host import host_root, read_fingerprint, read_host_facts
-from supervisor.adapters.model_meter import ModelMeter
-from supervisor.adapters.model_store import ModelStore
-from supervisor.adapters.nvml import open_nvml
-from supervisor.adapters.nvml_limit import describe_left_limit
+from contracts.wire.types import IsolationTier
+from supervisor.adapters.home import Home, default_home
+from supervisor.adapters.installation.backends import default_source_root, load_backends
+from supervisor.adapters.installation.image_record import stored_image
+from supervisor.adapters.installation.model_store import ModelStore
+from supervisor.adapters.kernel.host import host_root, read_fingerprint, read_host_facts
 from supervisor.adapters.policies import load_policies
-from supervisor.adapters.rapl import RaplMeter, open_rapl
-from supervisor.client import EngineClient
+from supervisor.adapters.power.model_meter import ModelMeter
+from supervisor.adapters.power.nvml import open_nvml
+from supervisor.adapters.power.nvml_limit import describe_left_limit
+from supervisor.adapters.power.rapl import RaplMeter, open_rapl
+from supervisor.client.engine_client import EngineClient
 from supervisor.commands.escape import read_installation, run_escape
 from supervisor.commands.finding import Finding
 from supervisor.commands.scheduling_view import find_leasable, find_standing
 from supervisor.domain.errors import EngineError, Refusal
-from supervisor.domain.installation import HostFacts
-from supervisor.domain.isolation import read_runtimes, require_registered
-from supervisor.domain.meter import MissingMeter
-from supervisor.domain.policy import PowerPolicy
-from supervisor.home import Home, default_home
-from supervisor.meters import FoundCalibration, find_calibration, open_meter
-from supervisor.setup.backends import default_source_root, load_backends
-from supervisor.setup.commands import find_program
-from supervisor.setup.docker_engine import find_engine
-from supervisor.setup.image_record import stored_image
+from supervisor.domain.planning.installation import HostFacts
+from supervisor.domain.policies.policy import PowerPolicy
+from supervisor.domain.power.meter import MissingMeter
+from supervisor.domain.sandbox.isolation import read_runtimes, require_registered
+from supervisor.power.meters import FoundCalibration, find_calibration, open_meter
+from supervisor.setup.host.docker_engine import find_engine
+from supervisor.setup.host.programs import find_program
 
 __all__ = ["command", "find_meters"]
 

@@ -11,25 +11,25 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from contracts.escape_report import EscapeAttempt, EscapeReport
-from contracts.execution_plan import ExecutionPlan
-from contracts.types import IsolationTier
-from supervisor.adapters.escape_reports import EscapeReports
-from supervisor.adapters.host import host_root, read_host_facts
-from supervisor.adapters.installation import InstallationReader
-from supervisor.adapters.model_store import ModelStore
+from contracts.execution.escape_report import EscapeAttempt, EscapeReport
+from contracts.execution.execution_plan import ExecutionPlan
+from contracts.wire.types import IsolationTier
+from supervisor.adapters.home import Home
+from supervisor.adapters.identity.engine_identity import load_identity
+from supervisor.adapters.installation.backends import default_source_root
+from supervisor.adapters.installation.escape_reports import EscapeReports
+from supervisor.adapters.installation.model_store import ModelStore
+from supervisor.adapters.installation.reader import InstallationReader
+from supervisor.adapters.kernel.host import host_root, read_host_facts
 from supervisor.adapters.policies import load_policies
+from supervisor.console.steps import ConsoleProgress
 from supervisor.domain.errors import EngineError, Refusal
-from supervisor.domain.installation import Installation
+from supervisor.domain.planning.installation import Installation
 from supervisor.escape.catalogue import Planned, plan_attempts
-from supervisor.escape.installation import open_target, plan_of_target, runnable_backends
 from supervisor.escape.suite import run_suite
-from supervisor.home import Home
-from supervisor.identity import load_identity
-from supervisor.meters import read_power_facts
-from supervisor.setup.backends import default_source_root
-from supervisor.setup.docker_engine import find_engine
-from supervisor.setup.progress import ConsoleProgress
+from supervisor.escape.target import open_target, plan_of_target, runnable_backends
+from supervisor.power.meters import read_power_facts
+from supervisor.setup.host.docker_engine import find_engine
 
 __all__ = ["read_installation", "run_escape"]
 

@@ -2,10 +2,10 @@
 
 import click
 
-from supervisor.home import Home, default_home
-from supervisor.setup.docker_engine import ensure_engine, this_host
-from supervisor.setup.gvisor import Engine, ensure_gvisor
-from supervisor.setup.progress import ConsoleProgress
+from supervisor.adapters.home import Home, default_home
+from supervisor.console.steps import ConsoleProgress
+from supervisor.setup.host.docker_engine import ensure_engine, this_host
+from supervisor.setup.host.gvisor import Engine, ensure_gvisor
 
 __all__ = ["command"]
 

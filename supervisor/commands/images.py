@@ -4,13 +4,13 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from supervisor.home import Home, default_home
-from supervisor.setup.backends import default_source_root, load_backends
-from supervisor.setup.docker_engine import ensure_engine
-from supervisor.setup.image_record import stored_image
-from supervisor.setup.progress import ConsoleProgress
-from supervisor.setup.runtime_image import build_runtime_image
-from supervisor.setup.supervisor_image import TAG, build_supervisor_image
+from supervisor.adapters.home import Home, default_home
+from supervisor.adapters.installation.backends import default_source_root, load_backends
+from supervisor.adapters.installation.image_record import stored_image
+from supervisor.console.steps import ConsoleProgress
+from supervisor.setup.host.docker_engine import ensure_engine
+from supervisor.setup.images.runtime_image import build_runtime_image
+from supervisor.setup.images.supervisor_image import TAG, build_supervisor_image
 
 __all__ = ["command"]
 

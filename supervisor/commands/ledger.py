@@ -5,15 +5,16 @@ from pathlib import Path
 
 import click
 
-from supervisor.adapters.keys import key_path
-from supervisor.adapters.ledger_export import ReleaseDocuments, export_lines, write_whole
-from supervisor.adapters.ledger_reader import read_ledger
-from supervisor.adapters.release_store import ReleaseStore
+from supervisor.adapters.files import write_whole
+from supervisor.adapters.home import LOG_KEY, Home, default_home
+from supervisor.adapters.identity.keys import key_path
+from supervisor.adapters.identity.release_store import ReleaseStore
+from supervisor.adapters.ledger.export import ReleaseDocuments, export_lines
+from supervisor.adapters.ledger.importing import import_ledger
+from supervisor.adapters.ledger.reader import read_ledger
 from supervisor.commands.audit.export_file import read_export
 from supervisor.commands.audit.files import TRUST_OPTION, read_trust
-from supervisor.commands.progress import show_progress
-from supervisor.home import LOG_KEY, Home, default_home
-from supervisor.ledger_import import import_ledger
+from supervisor.console.bar import show_progress
 
 __all__ = ["command"]
 

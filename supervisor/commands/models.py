@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from supervisor.adapters.model_store import ModelStore
-from supervisor.home import Home, default_home
+from supervisor.adapters.home import Home, default_home
+from supervisor.adapters.installation.model_store import ModelStore
 
 __all__ = ["command"]
 

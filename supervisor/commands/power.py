@@ -8,22 +8,22 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from contracts.calibration import Calibration, HostFingerprint
-from supervisor.adapters.engine_version import development_version
+from contracts.execution.calibration import Calibration, HostFingerprint
 from supervisor.adapters.files import write_private
-from supervisor.adapters.host import read_fingerprint
+from supervisor.adapters.home import Home, default_home
+from supervisor.adapters.identity.engine_version import development_version
+from supervisor.adapters.identity.release_store import DEVELOPMENT, ReleaseStore
+from supervisor.adapters.installation.backends import default_source_root
+from supervisor.adapters.kernel.host import read_fingerprint
 from supervisor.adapters.policies import load_policies
-from supervisor.adapters.rapl import RaplMeter, open_rapl
-from supervisor.adapters.release_store import DEVELOPMENT, ReleaseStore
-from supervisor.calibration import LEAST_SECONDS, Calibrator
-from supervisor.domain.calibration import declare_calibration
-from supervisor.domain.energy import select_power_model
-from supervisor.domain.meter import MeterPort, MissingMeter
-from supervisor.domain.policy import PowerPolicy
-from supervisor.home import Home, default_home
-from supervisor.meters import find_calibration, open_meter
-from supervisor.setup.backends import default_source_root
-from supervisor.setup.progress import ConsoleProgress, Progress
+from supervisor.adapters.power.rapl import RaplMeter, open_rapl
+from supervisor.console.steps import ConsoleProgress, Progress
+from supervisor.domain.policies.policy import PowerPolicy
+from supervisor.domain.power.calibration import declare_calibration
+from supervisor.domain.power.energy import select_power_model
+from supervisor.domain.power.meter import MeterPort, MissingMeter
+from supervisor.power.calibrator import LEAST_SECONDS, Calibrator
+from supervisor.power.meters import find_calibration, open_meter
 
 __all__ = ["calibrate_host", "command"]
 

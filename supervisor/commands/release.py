@@ -13,30 +13,30 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from contracts.engine_manifest import RootKeyring
-from contracts.trust import key_fingerprint, load_public_key
-from contracts.types import IsolationTier
-from supervisor.adapters.host import read_host_facts
-from supervisor.adapters.keys import read_passphrase
-from supervisor.adapters.release_store import DEVELOPMENT, VERSION, ReleaseStore
+from contracts.releases.manifest import RootKeyring
+from contracts.wire.keys import key_fingerprint, load_public_key
+from contracts.wire.types import IsolationTier
+from supervisor.adapters.home import Home, default_home
+from supervisor.adapters.identity.keys import read_passphrase
+from supervisor.adapters.identity.release_store import DEVELOPMENT, VERSION, ReleaseStore
+from supervisor.adapters.installation.backends import default_source_root
+from supervisor.adapters.kernel.host import read_host_facts
 from supervisor.commands.release_view import show_release
 from supervisor.commands.setup import DEMO_MODEL, DEMO_QUANTIZATION
+from supervisor.console.steps import ConsoleProgress
 from supervisor.domain.errors import EngineError, Refusal
-from supervisor.domain.installation import Installation
-from supervisor.domain.isolation import require_registered
-from supervisor.escape.installation import runnable_backends
-from supervisor.home import Home, default_home
+from supervisor.domain.planning.installation import Installation
+from supervisor.domain.sandbox.isolation import require_registered
+from supervisor.escape.target import runnable_backends
 from supervisor.release.create import ReleaseOrder, create_release
-from supervisor.release.escape import InstalledEscapeSuite, read_candidate
+from supervisor.release.escape_suite import InstalledEscapeSuite, read_candidate
 from supervisor.release.inspect import inspect_release
 from supervisor.release.revoke import RevocationOrder, revoke_release
 from supervisor.release.root_directory import RootDirectory
 from supervisor.release.trial import Trial
 from supervisor.release.workload import WORKLOAD
-from supervisor.setup.backends import default_source_root
-from supervisor.setup.docker_engine import ensure_engine
-from supervisor.setup.gvisor import registered_runtimes
-from supervisor.setup.progress import ConsoleProgress
+from supervisor.setup.host.docker_engine import ensure_engine
+from supervisor.setup.host.gvisor import registered_runtimes
 
 __all__ = ["command"]
 

@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from contracts.release_reports import ComparisonReport, Figures, ValidationReport
+from contracts.releases.reports import ComparisonReport, Figures, ValidationReport
 from supervisor.release.inspect import ReleaseFacts
 
 __all__ = ["show_release"]

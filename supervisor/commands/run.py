@@ -9,10 +9,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from contracts.types import IsolationTier
-from supervisor.client import EngineClient
+from contracts.wire.types import IsolationTier
+from supervisor.adapters.home import Home, default_home
+from supervisor.client.engine_client import EngineClient
 from supervisor.domain.errors import EngineError
-from supervisor.home import Home, default_home
 
 __all__ = ["command", "execute_and_show"]
 

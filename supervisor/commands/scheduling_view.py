@@ -2,14 +2,14 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from supervisor.client import EngineClient
+from supervisor.client.engine_client import EngineClient
 from supervisor.commands.finding import Finding
 from supervisor.domain.errors import EngineError
-from supervisor.domain.installation import HostFacts
-from supervisor.domain.leasing import leasable_memory_bytes
-from supervisor.domain.policy import Policies
-from supervisor.domain.scheduling import wanted_cores
-from supervisor.domain.topology import split_housekeeping
+from supervisor.domain.planning.installation import HostFacts
+from supervisor.domain.policies.policy import Policies
+from supervisor.domain.scheduling.cores import wanted_cores
+from supervisor.domain.scheduling.leasing import leasable_memory_bytes
+from supervisor.domain.scheduling.topology import split_housekeeping
 
 __all__ = ["find_leasable", "find_standing", "summarize_metrics"]
 

@@ -5,11 +5,11 @@ import logging
 
 import click
 
+from supervisor.adapters.home import Home, default_home
 from supervisor.composition import DEFAULT_PORT, Listening, serve_until_told
-from supervisor.home import Home, default_home
-from supervisor.log import configure_logging
-from supervisor.setup.docker_engine import ensure_engine
-from supervisor.setup.progress import ConsoleProgress
+from supervisor.console.log import configure_logging
+from supervisor.console.steps import ConsoleProgress
+from supervisor.setup.host.docker_engine import ensure_engine
 
 __all__ = ["command"]
 

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import click
 
-from supervisor.adapters.model_store import ModelStore
+from supervisor.adapters.home import Home, default_home
+from supervisor.adapters.installation.model_store import ModelStore
+from supervisor.console.steps import ConsoleProgress, Progress
 from supervisor.domain.errors import EngineError
-from supervisor.home import Home, default_home
-from supervisor.setup.demo_model import fetch_demo_model
-from supervisor.setup.docker_engine import ensure_engine
-from supervisor.setup.progress import ConsoleProgress, Progress
-from supervisor.setup.runtime_image import build_runtime_image
+from supervisor.setup.host.docker_engine import ensure_engine
+from supervisor.setup.images.demo_model import fetch_demo_model
+from supervisor.setup.images.runtime_image import build_runtime_image
 
 __all__ = ["DEMO_BACKEND", "DEMO_MODEL", "DEMO_QUANTIZATION", "command", "prepare"]
 

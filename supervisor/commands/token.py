@@ -5,8 +5,8 @@ from typing import get_args
 
 import click
 
-from contracts.types import RoleName
-from supervisor.home import Home, default_home
+from contracts.wire.types import RoleName
+from supervisor.adapters.home import Home, default_home
 
 __all__ = ["command"]
 

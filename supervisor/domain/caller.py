@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from contracts.types import RoleName
+from contracts.wire.types import RoleName
 
 __all__ = ["Caller"]
 

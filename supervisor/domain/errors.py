@@ -1,12 +1,18 @@
 """The one root of the engine's errors.
 
-``EngineError`` carries a stable ``code`` of ``contracts.problem.PROBLEM_CODES``. ``Refusal`` means that nothing was
+``EngineError`` carries a stable ``code`` of ``contracts.api.problem.PROBLEM_CODES``. ``Refusal`` means that nothing was
 accepted; ``ExecutionFault`` ends an accepted execution and goes into its record.
 """
 
-from contracts.base import FieldError
+from contracts.wire.errors import FieldError
 
-__all__ = ["EngineError", "ExecutionFault", "Refusal", "StorageError"]
+__all__ = [
+    "EngineError",
+    "ExecutionFault",
+    "Refusal",
+    "SetupError",
+    "StorageError",
+]
 
 
 class EngineError(Exception):
@@ -41,3 +47,18 @@ class ExecutionFault(EngineError):
 
 class StorageError(EngineError):
     """The store could not do what it was told; nothing half-done remains."""
+
+
+class SetupError(Exception):
+    """Set-up cannot go on.
+
+    Codes: source_fetch_failed, source_invalid, engine_missing, engine_start_failed, engine_unreachable,
+    engine_failed, base_image_failed, image_build_failed, compile_failed, backend_unknown,
+    definition_invalid, record_invalid, home_busy, home_unusable, gvisor_missing, consent_needed,
+    engine_config_unsound.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message

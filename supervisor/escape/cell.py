@@ -8,12 +8,12 @@ from typing import Any
 
 import docker
 
-from contracts.execution_plan import ExecutionPlan
-from contracts.types import IsolationTier
+from contracts.execution.execution_plan import ExecutionPlan
+from contracts.wire.types import IsolationTier
 from supervisor.domain.errors import EngineError
-from supervisor.domain.hardening import build_container_config
-from supervisor.domain.policy import Policies
-from supervisor.domain.sandbox_recipe import recipe_of
+from supervisor.domain.policies.policy import Policies
+from supervisor.domain.sandbox.hardening import build_container_config
+from supervisor.domain.sandbox.recipe import recipe_of
 
 __all__ = ["PYTHON", "Cell", "Ended"]
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from typing import Any, Literal
 
-from contracts.escape_report import EscapeAttempt, EscapeReport
+from contracts.execution.escape_report import EscapeAttempt, EscapeReport
 from supervisor.escape.attack import judge
 from supervisor.escape.catalogue import Planned
 from supervisor.escape.cell import Cell

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from supervisor.domain.errors import EngineError
-from supervisor.domain.hardening import model_path
+from supervisor.domain.sandbox.hardening import model_path
 from supervisor.escape.attack import Attack
 from supervisor.escape.cell import PYTHON, Cell, Ended
 from supervisor.escape.system_calls import NUMBERS, WALKED

@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from contracts.release_reports import ComparedModel
-from contracts.responses import ModelList, VersionView
-from contracts.types import IsolationTier
-from supervisor.adapters.keys import PASSPHRASE_FILE
-from supervisor.child import child_supervisor
-from supervisor.client import EngineClient
+from contracts.api.responses import ModelList, VersionView
+from contracts.releases.reports import ComparedModel
+from contracts.wire.types import IsolationTier
+from supervisor.adapters.home import Home
+from supervisor.adapters.identity.keys import PASSPHRASE_FILE
+from supervisor.client.child_supervisor import child_supervisor
+from supervisor.client.engine_client import EngineClient
 from supervisor.domain.errors import EngineError
-from supervisor.home import Home
 from supervisor.release.subject import Subject
 
 __all__ = ["RunningCandidate", "serving_candidate"]

@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from contracts.base import sha256_digest
-from contracts.metrics_record import MetricsRecord
-from contracts.release_reports import ConformanceResult
+from contracts.execution.metrics_record import MetricsRecord
+from contracts.releases.reports import ConformanceResult
+from contracts.wire.document import sha256_digest
 from supervisor.release.subject import Broken, Executed, Subject
 
 __all__ = ["PROPERTIES", "TIER_PROPERTIES", "Property", "try_properties"]

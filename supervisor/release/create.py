@@ -6,29 +6,29 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
-from contracts.base import sha256_digest
-from contracts.envelope import seal
-from contracts.escape_report import EscapeReport
-from contracts.release_reports import Candidate, ComparisonReport, EscapeResult, HostDescription, ValidationReport
-from contracts.release_statements import ReleaseStatement, state_comparison, state_manifest, state_validation
-from contracts.verify_keyring import Verified
-from contracts.verify_release import SignedManifest, verify_comparison, verify_manifest, verify_validation
-from supervisor.adapters.content import read_content
-from supervisor.adapters.engine_version import development_version, release_version
-from supervisor.adapters.escape_reports import EscapeReports
+from contracts.execution.escape_report import EscapeReport
+from contracts.releases.reports import Candidate, ComparisonReport, EscapeResult, HostDescription, ValidationReport
+from contracts.releases.statements import ReleaseStatement, state_comparison, state_manifest, state_validation
+from contracts.verify.checks import Verified
+from contracts.verify.release import SignedManifest, verify_comparison, verify_manifest, verify_validation
+from contracts.wire.document import sha256_digest
+from contracts.wire.envelope import seal
 from supervisor.adapters.files import write_private
-from supervisor.adapters.keys import FileSigner, engine_passphrase, key_path, make_signer
+from supervisor.adapters.identity.content import read_content
+from supervisor.adapters.identity.engine_version import development_version, release_version
+from supervisor.adapters.identity.keys import FileSigner, engine_passphrase, key_path, make_signer
+from supervisor.adapters.identity.release_store import ReleaseStore
+from supervisor.adapters.installation.escape_reports import EscapeReports
 from supervisor.adapters.policies import load_policies
-from supervisor.adapters.release_store import ReleaseStore
-from supervisor.domain.comparison import compare_with_predecessor
+from supervisor.console.steps import Progress
 from supervisor.domain.errors import EngineError
-from supervisor.domain.installation import HostFacts
-from supervisor.domain.recording import format_time
-from supervisor.domain.release import Content, build_manifest, choose_images, find_predecessor
+from supervisor.domain.planning.installation import HostFacts
+from supervisor.domain.records.recording import format_time
+from supervisor.domain.records.version_comparison import compare_with_predecessor
+from supervisor.domain.records.versions import Content, build_manifest, choose_images, find_predecessor
 from supervisor.release.root_directory import AskPassphrase, RootDirectory
 from supervisor.release.source_tree import require_committed, require_generated
 from supervisor.release.trial import Trial, TrialResult, run_trial
-from supervisor.setup.progress import Progress
 
 __all__ = ["ReleaseOrder", "create_release"]
 

@@ -5,15 +5,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from contracts.engine_manifest import Revocation
-from contracts.release_reports import ComparisonReport, ValidationReport
-from contracts.verify_keyring import Verified
-from contracts.verify_release import SignedManifest, verify_comparison, verify_validation
-from supervisor.adapters.content import read_content
+from contracts.releases.manifest import Revocation
+from contracts.releases.reports import ComparisonReport, ValidationReport
+from contracts.verify.checks import Verified
+from contracts.verify.release import SignedManifest, verify_comparison, verify_validation
+from supervisor.adapters.home import Home
+from supervisor.adapters.identity.content import read_content
+from supervisor.adapters.identity.release_store import ReleaseStore
 from supervisor.adapters.policies import load_policies
-from supervisor.adapters.release_store import ReleaseStore
-from supervisor.domain.release import Drift, find_drift
-from supervisor.home import Home
+from supervisor.domain.records.versions import Drift, find_drift
 
 __all__ = ["ReleaseFacts", "inspect_release"]
 

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from contracts.engine_manifest import Revocation
-from contracts.envelope import seal
-from contracts.release_statements import state_revocation
-from supervisor.adapters.release_store import ReleaseStore
+from contracts.releases.manifest import Revocation
+from contracts.releases.statements import state_revocation
+from contracts.wire.envelope import seal
+from supervisor.adapters.identity.release_store import ReleaseStore
 from supervisor.domain.errors import EngineError
-from supervisor.domain.recording import format_time
+from supervisor.domain.records.recording import format_time
 from supervisor.release.root_directory import AskPassphrase, RootDirectory
 
 __all__ = ["RevocationOrder", "revoke_release"]

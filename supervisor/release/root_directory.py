@@ -8,16 +8,16 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from contracts.engine_manifest import RootKey, RootKeyring
-from contracts.envelope import seal
-from contracts.release_statements import state_keyring
-from contracts.trust import key_fingerprint, load_public_key
+from contracts.releases.manifest import RootKey, RootKeyring
+from contracts.releases.statements import state_keyring
+from contracts.wire.envelope import seal
+from contracts.wire.keys import key_fingerprint, load_public_key
 from supervisor.adapters.files import write_private
-from supervisor.adapters.keys import FileSigner, make_signer, read_signer
-from supervisor.adapters.release_store import newest_keyring, read_keyrings
-from supervisor.adapters.trust_file import publish_root
+from supervisor.adapters.identity.keys import FileSigner, make_signer, read_signer
+from supervisor.adapters.identity.release_store import newest_keyring, read_keyrings
+from supervisor.adapters.identity.trust_file import publish_root
 from supervisor.domain.errors import EngineError
-from supervisor.domain.recording import format_time
+from supervisor.domain.records.recording import format_time
 
 __all__ = ["RootDirectory"]
 

@@ -6,9 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from supervisor.adapters.engine_version import SHAPING_DIRECTORIES, source_files
+from supervisor.adapters.identity.engine_version import SHAPING_DIRECTORIES, source_files
 from supervisor.domain.errors import EngineError
-from supervisor.setup.commands import find_program
+from supervisor.setup.host.programs import find_program
 
 __all__ = ["require_committed", "require_generated"]
 

@@ -5,14 +5,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from contracts.base import ContractError
-from contracts.metrics_record import MetricsRecord
-from contracts.release_reports import ComparedModel
-from contracts.responses import RunView, VersionView
-from contracts.trust import Trust, TrustedKey
-from contracts.types import IsolationTier
-from contracts.verify import verify_record
-from supervisor.client import Answer, StreamEvent
+from contracts.api.responses import RunView, VersionView
+from contracts.execution.metrics_record import MetricsRecord
+from contracts.releases.reports import ComparedModel
+from contracts.verify.record import verify_record
+from contracts.verify.trust import Trust, TrustedKey
+from contracts.wire.errors import ContractError
+from contracts.wire.types import IsolationTier
+from supervisor.client.engine_client import Answer, StreamEvent
 
 __all__ = ["Broken", "EngineApi", "Executed", "Subject", "merge"]
 

@@ -5,22 +5,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, get_args
 
-from contracts.escape_report import EscapeReport
-from contracts.release_reports import (
-    CaseFigures,
-    ComparedModel,
-    ConformanceResult,
-    UntriedTier,
-)
-from contracts.responses import VersionView
-from contracts.types import IsolationTier
+from contracts.api.responses import VersionView
+from contracts.execution.escape_report import EscapeReport
+from contracts.releases.reports import CaseFigures, ComparedModel, ConformanceResult, UntriedTier
+from contracts.wire.types import IsolationTier
+from supervisor.adapters.home import Home
+from supervisor.console.steps import Progress, Step
 from supervisor.domain.errors import EngineError
-from supervisor.home import Home
 from supervisor.release.candidate import RunningCandidate, serving_candidate
 from supervisor.release.conformance import PROPERTIES, TIER_PROPERTIES, Property, try_properties
 from supervisor.release.subject import Broken
 from supervisor.release.workload import Workload, run_workload
-from supervisor.setup.progress import Progress, Step
 
 __all__ = ["EscapeSuite", "Trial", "TrialResult", "run_trial"]
 

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from contracts.base import canonical_bytes, sha256_digest
-from contracts.envelope import Envelope, decode_base64
-from contracts.release_reports import CaseFigures, ExecutionFigures
-from contracts.types import Digest
-from supervisor.domain.comparison import build_case
+from contracts.releases.reports import CaseFigures, ExecutionFigures
+from contracts.wire.canonical import canonical_bytes
+from contracts.wire.document import sha256_digest
+from contracts.wire.envelope import Envelope, decode_base64
+from contracts.wire.types import Digest
+from supervisor.domain.records.version_comparison import build_case
 from supervisor.release.subject import Broken, Executed, Subject
 
 __all__ = ["WORKLOAD", "Case", "Workload", "run_workload"]

@@ -12,34 +12,34 @@ from aiohttp import ClientResponse, ClientSession, ClientTimeout, TraceConfig, T
 from aiohttp.test_utils import TestClient, TestServer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from contracts.api import build_openapi
-from contracts.execution_plan import ExecutionPlan
-from contracts.metrics_record import MetricsRecord
-from contracts.problem import PROBLEM_CODES, Problem
-from contracts.responses import VersionView
-from contracts.trust import Trust, TrustedKey
-from contracts.verify import verify_record
-from contracts.verify_released import ReleaseEvidence
-from supervisor.adapters.keys import FileSigner
+from contracts.api.openapi import build_openapi
+from contracts.api.problem import PROBLEM_CODES, Problem
+from contracts.api.responses import VersionView
+from contracts.execution.execution_plan import ExecutionPlan
+from contracts.execution.metrics_record import MetricsRecord
+from contracts.verify.record import verify_record
+from contracts.verify.speaker import ReleaseEvidence
+from contracts.verify.trust import Trust, TrustedKey
+from supervisor.adapters.identity.keys import FileSigner
+from supervisor.api.routes import ApiContext, build_app
+from supervisor.api.server import CONNECTIONS_MAX, STALL_S, ApiRunner
 from supervisor.domain.caller import Caller
 from supervisor.domain.errors import Refusal
-from supervisor.domain.escape_evidence import EscapeEvidence, find_evidence
-from supervisor.domain.installation import Installation
-from supervisor.domain.leasing import leasable_memory_bytes
-from supervisor.domain.metering import Metering
-from supervisor.domain.policy import PoolPolicy
-from supervisor.domain.pool_survey import survey_installation
-from supervisor.domain.receipt import ImageFacts
-from supervisor.domain.topology import split_housekeeping
-from supervisor.http_api import ApiContext, build_app
-from supervisor.http_server import CONNECTIONS_MAX, STALL_S, ApiRunner
-from supervisor.meter_leases import GpuAccess, MeterLeases
-from supervisor.preparation import Preparer
-from supervisor.recorder import Recorder
-from supervisor.run_book import RunBook
-from supervisor.sandbox_pool import SandboxPool
-from supervisor.scheduler import Scheduler
-from supervisor.service import ExecutionService
+from supervisor.domain.planning.installation import Installation
+from supervisor.domain.policies.policy import PoolPolicy
+from supervisor.domain.pool.survey import survey_installation
+from supervisor.domain.power.metering import Metering
+from supervisor.domain.sandbox.escape_evidence import EscapeEvidence, find_evidence
+from supervisor.domain.sandbox.receipt import ImageFacts
+from supervisor.domain.scheduling.leasing import leasable_memory_bytes
+from supervisor.domain.scheduling.topology import split_housekeeping
+from supervisor.execution.pool import SandboxPool
+from supervisor.execution.preparation import Preparer
+from supervisor.execution.recorder import Recorder
+from supervisor.execution.run_book import RunBook
+from supervisor.execution.scheduler import Scheduler
+from supervisor.execution.service import ExecutionService
+from supervisor.power.meter_leases import GpuAccess, MeterLeases
 from tests.fakes import (
     IMAGE_FACTS,
     FakeLedger,

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from dataclasses import dataclass
 
-from contracts.problem import Problem
+from contracts.api.problem import Problem
 from tests.api.harness import PATIENCE_S, TOKEN, Engine, check_problem
 
 HEAD = f"Host: localhost\r\nAuthorization: Bearer {TOKEN}\r\n".encode()

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from contracts.run_request import RunRequest
-from supervisor.domain.ledger_port import StartedEntry
-from supervisor.domain.scheduling import Demand
-from supervisor.run import Run
-from supervisor.run_book import make_execution_id
+from contracts.execution.run_request import RunRequest
+from supervisor.domain.records.ports import StartedEntry
+from supervisor.domain.scheduling.cores import Demand
+from supervisor.execution.run import Run
+from supervisor.execution.run_book import make_execution_id
 from tests.api.harness import Engine, eventually, problem_of, read_event
 from tests.api.raw import HEAD
 from tests.fakes import HeldRunner, answering, spec_request

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from contracts.release_reports import ComparedModel, ConformanceResult
-from supervisor.client import Answer, StreamEvent
+from contracts.releases.reports import ComparedModel, ConformanceResult
+from supervisor.client.engine_client import Answer, StreamEvent
 from supervisor.release.conformance import LONG_TOKENS, PROPERTIES, try_properties
 from supervisor.release.subject import Broken, Subject
 from supervisor.release.workload import WORKLOAD, Case, Workload, run_workload

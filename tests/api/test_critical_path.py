@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-import supervisor.service
 from supervisor.domain.errors import ExecutionFault
+from supervisor.execution import service
 from tests.api.harness import Engine, eventually
 from tests.fakes import HeldRunner
 
@@ -15,7 +15,7 @@ FOREVER_S = 1000.0
 @pytest.fixture
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A record may take as long as it likes before the sandbox is ended beside it."""
-    monkeypatch.setattr(supervisor.service, "RECORD_HEAD_START_S", FOREVER_S)
+    monkeypatch.setattr(service, "RECORD_HEAD_START_S", FOREVER_S)
 
 
 @pytest.mark.usefixtures("_patient")

@@ -1,18 +1,19 @@
 """Plans, lists and the API's own description."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from contracts.api import OPERATIONS, build_openapi
-from contracts.base import canonical_bytes, sha256_digest
-from contracts.responses import BackendList, ModelList, PlanView, VersionView
+from contracts.api.openapi import OPERATIONS, build_openapi
+from contracts.api.responses import BackendList, ModelList, PlanView, VersionView
+from contracts.wire.canonical import canonical_bytes
+from contracts.wire.document import sha256_digest
 from tests.api.harness import TOKEN, Engine
 from tests.fakes import IMAGE, MODEL_SHA256, VERSION, spec_request
+from tests.places import REPOSITORY
 
-COMMITTED = Path(__file__).resolve().parents[2] / "contracts" / "openapi.json"
+COMMITTED = REPOSITORY / "contracts" / "openapi.json"
 
 
 async def plan(engine: Engine, request: dict[str, Any] | None = None) -> PlanView:

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 from aiohttp import ClientPayloadError
 
-from contracts.responses import Health
+from contracts.api.responses import Health
 from supervisor.domain.errors import Refusal
-from supervisor.domain.installation import Installation
+from supervisor.domain.planning.installation import Installation
 from tests.api.harness import Engine, eventually, problem_of, read_event, read_events
 from tests.fakes import HeldRunner, answering, spec_request
 

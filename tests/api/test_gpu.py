@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from contracts.metrics_record import MetricsRecord
-from contracts.power import attribute_energy
-from supervisor.adapters.nvml import GapMeter, NvmlMeter
-from supervisor.adapters.nvml_limit import NvmlLimit
-from supervisor.domain.installation import Backend, Installation
-from supervisor.domain.meter import MeterPort, MissingMeter
-from supervisor.domain.metering import Metering
-from supervisor.meter_leases import GpuAccess
+from contracts.execution.attribution import attribute_energy
+from contracts.execution.metrics_record import MetricsRecord
+from supervisor.adapters.power.nvml import GapMeter, NvmlMeter
+from supervisor.adapters.power.nvml_limit import NvmlLimit
+from supervisor.domain.planning.installation import Backend, Installation
+from supervisor.domain.power.meter import MeterPort, MissingMeter
+from supervisor.domain.power.metering import Metering
+from supervisor.power.meter_leases import GpuAccess
 from tests.api.harness import Engine, eventually, problem_of
 from tests.fakes import IMAGE, READY, FakeSandbox, HeldRunner, fixed_installation, spec_request
 from tests.gpu_device import OURS, FakeDevice

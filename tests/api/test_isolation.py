@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from contracts.run_request import ExecutionRequest
-from contracts.types import IsolationTier, RoleName
+from contracts.execution.run_request import ExecutionRequest
+from contracts.wire.types import IsolationTier, RoleName
 from supervisor.domain.errors import ExecutionFault
-from supervisor.domain.isolation import RegisteredRuntime
-from supervisor.domain.policy import RolePolicy
-from supervisor.domain.ports import ExitStatus
+from supervisor.domain.policies.policy import RolePolicy
+from supervisor.domain.sandbox.isolation import RegisteredRuntime
+from supervisor.domain.sandbox.ports import ExitStatus
 from tests.api.harness import OBSERVER_TOKEN, Engine, FakeInstallation, problem_of
 from tests.fakes import FakeSandbox, fixed_installation, gvisor_as_asked, spec_request
 

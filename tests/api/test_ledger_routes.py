@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from contracts.bundle import Bundle, ConsistencyProof, EntryPage
-from contracts.ledger_proof import Checkpoint, build_leaf, parse_proof
-from contracts.merkle import consistency_holds, hash_leaf, inclusion_root
-from contracts.note import parse_note
-from contracts.trust import Trust
-from contracts.verify_bundle import verify_bundle
-from contracts.verify_range import verify_range
-from contracts.verify_released import ReleaseEvidence
+from contracts.ledger.bundle import Bundle, ConsistencyProof, EntryPage
+from contracts.ledger.merkle import consistency_holds, hash_leaf, inclusion_root
+from contracts.ledger.note import parse_note
+from contracts.ledger.proof import Checkpoint, build_leaf, parse_proof
+from contracts.verify.bundle import verify_bundle
+from contracts.verify.range import verify_range
+from contracts.verify.speaker import ReleaseEvidence
+from contracts.verify.trust import Trust
 from tests.api.harness import Engine, problem_of
 from tests.fakes import HeldRunner, answering, fixed_installation, spec_request
 from tests.releases import VERSION, make_keyring, sealed_keyring, sealed_manifest, sealed_revocation

@@ -10,8 +10,8 @@ from typing import Any
 from unittest.mock import ANY
 
 from supervisor.domain.errors import ExecutionFault, Refusal
-from supervisor.domain.installation import Backend, Installation
-from supervisor.domain.ports import ExitStatus
+from supervisor.domain.planning.installation import Backend, Installation
+from supervisor.domain.sandbox.ports import ExitStatus
 from tests.api.harness import Engine, eventually
 from tests.fakes import FakeSandbox, HeldRunner, Script, answering, fixed_installation, spec_request, thread_under
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from contracts.metrics_record import MetricsRecord
-from contracts.power import PowerBaseline
+from contracts.execution.metrics_record import MetricsRecord
+from contracts.execution.power_evidence import PowerBaseline
 from supervisor.domain.errors import ExecutionFault
-from supervisor.domain.meter import MeterReading
-from supervisor.domain.metering import Metering
-from supervisor.domain.ports import ExitStatus
+from supervisor.domain.power.meter import MeterReading
+from supervisor.domain.power.metering import Metering
+from supervisor.domain.sandbox.ports import ExitStatus
 from tests.api.harness import Engine, problem_of
 from tests.fakes import FakeSandbox, HeldRunner, fixed_installation, spec_request
 from tests.meters import FakeMeter, make_metering

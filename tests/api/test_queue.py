@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from supervisor.domain.installation import Installation
-from supervisor.domain.policy import QueuePolicy
+from supervisor.domain.planning.installation import Installation
+from supervisor.domain.policies.policy import QueuePolicy
 from tests.api.harness import OBSERVER_TOKEN, SECOND_OBSERVER_TOKEN, Engine, eventually, problem_of
 from tests.fakes import HeldRunner, answering, fixed_installation, spec_request
 

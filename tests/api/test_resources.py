@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from supervisor.http_server import CONNECTIONS_MAX, MAX_FIELD_BYTES, MAX_HEADERS, ApiRunner
+from supervisor.api.server import CONNECTIONS_MAX, MAX_FIELD_BYTES, MAX_HEADERS, ApiRunner
 from tests.api.harness import PATIENCE_S, Engine, eventually
 from tests.api.raw import HEAD, exchange, read_answer
 from tests.fakes import FakeSandbox, HeldRunner, answering, spec_request

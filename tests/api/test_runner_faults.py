@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from supervisor.domain.errors import ExecutionFault, Refusal
-from supervisor.domain.locks import ThreadStatus
-from supervisor.domain.ports import ExitStatus
+from supervisor.domain.sandbox.locks import ThreadStatus
+from supervisor.domain.sandbox.ports import ExitStatus
 from tests.api.harness import Engine, eventually, problem_of
 from tests.fakes import READY, FakeSandbox, Script, saying, spec_request, thread_under
 

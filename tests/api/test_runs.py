@@ -1,4 +1,4 @@
-from contracts.verify import verify_record
+from contracts.verify.record import verify_record
 from tests.api.harness import Engine
 from tests.fakes import spec_request
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.audit.genuine import Genuine, development_bundle
+from tests.attacks.genuine import Genuine, development_bundle
 from tests.factories import make_conclusion
+from tests.places import REPOSITORY
 
-PAGE = Path(__file__).resolve().parents[2] / "contracts" / "BY-HAND.md"
+PAGE = REPOSITORY / "contracts" / "BY-HAND.md"
 STEPS = re.findall(r"```(python|sh)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 VERIFIED = "Signature Verified Successfully"
 TIMEOUT_S = 60

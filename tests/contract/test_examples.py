@@ -8,9 +8,10 @@ import jsonschema
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from contracts.base import Contract, ContractError
 from contracts.generate import DIRECTORY, PUBLISHED, build_documents, main
-from contracts.types import Timestamp
+from contracts.wire.document import Contract
+from contracts.wire.errors import ContractError
+from contracts.wire.types import Timestamp
 
 EXAMPLES = DIRECTORY / "examples"
 # What JSON Schema cannot say: bytes that are not one JSON text.

@@ -6,17 +6,18 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from contracts.bundle import Bundle, BundleProofs
-from contracts.envelope import Envelope
-from contracts.ledger_proof import Checkpoint, InclusionProof
-from contracts.note import cosign, sign_note, verifier_of
-from supervisor.adapters.keys import FileSigner
+from contracts.ledger.bundle import Bundle, BundleProofs
+from contracts.ledger.note import cosign, sign_note, verifier_of
+from contracts.ledger.proof import Checkpoint, InclusionProof
+from contracts.wire.envelope import Envelope
+from supervisor.adapters.identity.keys import FileSigner
 from tests.factories import make_envelope, make_started
+from tests.places import REPOSITORY
 
 __all__ = ["DICTIONARY", "seeds_of", "write_seeds"]
 
 SIGNING_KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
-EXAMPLES = Path(__file__).resolve().parents[2] / "contracts" / "examples"
+EXAMPLES = REPOSITORY / "contracts" / "examples"
 # libFuzzer's form: one quoted word a line.
 DICTIONARY = "\n".join(
     f'"{word}"'

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from supervisor.http_api import HANDLERS
+from supervisor.api.routes import HANDLERS
 from tests.api.harness import Engine
 
 __all__ = ["Served", "served"]

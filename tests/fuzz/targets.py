@@ -11,14 +11,10 @@ from collections.abc import Callable
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from contracts.base import ContractError, canonical_bytes, decode_json, sha256_digest
-from contracts.envelope import Envelope, seal
-from contracts.execution_plan import ExecutionPlan
-from contracts.ledger_proof import parse_proof
-from contracts.note import Note, Verifier, parse_note
-from contracts.problem import PROBLEM_CODES
-from contracts.run_request import RunRequest
-from contracts.runner_protocol import (
+from contracts.api.problem import PROBLEM_CODES
+from contracts.execution.execution_plan import ExecutionPlan
+from contracts.execution.run_request import RunRequest
+from contracts.execution.runner_protocol import (
     MAX_EVENT_BYTES,
     JobCommand,
     PromptEvent,
@@ -28,17 +24,24 @@ from contracts.runner_protocol import (
     encode_command,
     parse_event,
 )
-from contracts.trust import Trust
-from contracts.verify import CHECKS, verify_record
-from contracts.verify_bundle import verify_bundle
+from contracts.ledger.note import Note, Verifier, parse_note
+from contracts.ledger.proof import parse_proof
+from contracts.verify.bundle import verify_bundle
+from contracts.verify.record import CHECKS, verify_record
+from contracts.verify.trust import Trust
+from contracts.wire.canonical import canonical_bytes
+from contracts.wire.document import sha256_digest
+from contracts.wire.envelope import Envelope, seal
+from contracts.wire.errors import ContractError
+from contracts.wire.strict_json import decode_json
 from runner.protocol import RunnerError, is_exit, parse_job, parse_setup
-from supervisor.adapters.frames import AttachedStream
-from supervisor.adapters.gguf_file import GgufError, parse_gguf
-from supervisor.adapters.gguf_header import judge_head
-from supervisor.adapters.keys import FileSigner
+from supervisor.adapters.docker.frames import AttachedStream
+from supervisor.adapters.identity.keys import FileSigner
+from supervisor.adapters.installation.gguf_file import GgufError, parse_gguf
+from supervisor.adapters.installation.gguf_header import judge_head
 from supervisor.domain.errors import ExecutionFault, Refusal
-from supervisor.domain.planning import plan_execution
-from supervisor.domain.transcript import Transcript
+from supervisor.domain.planning.planning import plan_execution
+from supervisor.domain.sandbox.transcript import Transcript
 from tests.factories import make_plan, make_trust
 from tests.fakes import fixed_installation
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import FUZZ_DEPTH
+from tests.places import REPOSITORY
 
-ROOT = Path(__file__).resolve().parents[2]
 # Some ten seconds in all on one core.
 RUNS = {
     "bundle": 1_500,
@@ -32,7 +32,7 @@ def fuzz(target: str, directory: Path, runs: int) -> subprocess.CompletedProcess
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
     return subprocess.run(
         [sys.executable, "-m", "tests.fuzz.harness", target, str(directory), *options],
-        cwd=ROOT,
+        cwd=REPOSITORY,
         env={**environment, "PYTHONHASHSEED": "1"},
         capture_output=True,
         text=True,

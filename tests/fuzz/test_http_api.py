@@ -18,13 +18,14 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from contracts.api import OPERATIONS, build_openapi
+from contracts.api.openapi import OPERATIONS, build_openapi
+from supervisor.api.routes import CONTEXT, HANDLERS
 from supervisor.domain.errors import Refusal
-from supervisor.http_api import CONTEXT, HANDLERS
 from tests.api.harness import TOKEN, Engine
 from tests.conftest import FUZZ_DEPTH
 from tests.fakes import FakeSandbox, answering, spec_request
 from tests.fuzz.served import Served, served
+from tests.places import REPOSITORY
 
 # `positive_data_acceptance` has its place taken by `tests.fuzz.api_checks`. The two others know only collections whose
 # members are there at once and gone when deleted: DELETE cancels, and what was executed is kept and can be looked at;
@@ -33,7 +34,6 @@ LEFT_OUT = ("positive_data_acceptance", "use_after_free", "ensure_resource_avail
 # How what the document forbids is refused: by itself, by where it leads, or by its size.
 REFUSALS = (400, 403, 404, 405, 409, 413, 415, 422)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = 40
 # What of the document this installation has; for the rest of it a sound request is refused, and rightly so.
 INSTALLED: dict[tuple[str, str], dict[str, Any]] = {
@@ -100,7 +100,7 @@ def explore(
     command += ["--exclude-checks", ",".join(LEFT_OUT), "--max-examples", str(EXAMPLES * FUZZ_DEPTH)]
     command += ["--generation-deterministic"] if FUZZ_DEPTH == 1 else ["--generation-database", "none"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
-    environment |= {"PYTHONPATH": str(ROOT), "SCHEMATHESIS_HOOKS": "tests.fuzz.api_checks"}
+    environment |= {"PYTHONPATH": str(REPOSITORY), "SCHEMATHESIS_HOOKS": "tests.fuzz.api_checks"}
     return subprocess.run(
         [*command, *options], cwd=directory, env=environment, capture_output=True, text=True, check=False
     )
@@ -151,7 +151,7 @@ PLANTED: dict[str, tuple[Handler, str]] = {
 def test_planted_faults_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, (handler, _) in PLANTED.items():
         monkeypatch.setitem(HANDLERS, name, handler)
-    monkeypatch.setattr("supervisor.http_api.find_caller", lambda header, tokens: (header, next(iter(tokens)))[1])
+    monkeypatch.setattr("supervisor.api.routes.find_caller", lambda header, tokens: (header, next(iter(tokens)))[1])
     chosen = [option for name in PLANTED for option in ("--include-operation-id", name)]
     with served(Engine(obedient)) as api:
         explored = explore(api, tmp_path, "--phases", "coverage", *chosen)

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts.base import Contract, ContractError
+from contracts.execution.run_request import MAX_PROMPT_BYTES, RunRequest
 from contracts.generate import DIRECTORY, PUBLISHED
-from contracts.run_request import MAX_PROMPT_BYTES, RunRequest
+from contracts.wire.document import Contract
+from contracts.wire.errors import ContractError
 from tests.conftest import FUZZ_DEPTH
 from tests.fakes import spec_request
 from tests.fuzz.documents import changed, valid

@@ -14,17 +14,17 @@ from pathlib import Path
 import pynvml
 import pytest
 
-from contracts.power import attribute_energy, uncertainty_ppm
-from supervisor.adapters.model_meter import ModelMeter
-from supervisor.adapters.nvml import open_nvml
-from supervisor.adapters.nvml_device import NvmlDevice, open_device
-from supervisor.adapters.nvml_limit import NvmlLimit, open_limit, restore_left_limit
+from contracts.execution.attribution import attribute_energy, uncertainty_ppm
 from supervisor.adapters.policies import load_policies
+from supervisor.adapters.power.model_meter import ModelMeter
+from supervisor.adapters.power.nvml import open_nvml
+from supervisor.adapters.power.nvml_device import NvmlDevice, open_device
+from supervisor.adapters.power.nvml_limit import NvmlLimit, open_limit, restore_left_limit
 from supervisor.composition import SOURCE_ROOT
 from supervisor.domain.errors import EngineError
-from supervisor.domain.meter import MissingMeter
-from supervisor.domain.power_log import PowerLog
-from supervisor.meters import open_metering
+from supervisor.domain.power.meter import MissingMeter
+from supervisor.domain.power.power_log import PowerLog
+from supervisor.power.meters import open_metering
 
 pytestmark = pytest.mark.gpu
 
@@ -35,7 +35,7 @@ MAY_LIMIT = os.environ.get("WEOS_GPU_LIMIT") == "1"
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from supervisor.adapters.nvml_limit import open_limit
+from supervisor.adapters.power.nvml_limit import open_limit
 open_limit(Path(sys.argv[1])).set(int(sys.argv[2]))
 os.kill(os.getpid(), signal.SIGKILL)
 """

@@ -10,11 +10,11 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from supervisor.adapters.keys import load_signer
-from supervisor.adapters.ledger import SqliteLedger
-from supervisor.adapters.ledger_identity import LogIdentity, identify_log
-from supervisor.domain.ledger_port import FinalEntry, StartedEntry
-from supervisor.recorder import Recorder
+from supervisor.adapters.identity.keys import load_signer
+from supervisor.adapters.ledger.log_identity import LogIdentity, identify_log
+from supervisor.adapters.ledger.store import SqliteLedger
+from supervisor.domain.records.ports import FinalEntry, StartedEntry
+from supervisor.execution.recorder import Recorder
 from tests.factories import in_container, make_conclusion, make_plan
 
 

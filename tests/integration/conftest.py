@@ -13,10 +13,11 @@ import aiohttp
 import docker
 import pytest
 
-from contracts.trust import Trust
+from contracts.verify.trust import Trust
+from supervisor.adapters.home import Home
 from supervisor.composition import Listening, serve
-from supervisor.home import Home
-from tests.fakes import REPOSITORY, spec_request
+from tests.fakes import spec_request
+from tests.places import REPOSITORY
 
 DOCKER_SOCKET = "unix://"
 WAIT_S = 60

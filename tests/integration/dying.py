@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 import docker
 
-from contracts.metrics_record import PREDICATE_TYPE
+from contracts.execution.metrics_record import PREDICATE_TYPE
+from supervisor.adapters.home import Home, default_home
 from supervisor.composition import Outside, serve
-from supervisor.domain.ledger_port import FinalEntry, LedgerPort, StartedEntry
-from supervisor.domain.ports import Sandbox, SandboxPort
-from supervisor.home import Home, default_home
+from supervisor.domain.records.ports import FinalEntry, LedgerPort, StartedEntry
+from supervisor.domain.sandbox.ports import Sandbox, SandboxPort
 from tests.integration.conftest import policies_without_pool
 
 if TYPE_CHECKING:
-    from contracts.envelope import Signer
+    from contracts.wire.envelope import Signer
 
 __all__ = ["POINTS"]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from supervisor.adapters.home import Home
 from supervisor.domain.caller import Caller
-from supervisor.home import Home
 from tests.fakes import spec_request
 from tests.integration.conftest import Api, serving
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from contracts.verify import verify_record
-from supervisor.home import Home
-from supervisor.setup.image_record import record_path
+from contracts.verify.record import verify_record
+from supervisor.adapters.home import Home
+from supervisor.adapters.installation.image_record import record_path
 from tests.fakes import spec_request
 from tests.integration.conftest import Api, serving
 from tests.integration.private_engine import PrivateEngine, private_engine

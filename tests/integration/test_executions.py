@@ -10,9 +10,9 @@ import aiohttp
 import docker
 import pytest
 
-from contracts.verify import verify_record
+from contracts.verify.record import verify_record
 from supervisor.adapters.policies import load_policies
-from supervisor.client import EngineClient
+from supervisor.client.engine_client import EngineClient
 from supervisor.composition import SOURCE_ROOT
 from tests.fakes import spec_request
 from tests.integration.conftest import Api, make_home, serving

@@ -14,12 +14,12 @@ from pathlib import Path
 import docker
 import pytest
 
-from contracts.trust import Trust
-from contracts.verify import verify_record
-from supervisor.client import EngineClient
+from contracts.verify.record import verify_record
+from contracts.verify.trust import Trust
+from supervisor.adapters.home import Home
+from supervisor.client.engine_client import EngineClient
 from supervisor.composition import serve
 from supervisor.domain.errors import EngineError
-from supervisor.home import Home
 from tests.fakes import spec_request
 from tests.integration.conftest import Relay, make_home, serving
 from tests.integration.test_executions import LONG, until_gone

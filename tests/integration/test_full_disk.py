@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from contracts.verify import verify_record
-from supervisor.home import Home
+from contracts.verify.record import verify_record
+from supervisor.adapters.home import Home
 from tests.fakes import spec_request
 from tests.integration.conftest import Api, serving
 from tests.integration.test_executions import LONG

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.client import EngineClient
-from supervisor.home import Home
-from tests.fakes import REPOSITORY
+from supervisor.adapters.home import Home
+from supervisor.client.engine_client import EngineClient
 from tests.nvml_stand_in import LEASE, StandIn, build_stand_in
+from tests.places import REPOSITORY
 
 pytestmark = pytest.mark.docker
 

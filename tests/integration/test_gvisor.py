@@ -8,9 +8,9 @@ from typing import Any
 import docker
 import pytest
 
-from contracts.metrics_record import IsolationReceipt
-from contracts.verify import verify_record
-from supervisor.adapters.proc_status import read_group
+from contracts.execution.isolation_receipt import IsolationReceipt
+from contracts.verify.record import verify_record
+from supervisor.adapters.kernel.proc_status import read_group
 from tests.integration.conftest import Api
 from tests.integration.test_executions import LONG, request_with, until_gone
 

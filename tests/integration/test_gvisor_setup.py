@@ -14,13 +14,12 @@ from typing import Any
 import docker
 import pytest
 
-from supervisor.adapters.docker_sandbox import DockerSandboxes
-from supervisor.domain.errors import ExecutionFault
-from supervisor.setup.docker_engine import is_answering, this_host
-from supervisor.setup.errors import SetupError
-from supervisor.setup.gvisor import Engine, ensure_gvisor
-from supervisor.setup.progress import SilentProgress
-from supervisor.setup.runtime_image import build_runtime_image
+from supervisor.adapters.docker.sandboxes import DockerSandboxes
+from supervisor.console.steps import SilentProgress
+from supervisor.domain.errors import ExecutionFault, SetupError
+from supervisor.setup.host.docker_engine import is_answering, this_host
+from supervisor.setup.host.gvisor import Engine, ensure_gvisor
+from supervisor.setup.images.runtime_image import build_runtime_image
 from tests.fakes import fixed_installation
 
 pytestmark = pytest.mark.docker

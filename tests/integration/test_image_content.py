@@ -8,8 +8,8 @@ from pathlib import Path
 import docker
 import pytest
 
-from supervisor.setup.progress import SilentProgress
-from supervisor.setup.runtime_image import BuiltImage, build_runtime_image
+from supervisor.console.steps import SilentProgress
+from supervisor.setup.images.runtime_image import BuiltImage, build_runtime_image
 
 pytestmark = pytest.mark.docker
 

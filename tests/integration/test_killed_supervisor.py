@@ -16,15 +16,16 @@ import docker
 import pytest
 import requests
 
-from contracts.metrics_record import MetricsRecord
-from contracts.trust import Trust
-from contracts.verify import verify_record
-from supervisor.client import EngineClient
-from supervisor.home import Home
-from tests.fakes import REPOSITORY, spec_request
+from contracts.execution.metrics_record import MetricsRecord
+from contracts.verify.record import verify_record
+from contracts.verify.trust import Trust
+from supervisor.adapters.home import Home
+from supervisor.client.engine_client import EngineClient
+from tests.fakes import spec_request
 from tests.integration.conftest import make_home
 from tests.integration.dying import POINTS
 from tests.integration.test_executions import LONG
+from tests.places import REPOSITORY
 
 pytestmark = pytest.mark.docker
 

@@ -7,10 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from supervisor.adapters.keys import load_signer
-from supervisor.adapters.ledger import SqliteLedger
-from supervisor.adapters.ledger_identity import LogIdentity, identify_log
-from supervisor.adapters.ledger_reader import read_ledger
+from supervisor.adapters.identity.keys import load_signer
+from supervisor.adapters.ledger.log_identity import LogIdentity, identify_log
+from supervisor.adapters.ledger.reader import read_ledger
+from supervisor.adapters.ledger.store import SqliteLedger
 
 # So many appends before the last kill; `WEOS_APPENDS=1000` for the figure.
 APPENDS = int(os.environ.get("WEOS_APPENDS", "150"))

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import docker
 import pytest
 
-from contracts.verify import verify_record
-from supervisor.adapters.docker_sandbox import DockerSandboxes
-from supervisor.client import EngineClient
+from contracts.verify.record import verify_record
+from supervisor.adapters.docker.sandboxes import DockerSandboxes
+from supervisor.adapters.home import Home
+from supervisor.client.engine_client import EngineClient
 from supervisor.domain.errors import EngineError
-from supervisor.home import Home
 from tests.fakes import spec_request
 from tests.integration.conftest import serving
 from tests.integration.test_executions import LONG, container_exists, until_gone

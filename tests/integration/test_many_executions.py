@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import docker
 import psutil
 
-from supervisor.home import Home
+from supervisor.adapters.home import Home
 from tests.fakes import spec_request
 from tests.integration.conftest import Api, serving
 

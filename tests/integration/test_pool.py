@@ -13,13 +13,13 @@ from typing import Any, cast, get_args
 import docker
 import pytest
 
-from contracts.metrics_record import MetricsRecord
-from contracts.types import IsolationTier
-from contracts.verify import verify_record
-from supervisor.adapters.cgroup_placement import find_placement
+from contracts.execution.metrics_record import MetricsRecord
+from contracts.verify.record import verify_record
+from contracts.wire.types import IsolationTier
+from supervisor.adapters.home import Home
+from supervisor.adapters.kernel.placement import find_placement
 from supervisor.composition import Outside
-from supervisor.domain.ports import Sandbox, SandboxPort
-from supervisor.home import Home
+from supervisor.domain.sandbox.ports import Sandbox, SandboxPort
 from tests.fakes import spec_request
 from tests.integration.conftest import Api, serving
 from tests.integration.test_executions import LONG, until_gone

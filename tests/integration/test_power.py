@@ -12,16 +12,17 @@ from typing import Any
 
 import pytest
 
-from contracts.metrics_record import MetricsRecord
-from contracts.power import Phase, PowerBaseline, attribute_energy
-from contracts.verify import verify_record
+from contracts.execution.attribution import attribute_energy
+from contracts.execution.metrics_record import MetricsRecord
+from contracts.execution.power_evidence import Phase, PowerBaseline
+from contracts.verify.record import verify_record
+from supervisor.adapters.home import Home
+from supervisor.adapters.kernel.proc_stat import read_busy_ns
 from supervisor.adapters.policies import load_policies
-from supervisor.adapters.proc_stat import read_busy_ns
-from supervisor.adapters.rapl import RaplMeter, open_rapl
+from supervisor.adapters.power.rapl import RaplMeter, open_rapl
 from supervisor.composition import SOURCE_ROOT, Outside
-from supervisor.home import Home
-from supervisor.meter_leases import MeterLeases
-from supervisor.meters import open_metering
+from supervisor.power.meter_leases import MeterLeases
+from supervisor.power.meters import open_metering
 from tests.fakes import spec_request
 from tests.integration.conftest import Api, serving
 

@@ -14,31 +14,31 @@ from typing import Any
 
 import pytest
 
-from contracts.trust import Trust
-from contracts.types import IsolationTier
-from contracts.verify_release import verify_comparison, verify_validation
-from contracts.verify_released import verify_released_record
-from supervisor.adapters.engine_version import development_version, release_version
-from supervisor.adapters.host import read_host_facts
-from supervisor.adapters.keys import engine_passphrase, key_path, read_signer
-from supervisor.adapters.release_store import ReleaseStore
+from contracts.verify.release import verify_comparison, verify_validation
+from contracts.verify.speaker import verify_released_record
+from contracts.verify.trust import Trust
+from contracts.wire.types import IsolationTier
+from supervisor.adapters.home import Home
+from supervisor.adapters.identity.engine_version import development_version, release_version
+from supervisor.adapters.identity.keys import engine_passphrase, key_path, read_signer
+from supervisor.adapters.identity.release_store import ReleaseStore
+from supervisor.adapters.kernel.host import read_host_facts
 from supervisor.composition import SOURCE_ROOT
+from supervisor.console.steps import SilentProgress, Step
 from supervisor.domain.errors import EngineError
 from supervisor.escape.catalogue import Planned, plan_attempts
-from supervisor.home import Home
 from supervisor.release.conformance import PROPERTIES
 from supervisor.release.create import ReleaseOrder, create_release
-from supervisor.release.escape import InstalledEscapeSuite, read_candidate
+from supervisor.release.escape_suite import InstalledEscapeSuite, read_candidate
 from supervisor.release.root_directory import RootDirectory
 from supervisor.release.subject import Broken, Subject
 from supervisor.release.trial import EscapeSuite, Trial
 from supervisor.release.workload import Case, Workload
-from supervisor.setup.progress import SilentProgress, Step
 from tests.factories import make_escape_report
 from tests.fakes import spec_request
 from tests.integration.conftest import serving
 from tests.release_home import PASSPHRASE, copy_source, set_version
-from tests.unit.test_source_tree import commit, git
+from tests.unit.release.test_source_tree import commit, git
 
 pytestmark = pytest.mark.docker
 

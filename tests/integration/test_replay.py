@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from contracts.base import sha256_digest
-from contracts.execution_plan import PlannedArtifact
-from contracts.metrics_record import MetricsRecord, Statement
-from supervisor.client import EngineClient
-from supervisor.commands.audit.replay import replay
-from supervisor.home import Home
+from contracts.execution.execution_plan import PlannedArtifact
+from contracts.execution.metrics_record import MetricsRecord, Statement
+from contracts.wire.document import sha256_digest
+from supervisor.adapters.home import Home
+from supervisor.client.engine_client import EngineClient
+from supervisor.commands.replay import replay
 from tests.fakes import spec_request
 from tests.integration.conftest import Api, serving
 from tests.integration.test_command_line import call

@@ -7,18 +7,18 @@ from pathlib import Path
 import docker
 import pytest
 
-from contracts.calibration import CalibrationStep
-from contracts.trust import Trust
-from contracts.verify import verify_record
-from supervisor.adapters.engine_version import development_version
+from contracts.execution.calibration import CalibrationStep
+from contracts.verify.record import verify_record
+from contracts.verify.trust import Trust
 from supervisor.adapters.files import write_private
-from supervisor.adapters.host import read_fingerprint
-from supervisor.client import EngineClient
+from supervisor.adapters.home import Home
+from supervisor.adapters.identity.engine_version import development_version
+from supervisor.adapters.kernel.host import read_fingerprint
+from supervisor.client.engine_client import EngineClient
 from supervisor.composition import SOURCE_ROOT
-from supervisor.domain.calibration import Interval, measure_calibration
-from supervisor.home import Home
-from supervisor.setup.progress import SilentProgress
-from supervisor.setup.supervisor_image import build_supervisor_image
+from supervisor.console.steps import SilentProgress
+from supervisor.domain.power.calibration import Interval, measure_calibration
+from supervisor.setup.images.supervisor_image import build_supervisor_image
 from tests.fakes import spec_request
 from tests.powercap import PowercapHost
 

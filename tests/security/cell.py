@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
-from contracts.execution_plan import ExecutionPlan
-from supervisor.domain.hardening import model_path
-from supervisor.domain.policy import Policies
+from contracts.execution.execution_plan import ExecutionPlan
+from supervisor.domain.policies.policy import Policies
+from supervisor.domain.sandbox.hardening import model_path
 
 __all__ = ["LABELS", "job_lines"]
 

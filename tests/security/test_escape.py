@@ -13,21 +13,21 @@ from typing import Any, ClassVar, get_args
 import docker
 import pytest
 
-from contracts.escape_report import EscapeReport
-from contracts.types import IsolationTier
-from supervisor.adapters.escape_reports import EscapeReports
+from contracts.execution.escape_report import EscapeReport
+from contracts.wire.types import IsolationTier
+from supervisor.adapters.home import Home
+from supervisor.adapters.installation.escape_reports import EscapeReports
 from supervisor.commands.escape import read_installation, run_escape
 from supervisor.domain.errors import EngineError, Refusal
-from supervisor.domain.installation import Installation
-from supervisor.domain.seccomp_profile import SeccompRule
+from supervisor.domain.planning.installation import Installation
+from supervisor.domain.policies.seccomp_profile import SeccompRule
 from supervisor.escape import lock_two
 from supervisor.escape.attack import Attack
 from supervisor.escape.catalogue import Planned, plan_attempts
 from supervisor.escape.cell import Cell
 from supervisor.escape.engine_facts import read_engine_facts
-from supervisor.escape.installation import LABEL
+from supervisor.escape.target import LABEL
 from supervisor.escape.task import Numbered, observe
-from supervisor.home import Home
 from tests.integration.conftest import make_home
 
 pytestmark = pytest.mark.docker

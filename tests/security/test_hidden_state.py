@@ -13,11 +13,11 @@ from typing import Any, cast, get_args
 import docker
 import pytest
 
-from contracts.types import IsolationTier
+from contracts.wire.types import IsolationTier
+from supervisor.adapters.home import Home
+from supervisor.adapters.installation.image_record import record_path
 from supervisor.composition import Outside
-from supervisor.domain.ports import Sandbox, SandboxPort
-from supervisor.home import Home
-from supervisor.setup.image_record import record_path
+from supervisor.domain.sandbox.ports import Sandbox, SandboxPort
 from tests.fakes import spec_request
 from tests.integration.conftest import Api, serving
 from tests.security.hostile.channels import CHANNELS

@@ -11,11 +11,11 @@ from typing import Any, get_args
 import docker
 import pytest
 
-from contracts.metrics_record import MetricsRecord
-from contracts.types import IsolationTier
-from contracts.verify import verify_record
-from supervisor.home import Home
-from supervisor.setup.image_record import record_path
+from contracts.execution.metrics_record import MetricsRecord
+from contracts.verify.record import verify_record
+from contracts.wire.types import IsolationTier
+from supervisor.adapters.home import Home
+from supervisor.adapters.installation.image_record import record_path
 from tests.fakes import spec_request
 from tests.integration.conftest import Api, make_home, serving
 from tests.security.hostile.image import ABSENT_PROGRAM, hostile_images

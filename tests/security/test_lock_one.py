@@ -4,10 +4,10 @@ import os
 
 import pytest
 
-from supervisor.adapters.docker_sandbox import DockerSandboxes
+from supervisor.adapters.docker.sandboxes import DockerSandboxes
 from supervisor.domain.errors import ExecutionFault
-from supervisor.domain.hardening import build_container_config, model_path
-from supervisor.domain.sandbox_recipe import recipe_of
+from supervisor.domain.sandbox.hardening import build_container_config, model_path
+from supervisor.domain.sandbox.recipe import recipe_of
 from supervisor.escape.cell import Cell
 from tests.security.cell import LABELS, job_lines
 

@@ -3,7 +3,7 @@
 A verdict is one of the codes of `contracts/README.md`; the exit status is 0 only where everything is VALID.
 """
 
-from supervisor.commands.lazy import LazyGroup
+from supervisor.console.lazy import LazyGroup
 
 __all__ = ["command"]
 
@@ -17,6 +17,13 @@ SUMMARIES = {
     "witness": "Countersign checkpoints; refuse rollbacks and forks.",
 }
 
+# Commands of this group that need the extra [server]: they speak to a supervisor or use its key files.
+ELSEWHERE = {"replay": "supervisor.commands.replay", "witness": "supervisor.commands.witness"}
+
 command = LazyGroup(
-    name="audit", package=__name__, summaries=SUMMARIES, help="Check records, logs and checkpoints offline."
+    name="audit",
+    package=__name__,
+    summaries=SUMMARIES,
+    elsewhere=ELSEWHERE,
+    help="Check records, logs and checkpoints offline.",
 )

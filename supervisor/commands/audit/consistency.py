@@ -10,12 +10,12 @@ from pathlib import Path
 
 import click
 
-from contracts.base import ContractError
-from contracts.bundle import ConsistencyProof
-from contracts.checks import CheckFailed
-from contracts.ledger_proof import Checkpoint
-from contracts.note import MAX_NOTE_BYTES, parse_note
-from contracts.verify_consistency import CONSISTENCY_CHECKS, roots_of_export, verify_consistency
+from contracts.ledger.bundle import ConsistencyProof
+from contracts.ledger.note import MAX_NOTE_BYTES, parse_note
+from contracts.ledger.proof import Checkpoint
+from contracts.verify.checks import CheckFailed
+from contracts.verify.consistency import CONSISTENCY_CHECKS, roots_of_export, verify_consistency
+from contracts.wire.errors import ContractError
 from supervisor.commands.audit.export_file import read_export
 from supervisor.commands.audit.files import TRUST_OPTION, read_bounded, read_trust
 from supervisor.commands.audit.view import describe_checks, show_checks, show_json, show_verdict

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from contracts.bundle import LedgerEntryView
-from contracts.ledger_export import ExportHeader
+from contracts.ledger.bundle import LedgerEntryView
+from contracts.ledger.export import ExportHeader
 
 __all__ = ["read_export", "read_lines"]
 

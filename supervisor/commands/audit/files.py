@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from contracts.base import ContractError
-from contracts.trust import Trust
+from contracts.verify.trust import Trust
+from contracts.wire.errors import ContractError
 
 __all__ = ["TRUST_OPTION", "read_bounded", "read_trust"]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from contracts.log_report import LOG_CHECKS, LogReport, LogSummary
-from contracts.verify_log import LogVerifier
+from contracts.verify.log import LogVerifier
+from contracts.verify.log_report import LOG_CHECKS, LogReport, LogSummary
 from supervisor.commands.audit.export_file import read_export
 from supervisor.commands.audit.files import TRUST_OPTION, read_trust
 from supervisor.commands.audit.view import (
@@ -18,7 +18,7 @@ from supervisor.commands.audit.view import (
     show_not_proven,
     show_verdict,
 )
-from supervisor.commands.progress import show_progress
+from supervisor.console.bar import show_progress
 
 __all__ = ["command", "verify_export"]
 

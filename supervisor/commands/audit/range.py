@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from contracts.range_proof import RangeProof
-from contracts.verify_range import RANGE_CHECKS, verify_range
+from contracts.ledger.range_proof import RangeProof
+from contracts.verify.range import RANGE_CHECKS, verify_range
 from supervisor.commands.audit.consistency import FILE, read_note
 from supervisor.commands.audit.export_file import read_lines
 from supervisor.commands.audit.files import TRUST_OPTION, read_trust

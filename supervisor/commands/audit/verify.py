@@ -10,13 +10,13 @@ from pathlib import Path
 
 import click
 
-from contracts.bundle import Bundle
-from contracts.checks import Check
-from contracts.compare_bundles import SeenBundles
-from contracts.envelope import Envelope
-from contracts.trust import Trust
-from contracts.verify import output_matches
-from contracts.verify_bundle import BUNDLE_CHECKS, BundleReport, verify_bundle
+from contracts.ledger.bundle import Bundle
+from contracts.verify.bundle import BUNDLE_CHECKS, BundleReport, verify_bundle
+from contracts.verify.bundles_together import SeenBundles
+from contracts.verify.checks import Check
+from contracts.verify.record import output_matches
+from contracts.verify.trust import Trust
+from contracts.wire.envelope import Envelope
 from supervisor.commands.audit.files import TRUST_OPTION, read_bounded, read_trust
 from supervisor.commands.audit.view import describe_checks, printable, show_checks, show_not_proven, show_verdict
 

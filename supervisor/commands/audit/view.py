@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from contracts.checks import Check
+from contracts.verify.checks import Check
 
 __all__ = ["describe_checks", "printable", "show_checks", "show_json", "show_not_proven", "show_verdict"]
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.adapters.engine_version import development_version, source_digest
 from supervisor.adapters.files import write_private
+from supervisor.adapters.home import Home, default_home
+from supervisor.adapters.identity.engine_version import development_version, source_digest
 from supervisor.composition import SOURCE_ROOT
 from supervisor.domain.caller import Caller
 from supervisor.domain.errors import EngineError
-from supervisor.home import Home, default_home
 
 
 def test_a_private_file_is_whole_and_private(tmp_path: Path) -> None:
@@ -128,7 +128,10 @@ def test_two_supervisors_cannot_have_one_home(empty_home: Home) -> None:
 
 
 def test_a_home_is_free_again_when_its_supervisor_was_killed(empty_home: Home) -> None:
-    code = "from supervisor.home import *; lock = Home(default_home()).take(); print('taken', flush=True); input()"
+    code = (
+        "from supervisor.adapters.home import *; "
+        "lock = Home(default_home()).take(); print('taken', flush=True); input()"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ
     ) as other:

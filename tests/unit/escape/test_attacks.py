@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 
 from build import lockdown_compiler
-from contracts.types import IsolationTier
+from contracts.wire.types import IsolationTier
 from supervisor.adapters.policies import load_policies
 from supervisor.composition import SOURCE_ROOT
 from supervisor.escape import lock_one, lock_two, surroundings

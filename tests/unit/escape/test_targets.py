@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from supervisor.domain.errors import EngineError, Refusal
-from supervisor.escape.installation import plan_of_target, runnable_backends
+from supervisor.escape.target import plan_of_target, runnable_backends
 from tests.fakes import fixed_installation
 
 INSTALLATION = fixed_installation()

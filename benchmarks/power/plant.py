@@ -1,0 +1,184 @@
+"""A simulated machine for the governor: an execution under a CPU quota, and an energy counter that is late and noisy.
+
+It has what a real one has and a formula has not: the kernel's pool of CPU time, which is filled once per period and at
+every write; threads that spend it at once and then stand still; watts per CPU that depend on how many run, on what they
+compute, and on the temperature. Its constants are nobody's machine.
+"""
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from supervisor.domain.power.governor import Decision
+
+__all__ = ["STEP_NS", "Law", "Phase", "Plant", "PlantSettings", "Sensor", "Trace", "simulate"]
+
+NANO = 1_000_000_000
+NS_PER_MS = 1_000_000
+NS_PER_US = 1_000
+MW_NS_PER_UJ = 1_000_000
+STEP_NS = 10 * NS_PER_MS
+# How late the supervisor wakes up, at most.
+JITTER_NS = 20 * NS_PER_MS
+
+
+class Law(Protocol):
+    """What sets the quota."""
+
+    @property
+    def interval_ns(self) -> int:
+        """Time between two observations."""
+        ...
+
+    @property
+    def quota_nano(self) -> int:
+        """The setting in force."""
+        ...
+
+    def observe(self, at_ns: int, *, energy_uj: int | None, cpu_time_ns: int | None) -> Decision:
+        """Decide on a reading of the counters."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """What the execution does for a while."""
+
+    name: str
+    duration_s: float
+    demand: float
+    """CPUs that it would use, as a part of its threads."""
+    price: float
+    """Watts per CPU against the plant's."""
+    tokens_per_cpu_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class PlantSettings:
+    """The machine."""
+
+    threads: int = 8
+    idle_mw: int = 3_000
+    mw_per_cpu: int = 4_500
+    """Of a busy CPU beyond its idle share, all threads running, cold."""
+    alone_part: float = 0.3
+    """So much more does a CPU draw where it runs alone (it clocks higher)."""
+    heat_part: float = 0.04
+    """So much more does it draw when it is hot."""
+    heat_s: float = 15.0
+    noise: float = 0.02
+    """Standard deviation of one reading's energy."""
+    update_ms: int = 1
+    """How often the energy counter moves."""
+    period_ms: int = 20
+    """How often the kernel fills the pool."""
+    is_model: bool = False
+    """The meter is the model: no sensor, the energy is CPU time by a table."""
+
+
+@dataclass(slots=True)
+class Trace:
+    """What happened, one entry per `STEP_NS`."""
+
+    power_mw: list[float] = field(default_factory=list)
+    quota_cpus: list[float] = field(default_factory=list)
+    tokens: list[float] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
+    """One per observation."""
+    writes: int = 1
+    """Settings of the quota, the first included."""
+    busy_from: int = 0
+    """The first entry in which the execution could have used more than it was given."""
+
+
+class Plant:
+    """The execution and the kernel's pool of CPU time."""
+
+    def __init__(self, settings: PlantSettings, quota_nano: int) -> None:
+        self._settings = settings
+        self._period_ns = settings.period_ms * NS_PER_MS
+        self._heat = 0.0
+        self.at_ns = 0
+        self.cpu_time_ns = 0.0
+        self.energy_uj = 0.0
+        self.write(quota_nano)
+
+    def write(self, quota_nano: int) -> None:
+        """Set the quota, in whole microseconds per period; the pool is filled, as the kernel does."""
+        self._filling_ns = quota_nano * self._period_ns // NANO // NS_PER_US * NS_PER_US
+        self._pool_ns: float = self._filling_ns
+
+    def step(self, phase: Phase) -> tuple[float, float]:
+        """Advance by `STEP_NS`; return the power in milliwatts and the CPUs used."""
+        settings = self._settings
+        if self.at_ns % self._period_ns == 0:
+            self._pool_ns = self._filling_ns
+        used_ns = min(phase.demand * settings.threads * STEP_NS, self._pool_ns)
+        self._pool_ns -= used_ns
+        cpus = used_ns / STEP_NS
+        busy_part = cpus / settings.threads
+        price = phase.price * (1 + settings.alone_part * (1 - busy_part)) * (1 + self._heat)
+        power_mw = settings.idle_mw + cpus * settings.mw_per_cpu * (1.0 if settings.is_model else price)
+        self._heat += (settings.heat_part * busy_part - self._heat) * -math.expm1(-STEP_NS / NANO / settings.heat_s)
+        self.at_ns += STEP_NS
+        self.cpu_time_ns += used_ns
+        self.energy_uj += power_mw * STEP_NS / MW_NS_PER_UJ
+        return power_mw, cpus
+
+
+class Sensor:
+    """The energy counter as it is read: late by up to its update time, and each reading off by the noise."""
+
+    def __init__(self, settings: PlantSettings, chance: random.Random) -> None:
+        self._noise = 0.0 if settings.is_model else settings.noise
+        self._update_ns = settings.update_ms * NS_PER_MS
+        self._chance = chance
+        self._latched_uj = self._seen_uj = self._shown_uj = 0.0
+
+    def latch(self, plant: Plant) -> None:
+        """Let the counter move, where its time has come."""
+        if plant.at_ns % self._update_ns < STEP_NS:
+            self._latched_uj = plant.energy_uj
+
+    def read(self) -> int:
+        """Return the counter, with the noise of this reading's interval."""
+        self._shown_uj += (self._latched_uj - self._seen_uj) * (1 + self._chance.gauss(0, self._noise))
+        self._seen_uj = self._latched_uj
+        return int(self._shown_uj)
+
+
+def simulate(law: Law, settings: PlantSettings, phases: Sequence[Phase], seed: int) -> Trace:
+    """Run the phases under a law and return what happened.
+
+    A phase but the first begins anywhere between two observations.
+    """
+    chance = random.Random(seed)  # noqa: S311 - a simulation must be repeatable
+    plant, sensor, trace = Plant(settings, law.quota_nano), Sensor(settings, chance), Trace()
+    next_ns = ends_ns = 0
+    for number, phase in enumerate(phases):
+        ends_ns += int(phase.duration_s * NANO)
+        if number < len(phases) - 1:
+            ends_ns += chance.randrange(0, law.interval_ns, STEP_NS)
+        if phase.demand >= 1 and trace.busy_from == 0:
+            trace.busy_from = plant.at_ns // STEP_NS
+        while plant.at_ns < ends_ns:
+            if plant.at_ns >= next_ns:
+                _observe(law, plant, sensor, trace)
+                next_ns = plant.at_ns + law.interval_ns + chance.randrange(0, JITTER_NS)
+            power_mw, cpus = plant.step(phase)
+            sensor.latch(plant)
+            trace.power_mw.append(power_mw)
+            trace.quota_cpus.append(law.quota_nano / NANO)
+            trace.tokens.append(cpus * phase.tokens_per_cpu_s * STEP_NS / NANO)
+    return trace
+
+
+def _observe(law: Law, plant: Plant, sensor: Sensor, trace: Trace) -> None:
+    before = law.quota_nano
+    decision = law.observe(plant.at_ns, energy_uj=sensor.read(), cpu_time_ns=int(plant.cpu_time_ns))
+    trace.decisions.append(decision)
+    if decision.quota_nano != before:
+        plant.write(decision.quota_nano)
+        trace.writes += 1

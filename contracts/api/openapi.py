@@ -1,0 +1,143 @@
+"""The API: every operation once, from which the routes and the OpenAPI document are both made."""
+
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
+
+from contracts.api.ledger_operations import LEDGER_OPERATIONS
+from contracts.api.operation import EXECUTION_ID, Operation, Parameter
+from contracts.api.problem import PROBLEM_CODES, Problem
+from contracts.api.responses import RunView, StreamStarted, StreamToken
+from contracts.api.run_operations import EVENT_STREAM, RUN_OPERATIONS
+from contracts.wire.document import Contract
+from contracts.wire.envelope import Envelope
+
+__all__ = ["OPERATIONS", "RECORD_TYPE", "build_openapi"]
+
+API_VERSION = "1.0.0"
+JSON = "application/json"
+RECORD_TYPE = "application/vnd.in-toto+json"
+PROBLEM_TYPE = "application/problem+json"
+REFERENCE = "#/components/schemas/{model}"
+# `bad_header` stands for whatever is no HTTP/1.1 request too.
+_ALWAYS = ("bad_header", "unauthorized", "host_not_allowed", "internal_error")
+
+OPERATIONS = (*RUN_OPERATIONS, *LEDGER_OPERATIONS)
+
+
+def _links(pointer: str) -> dict[str, Any]:
+    parameters = {EXECUTION_ID.name: f"$response.body#{pointer}"}
+    return {
+        other.operation_id: {"operationId": other.operation_id, "parameters": parameters}
+        for other in OPERATIONS
+        if EXECUTION_ID in other.parameters
+    }
+
+
+def _event_schema() -> dict[str, Any]:
+    """Return the schema of one event; OpenAPI 3.1 has no other word for the items of a stream (3.2: `itemSchema`)."""
+    events = {"started": StreamStarted, "token": StreamToken, "done": RunView, "error": Problem}
+    return {
+        "description": "Each of the events.",
+        "oneOf": [
+            {
+                "type": "object",
+                "required": ["event", "data"],
+                "properties": {
+                    "event": {"const": name},
+                    "data": {
+                        "type": "string",
+                        "contentMediaType": JSON,
+                        "contentSchema": {"$ref": REFERENCE.format(model=model.__name__)},
+                    },
+                },
+            }
+            for name, model in events.items()
+        ],
+    }
+
+
+def _content(operation: Operation, model: type[Contract] | None, status: int) -> dict[str, Any]:
+    if model is None:
+        kind = "object" if operation.media_type == JSON else "string"
+        return {operation.media_type: {"schema": {"type": kind}}}
+    media_type = RECORD_TYPE if model is Envelope else JSON
+    content: dict[str, Any] = {media_type: {"schema": {"$ref": REFERENCE.format(model=model.__name__)}}}
+    if operation.streams and status == 200:  # noqa: PLR2004 - HTTP OK
+        content[EVENT_STREAM] = {"schema": _event_schema()}
+    return content
+
+
+def _problem_responses(codes: tuple[str, ...]) -> dict[str, Any]:
+    by_status: dict[int, list[str]] = {}
+    for code in codes:
+        by_status.setdefault(PROBLEM_CODES[code][0], []).append(code)
+    return {
+        str(status): {
+            "description": "`code`: " + ", ".join(f"`{code}`" for code in sorted(names)),
+            "content": {PROBLEM_TYPE: {"schema": {"$ref": REFERENCE.format(model="Problem")}}},
+        }
+        for status, names in sorted(by_status.items())
+    }
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    document = {
+        "name": parameter.name,
+        "in": parameter.where,
+        "required": parameter.required,
+        "description": parameter.description,
+        "schema": parameter.schema,
+    }
+    return document if parameter.example is None else {**document, "example": parameter.example}
+
+
+def _operation(operation: Operation) -> dict[str, Any]:
+    responses = _problem_responses((*_ALWAYS, *operation.problems))
+    for status, (description, model) in operation.responses.items():
+        answer = {"description": description, "content": _content(operation, model, status)}
+        if operation.names_execution is not None and operation.names_execution[0] == status:
+            answer["links"] = _links(operation.names_execution[1])
+        responses[str(status)] = answer
+    document: dict[str, Any] = {
+        "operationId": operation.operation_id,
+        "summary": operation.summary,
+        "description": operation.description,
+        "responses": dict(sorted(responses.items())),
+    }
+    if operation.parameters:
+        document["parameters"] = [_parameter(parameter) for parameter in operation.parameters]
+    if operation.request is not None:
+        reference = {"$ref": REFERENCE.format(model=operation.request.__name__)}
+        document["requestBody"] = {"required": True, "content": {JSON: {"schema": reference}}}
+    return document
+
+
+def build_openapi() -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document of the API."""
+    models: set[type[Contract]] = {Problem, StreamStarted, StreamToken}
+    for operation in OPERATIONS:
+        models.update(model for _, model in operation.responses.values() if model is not None)
+        if operation.request is not None:
+            models.add(operation.request)
+    ordered = sorted(models, key=lambda model: model.__name__)
+    _, schemas = models_json_schema([(model, "validation") for model in ordered], ref_template=REFERENCE)
+    paths: dict[str, Any] = {}
+    for operation in OPERATIONS:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "WeOS execution engine",
+            "version": API_VERSION,
+            "description": "Executes one Run Request once, in a fresh sandbox, measures it from outside and signs the "
+            "record. A bearer token is required for every call.",
+        },
+        "servers": [{"url": "http://127.0.0.1:8642", "description": "Loopback only."}],
+        "security": [{"token": []}],
+        "paths": paths,
+        "components": {
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "schemas": schemas["$defs"],
+        },
+    }

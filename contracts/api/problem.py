@@ -1,0 +1,132 @@
+"""Problem documents (RFC 9457): every error of the API in one shape, with a stable code."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from contracts.wire.document import Contract, Many
+from contracts.wire.errors import FieldError
+from contracts.wire.types import ExecutionId
+
+__all__ = ["PROBLEM_CODES", "Problem", "ProblemCode"]
+
+# code -> (HTTP status, title). The code is the contract; the words may improve.
+PROBLEM_CODES: dict[str, tuple[int, str]] = {
+    "malformed_json": (400, "The body is not one JSON document"),
+    "bad_parameter": (400, "A query or path parameter is not valid"),
+    "bad_header": (400, "A header is not valid"),
+    "unauthorized": (401, "A valid bearer token is required"),
+    "host_not_allowed": (403, "The Host header does not name this machine"),
+    "isolation_required": (403, "A policy demands a stronger isolation tier"),
+    "not_found": (404, "There is no such resource"),
+    "execution_not_found": (404, "There is no such execution"),
+    "record_not_ready": (404, "The execution has not ended, so it has no record yet"),
+    "method_not_allowed": (405, "This resource does not have that method"),
+    "ledger_entry_not_found": (404, "The ledger has no such entry"),
+    "ledger_range_unknown": (422, "The ledger is not so long"),
+    "already_finished": (409, "The execution has already ended"),
+    "cancelled": (409, "The execution was cancelled"),
+    "aborted": (409, "The execution was ended by the supervisor's own end"),
+    "engine_version_mismatch": (412, "Another engine version is running"),
+    "body_too_large": (413, "The body is too large"),
+    "unsupported_media_type": (415, "The body must be application/json"),
+    "invalid_request": (422, "The request does not follow the contract"),
+    "unknown_model": (422, "The model is not installed"),
+    "unknown_backend": (422, "The backend is not known or not installed"),
+    "unknown_quantization": (422, "The model is not installed in that quantization"),
+    "unknown_scheduler_policy": (422, "There is no such scheduler policy"),
+    "unsupported_cpu": (422, "This machine lacks instructions that the backend needs"),
+    "limit_out_of_range": (422, "A limit is outside what the policy allows"),
+    "insufficient_cores": (422, "The scheduler policy needs cores that this machine does not have"),
+    "insufficient_memory": (422, "The model and context need more memory than this machine has"),
+    "power_limit_unenforceable": (422, "The power limit cannot be kept on this machine"),
+    "idempotency_key_reused": (422, "The Idempotency-Key was used with another body"),
+    "context_overflow": (422, "Prompt and answer do not fit the context"),
+    "empty_prompt": (422, "The prompt has no tokens"),
+    "time_limit_exceeded": (422, "The execution ran into its time limit"),
+    "output_limit_exceeded": (422, "The execution wrote more than it may"),
+    "power_limit_exceeded": (422, "The execution drew more power than it may"),
+    "memory_limit_exceeded": (422, "The execution needed more memory than it may"),
+    "queue_full": (429, "Too many executions are waiting"),
+    "internal_error": (500, "The supervisor failed; the fault is in its log"),
+    "runner_failed": (500, "The runner did not keep to its protocol or ended early"),
+    "sandbox_failed": (500, "The container engine could not start the sandbox"),
+    "isolation_mismatch": (500, "The sandbox was not what was asked for, so the job was not sent"),
+    "lock_missing": (500, "The sandbox was not seen under both its locks, so the job was not sent"),
+    "engine_unavailable": (503, "The container engine does not answer"),
+    "isolation_unavailable": (503, "The isolation tier is not there on this machine"),
+    "power_sensor_required": (503, "A policy demands a power sensor, and there is none to use"),
+    "power_limit_not_restored": (503, "The GPU still has the power limit of an earlier execution"),
+    "limit_unenforceable": (503, "The container engine cannot enforce a limit of the sandbox"),
+    "ledger_unsound": (503, "The store of records cannot be used"),
+    "image_missing": (503, "The runtime image of the backend is not there"),
+    "model_missing": (503, "The file of the model is not there"),
+    "model_altered": (503, "The file of the model is not the one that was installed"),
+    "model_index_damaged": (503, "The list of installed models cannot be read"),
+    "shutting_down": (503, "The supervisor is ending"),
+    "power_sensor_lost": (503, "The energy counters could not be read any more"),
+    "storage_full": (507, "There is no room to keep the record"),
+}
+
+
+def _require_known(code: str) -> str:
+    if code not in PROBLEM_CODES:
+        message = "not a code of this version of the contract"
+        raise ValueError(message)
+    return code
+
+
+ProblemCode = Annotated[str, Field(json_schema_extra={"enum": sorted(PROBLEM_CODES)}), AfterValidator(_require_known)]
+
+
+class Problem(Contract):
+    """One error."""
+
+    type: str
+    """URI of the kind: `urn:weos:problem:` and the code."""
+    title: str
+    """The kind in words."""
+    status: Annotated[int, Field(ge=400, le=599)]
+    """HTTP status."""
+    detail: str
+    """What happened here, why, and what to do next."""
+    code: ProblemCode
+    """Stable identifier of the kind."""
+    errors: Many[FieldError] = ()
+    """Faulty fields, where the request is at fault."""
+    available: Many[str] | None = None
+    """What exists instead of what was asked for."""
+    execution_id: ExecutionId | None = None
+    """The execution, where one had been accepted; its signed record says more."""
+    partial: dict[str, Any] | None = None
+    """The execution as far as it came: output and metrics."""
+
+    @property
+    def media_type(self) -> Literal["application/problem+json"]:
+        """The media type of RFC 9457."""
+        return "application/problem+json"
+
+    @classmethod
+    def of(
+        cls,
+        code: str,
+        detail: str,
+        *,
+        errors: tuple[FieldError, ...] = (),
+        available: tuple[str, ...] | None = None,
+        execution_id: str | None = None,
+        partial: dict[str, Any] | None = None,
+    ) -> "Problem":
+        """Make the document of a code; status and title follow from it."""
+        status, title = PROBLEM_CODES[code]
+        return cls(
+            type=f"urn:weos:problem:{code}",
+            title=title,
+            status=status,
+            detail=detail,
+            code=code,
+            errors=errors,
+            available=available,
+            execution_id=execution_id,
+            partial=partial,
+        )

@@ -1,0 +1,207 @@
+"""The operations of the API but those of the ledger, as data."""
+
+from contracts.api.operation import EXECUTION_ID, Operation, Parameter
+from contracts.api.responses import BackendList, Health, ModelList, PlanView, RunList, RunView, VersionView
+from contracts.execution.run_request import RunRequest
+from contracts.wire.envelope import Envelope
+
+__all__ = ["EVENT_STREAM", "IDEMPOTENCY_KEY", "RUN_OPERATIONS"]
+
+EVENT_STREAM = "text/event-stream"
+
+PREFER = Parameter(
+    "Prefer",
+    "header",
+    "`respond-async` answers 202 at once (RFC 7240); the execution then goes on without its caller.",
+    {"type": "string"},
+    example="respond-async",
+)
+IDEMPOTENCY_KEY = Parameter(
+    "Idempotency-Key",
+    "header",
+    "The same key and body never execute twice: a repetition gets the first one's execution, which therefore goes on "
+    "when its caller goes away.",
+    {"type": "string", "pattern": "^[\\x21-\\x7e]{1,128}$"},
+)
+ACCEPT = Parameter(
+    "Accept",
+    "header",
+    "`text/event-stream` streams the tokens: events `started`, `token`, then `done` (a RunView) or `error` "
+    "(a Problem).",
+    {"type": "string"},
+    example=EVENT_STREAM,
+)
+BEFORE = Parameter(
+    "before",
+    "query",
+    "Only executions accepted before this one.",
+    {"type": "string", "pattern": "^exec_[0-9a-f]{32}$"},
+)
+LIMIT = Parameter(
+    "limit", "query", "At most so many.", {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}
+)
+
+_BODY = ("malformed_json", "body_too_large", "unsupported_media_type", "invalid_request")
+_PLANNING = (
+    "unknown_model",
+    "unknown_backend",
+    "unknown_quantization",
+    "unknown_scheduler_policy",
+    "unsupported_cpu",
+    "limit_out_of_range",
+    "insufficient_cores",
+    "insufficient_memory",
+    "power_limit_unenforceable",
+    "power_sensor_required",
+    "engine_version_mismatch",
+    "isolation_required",
+    "model_index_damaged",
+)
+_EXECUTION = (
+    "idempotency_key_reused",
+    "queue_full",
+    "engine_unavailable",
+    "isolation_unavailable",
+    "limit_unenforceable",
+    "image_missing",
+    "model_missing",
+    "model_altered",
+    "shutting_down",
+    "storage_full",
+    "ledger_unsound",
+    "context_overflow",
+    "empty_prompt",
+    "time_limit_exceeded",
+    "output_limit_exceeded",
+    "memory_limit_exceeded",
+    "power_limit_exceeded",
+    "power_sensor_lost",
+    "power_limit_not_restored",
+    "runner_failed",
+    "sandbox_failed",
+    "isolation_mismatch",
+    "lock_missing",
+    "cancelled",
+    "aborted",
+)
+RUN_OPERATIONS = (
+    Operation(
+        "createRun",
+        "POST",
+        "/v1/runs",
+        "Execute a request",
+        "Validates, plans and executes one request in a fresh sandbox. Waits for the end unless told otherwise; a "
+        "waiting caller without an Idempotency-Key that goes away cancels the execution.",
+        {200: ("The execution completed.", RunView), 202: ("The execution was accepted.", RunView)},
+        (*_BODY, *_PLANNING, *_EXECUTION),
+        request=RunRequest,
+        parameters=(PREFER, IDEMPOTENCY_KEY, ACCEPT),
+        streams=True,
+        names_execution=(202, "/execution_id"),
+    ),
+    Operation(
+        "listRuns",
+        "GET",
+        "/v1/runs",
+        "List executions",
+        "Newest first, a page at a time.",
+        {200: ("A page.", RunList)},
+        ("bad_parameter", "execution_not_found", "storage_full", "ledger_unsound"),
+        parameters=(BEFORE, LIMIT),
+    ),
+    Operation(
+        "getRun",
+        "GET",
+        "/v1/runs/{execution_id}",
+        "Show one execution",
+        "As it stands now; with its metrics once it has ended.",
+        {200: ("The execution.", RunView)},
+        ("bad_parameter", "execution_not_found", "storage_full", "ledger_unsound"),
+        parameters=(EXECUTION_ID,),
+    ),
+    Operation(
+        "cancelRun",
+        "DELETE",
+        "/v1/runs/{execution_id}",
+        "Cancel one execution",
+        "Answers when its record is stored.",
+        {200: ("The cancelled execution.", RunView)},
+        ("bad_parameter", "execution_not_found", "already_finished", "storage_full", "ledger_unsound"),
+        parameters=(EXECUTION_ID,),
+    ),
+    Operation(
+        "getRecord",
+        "GET",
+        "/v1/runs/{execution_id}/record",
+        "Get the signed record",
+        "The DSSE envelope byte for byte as it is stored; `weos-engine verify` checks it offline.",
+        {200: ("The envelope.", Envelope)},
+        ("bad_parameter", "execution_not_found", "record_not_ready", "storage_full", "ledger_unsound"),
+        parameters=(EXECUTION_ID,),
+    ),
+    Operation(
+        "createPlan",
+        "POST",
+        "/v1/plans",
+        "Plan a request",
+        "The plan that the request would get; nothing is executed or recorded.",
+        {200: ("The plan.", PlanView)},
+        (*_BODY, *_PLANNING, "image_missing"),
+        request=RunRequest,
+    ),
+    Operation(
+        "listBackends",
+        "GET",
+        "/v1/backends",
+        "List backends",
+        "Every backend, installed or not.",
+        {200: ("The backends.", BackendList)},
+        ("image_missing", "model_index_damaged"),
+    ),
+    Operation(
+        "listModels",
+        "GET",
+        "/v1/models",
+        "List models",
+        "Every installed model.",
+        {200: ("The models.", ModelList)},
+        ("image_missing", "model_index_damaged"),
+    ),
+    Operation(
+        "getVersion",
+        "GET",
+        "/v1/version",
+        "Show the engine version",
+        "The version, its public key and its policies.",
+        {200: ("The version.", VersionView)},
+        (),
+    ),
+    Operation(
+        "getHealth",
+        "GET",
+        "/healthz",
+        "Show whether executions can be taken",
+        "503 with the same body where they would be refused.",
+        {200: ("They can.", Health), 503: ("They cannot.", Health)},
+        (),
+    ),
+    Operation(
+        "getMetrics",
+        "GET",
+        "/metrics",
+        "Get counters and gauges",
+        "What is leased, what waits, what was refused: the text that Prometheus reads.",
+        {200: ("The numbers.", None)},
+        (),
+        media_type="text/plain",
+    ),
+    Operation(
+        "getOpenApi",
+        "GET",
+        "/openapi.json",
+        "Get this document",
+        "OpenAPI 3.1.",
+        {200: ("The document.", None)},
+        (),
+    ),
+)

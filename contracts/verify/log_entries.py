@@ -1,0 +1,212 @@
+"""Verify the lines of an export one by one; what only all lines together can show is in `contracts.verify.log`.
+
+A line is judged by itself and from values alone, so that several processes can share the work.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from contracts.execution.metrics_record import MetricsRecord
+from contracts.execution.started_record import StartedRecord
+from contracts.ledger.bundle import LedgerEntryView
+from contracts.ledger.export import ExportHeader, encode_entry
+from contracts.ledger.merkle import hash_leaf
+from contracts.ledger.proof import Leaf, build_leaf
+from contracts.verify.checks import Check, CheckFailed, code_of
+from contracts.verify.keyring import verify_keyring_chain
+from contracts.verify.release import SignedManifest, verify_manifest, verify_revocation
+from contracts.verify.speaker import Speaker, check_plan, is_released, verify_spoken_record
+from contracts.verify.started import verify_lone_started
+from contracts.verify.trust import Trust, TrustedKey
+from contracts.wire.envelope import Envelope
+from contracts.wire.errors import ContractError
+
+__all__ = ["EntryFacts", "EntryReader", "Fault", "StatementFacts"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong: in which check of `contracts.verify.log`, of which kind, and what."""
+
+    check: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class StatementFacts:
+    """What a verified statement says, as far as all of them together are judged by it."""
+
+    engine_version: str
+    """Of the engine that made it."""
+    planned_by: str
+    """The plan's."""
+    plan_digest: str
+    nonce: str | None
+    manifest: str | None
+    accepted_at: str
+    finished_at: str | None
+    """None: it has only been accepted."""
+    outcome: str | None
+    container_id: str | None
+    """None: there was no container, or it is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class EntryFacts:
+    """What one line says."""
+
+    position: int | None
+    """None: the line is not an entry."""
+    leaf: Leaf | None
+    leaf_hash: bytes | None
+    statement: StatementFacts | None
+    """None: it was refused, or the line was."""
+    faults: tuple[Fault, ...]
+
+
+def _refused(code: str, message: str) -> EntryFacts:
+    return EntryFacts(None, None, None, None, (Fault("entries", code, message),))
+
+
+class EntryReader:
+    """Verifies lines against a trust and against what the export's header brings of releases."""
+
+    def __init__(self, header: ExportHeader, trust: Trust) -> None:
+        self._released: dict[str, Speaker] = {}
+        self._planners: dict[str, SignedManifest] = {}
+        self._rooted = trust.root is not None
+        keys = tuple(key for key in trust.keys if not self._rooted or not is_released(key.engine_version))
+        self._others = Speaker(trust.model_copy(update={"keys": keys}))
+        self._last: Speaker | None = None
+        self.check = self._read_releases(header, trust)
+        """Whether the header's keyrings, manifests and revocations hold."""
+
+    def read(self, line: bytes) -> EntryFacts:
+        """Verify one line; it never raises for a bad one."""
+        try:
+            entry = LedgerEntryView.parse(line.removesuffix(b"\n"))
+            leaf, envelope = entry.leaf, entry.envelope.encode()
+            if len(entry.envelope.signatures) != 1:
+                return _refused(
+                    "SIGNATURE_COUNT", f"{len(entry.envelope.signatures)} signatures; exactly one is expected"
+                )
+            rebuilt = build_leaf(leaf.kind, leaf.seq, leaf.execution_id, envelope, leaf.manifest)
+        except ContractError as error:
+            return _refused(code_of(error), str(error))
+        facts = EntryFacts(entry.position, leaf, hash_leaf(leaf.canonical()), None, ())
+        if encode_entry(entry) != line:
+            return replace(facts, faults=(Fault("entries", "MALFORMED", "the line is not in RFC 8785 form"),))
+        if rebuilt != leaf:
+            return replace(facts, faults=(Fault("entries", "INCONSISTENT", "the leaf is not that of its envelope"),))
+        try:
+            record = self._verify(leaf, envelope, entry.position)
+            self._check_planner(record)
+        except CheckFailed as failure:
+            return replace(facts, faults=(Fault("statements", failure.code, str(failure)),))
+        return replace(facts, statement=_facts_of(record), faults=_compare(leaf, record))
+
+    def _verify(self, leaf: Leaf, envelope: bytes, position: int) -> MetricsRecord | StartedRecord:
+        if self._rooted and leaf.manifest is not None:
+            speaker = self._released.get(leaf.manifest)
+            if speaker is None:
+                message = f"the header brings no manifest {leaf.manifest}"
+                raise CheckFailed("UNTRUSTED_MANIFEST", message)
+            return _verify_one(leaf, envelope, position, speaker)
+        # Neighbours mostly have one signer, and a trust file may name many: so the last one's key is tried first.
+        if self._last is not None:
+            with suppress(CheckFailed):
+                return _verify_one(leaf, envelope, position, self._last)
+        record = _verify_one(leaf, envelope, position, self._others)
+        self._last = _narrow(self._others, record.engine_version)
+        return record
+
+    def _check_planner(self, record: MetricsRecord | StartedRecord) -> None:
+        # What one version left behind another records as aborted: the plan has to be the former's all the same.
+        if isinstance(record, MetricsRecord) and record.plan.engine_version != record.engine_version:
+            planner = self._planners.get(record.plan.engine_version)
+            if planner is not None:
+                check_plan(record.plan, planner)
+
+    def _read_releases(self, header: ExportHeader, trust: Trust) -> Check:
+        name = "releases"
+        if trust.root is None:
+            return Check(name, "OK", "the trust has no root: released versions count by its keys alone")
+        chain = verify_keyring_chain(trust.root, _encode_all(header.keyrings))
+        if chain.document is None:
+            failed = chain.checks[-1]
+            return Check(name, failed.code, f"{failed.name}: {failed.message}")
+        revocations = []
+        for data in _encode_all(header.revocations):
+            revocation = verify_revocation(data, chain.document)
+            if revocation.document is None:
+                return Check(name, revocation.verdict, f"a revocation: {revocation.checks[-1].message}")
+            revocations.append(revocation.document)
+        for data in _encode_all(header.manifests):
+            release = verify_manifest(data, chain.document)
+            if release.document is None:
+                return Check(name, release.verdict, f"a manifest: {release.checks[-1].message}")
+            manifest = release.document.manifest
+            if manifest.engine_version in self._planners:
+                return Check(name, "INCONSISTENT", f"{manifest.engine_version} has two manifests")
+            self._planners[manifest.engine_version] = release.document
+            key = TrustedKey(engine_version=manifest.engine_version, public_key=manifest.public_key)
+            own = trust.model_copy(update={"keys": (key,)})
+            self._released[release.document.digest] = Speaker(own, release.document, tuple(revocations))
+        return Check(name, "OK", f"{len(self._planners)} manifests, {len(revocations)} revocations, signed by the root")
+
+
+def _encode_all(envelopes: Sequence[Envelope]) -> list[bytes]:
+    return [each.encode() for each in envelopes]
+
+
+def _narrow(speaker: Speaker, engine_version: str) -> Speaker:
+    keys = tuple(key for key in speaker.trust.keys if key.engine_version == engine_version)
+    return Speaker(speaker.trust.model_copy(update={"keys": keys}))
+
+
+def _verify_one(leaf: Leaf, envelope: bytes, position: int, speaker: Speaker) -> MetricsRecord | StartedRecord:
+    record: MetricsRecord | StartedRecord | None
+    if leaf.kind == "started":
+        started = verify_lone_started(envelope, speaker, ledger_index=position)
+        record, failed = started.document, started.checks[-1]
+    else:
+        report = verify_spoken_record(envelope, speaker, ledger_index=position)
+        record, failed = report.record, report.checks[-1]
+    if record is None or failed.code != "OK":
+        raise CheckFailed(failed.code, f"{failed.name}: {failed.message}")
+    return record
+
+
+def _facts_of(record: MetricsRecord | StartedRecord) -> StatementFacts:
+    if isinstance(record, MetricsRecord):
+        return StatementFacts(
+            record.engine_version,
+            record.plan.engine_version,
+            record.plan_digest,
+            record.plan.nonce,
+            record.manifest,
+            record.accepted_at,
+            record.finished_at,
+            record.outcome,
+            None if record.sandbox is None else record.sandbox.container_id,
+        )
+    return StatementFacts(
+        record.engine_version,
+        record.engine_version,
+        record.plan_digest,
+        record.nonce,
+        record.manifest,
+        record.accepted_at,
+        None,
+        None,
+        None,
+    )
+
+
+def _compare(leaf: Leaf, record: MetricsRecord | StartedRecord) -> tuple[Fault, ...]:
+    names = [name for name in ("execution_id", "seq", "manifest") if getattr(leaf, name) != getattr(record, name)]
+    if not names:
+        return ()
+    return (Fault("identities", "ID_MISMATCH", f"leaf and statement differ in {', '.join(names)}"),)

@@ -1,0 +1,147 @@
+"""Verify where in a ledger an execution stands: both its leaves, their order, and the checkpoint. Pure."""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+from contracts.execution.metrics_record import MetricsRecord
+from contracts.execution.started_record import StartedRecord
+from contracts.ledger.merkle import hash_leaf, inclusion_root
+from contracts.ledger.note import Note, Verifier
+from contracts.ledger.proof import Checkpoint, InclusionProof, LeafKind, build_leaf, parse_proof
+from contracts.verify.checkpoint import (
+    Witnessed,
+    compare_with_seen,
+    find_cosignatures,
+    read_seen,
+    require_log_signature,
+    require_origin,
+)
+from contracts.verify.checks import CheckFailed, code_of
+from contracts.verify.trust import Trust
+from contracts.wire.envelope import Envelope
+from contracts.wire.errors import ContractError
+
+__all__ = ["PLACE_CHECKS", "LedgerTrust", "Place", "StatedLeaf", "place_steps", "read_stated_leaf"]
+
+PLACE_CHECKS = (
+    "origin",
+    "checkpoint",
+    "one checkpoint",
+    "started included",
+    "record included",
+    "order",
+    "last checkpoint",
+    "witness",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerTrust:
+    """The keys of a trust file that count for ledgers."""
+
+    trust: Trust
+    logs: tuple[Verifier, ...]
+    witnesses: tuple[Verifier, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StatedLeaf:
+    """An envelope, and the proof that is said to be of its leaf."""
+
+    kind: LeafKind
+    envelope: bytes
+    """As it is stored."""
+    proof: InclusionProof
+    note: Note
+    checkpoint: Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What was verified of an execution's place in a ledger."""
+
+    checkpoint: Checkpoint
+    positions: tuple[int, int]
+    """Indices of the started and of the final leaf."""
+    leaf_hashes: tuple[bytes, bytes]
+    """Their hashes, as the tree has them."""
+    seen: Checkpoint | None
+    """The last checkpoint of this ledger in the caller's trust."""
+    witnesses: tuple[Witnessed, ...]
+
+
+def read_stated_leaf(kind: LeafKind, envelope: Envelope, proof: str) -> StatedLeaf:
+    """Read a proof, without verifying anything.
+
+    Raises:
+        CheckFailed: ``TOO_LARGE`` or ``MALFORMED``.
+    """
+    try:
+        return StatedLeaf(kind, envelope.encode(), *parse_proof(proof.encode("utf-8")))
+    except ContractError as error:
+        raise CheckFailed(code_of(error), f"the proof of the {kind} leaf: {error}") from error
+
+
+def _hash_leaf(stated: StatedLeaf, statement: MetricsRecord | StartedRecord) -> bytes:
+    leaf = build_leaf(stated.kind, statement.seq, statement.execution_id, stated.envelope, statement.manifest)
+    return hash_leaf(leaf.canonical())
+
+
+def _require_included(stated: StatedLeaf, leaf_hash: bytes) -> str:
+    index, checkpoint = stated.proof.index, stated.checkpoint
+    if inclusion_root(leaf_hash, index, checkpoint.size, stated.proof.hashes) != checkpoint.root:
+        detail = f"the {stated.kind} leaf and its proof do not lead from index {index} to the checkpoint's root"
+        raise CheckFailed("BAD_INCLUSION", detail)
+    return f"index {index} of {checkpoint.size}, {len(stated.proof.hashes)} hashes"
+
+
+def _require_one_checkpoint(started: StatedLeaf, final: StatedLeaf) -> str:
+    one, other = started.checkpoint, final.checkpoint
+    if (one.origin, one.size) == (other.origin, other.size) and one.root != other.root:
+        raise CheckFailed("FORK", f"the two proofs lead to two roots over {one.size} entries; keep them, they prove it")
+    if started.proof.checkpoint != final.proof.checkpoint:
+        raise CheckFailed("INCONSISTENT", "the two proofs do not carry the same checkpoint, and nothing joins the two")
+    return "both proofs carry it"
+
+
+def _require_order(started: StatedLeaf, final: StatedLeaf, seq: int) -> str:
+    first, second = started.proof.index, final.proof.index
+    if first >= second:
+        raise CheckFailed(
+            "INCONSISTENT", f"the record stands at {second}, before the statement of its start at {first}"
+        )
+    # Before the start of number n stand the starts of all numbers below it, and each may have its record there too.
+    if not seq - 1 <= first <= 2 * (seq - 1):
+        raise CheckFailed("INCONSISTENT", f"the start of execution {seq} cannot stand at index {first}")
+    return f"started at {first}, ended at {second}"
+
+
+def place_steps(
+    started: tuple[StatedLeaf, StartedRecord], final: tuple[StatedLeaf, MetricsRecord], ledgers: LedgerTrust
+) -> Generator[str, None, Place]:
+    """Make the ``PLACE_CHECKS``.
+
+    Args:
+        started: the leaf of the statement that the execution was accepted, and the verified statement.
+        final: the leaf of the record, and the verified record.
+        ledgers: the caller's.
+    """
+    leaves = (started[0], final[0])
+    for leaf in leaves:
+        origin = require_origin(ledgers.logs, leaf.checkpoint)
+    yield origin
+    # Mostly both carry one and the same.
+    for note, checkpoint in dict.fromkeys((leaf.note, leaf.checkpoint) for leaf in leaves):
+        message = require_log_signature(ledgers.logs, note, checkpoint)
+    yield message
+    yield _require_one_checkpoint(*leaves)
+    hashes = (_hash_leaf(*started), _hash_leaf(*final))
+    yield _require_included(leaves[0], hashes[0])
+    yield _require_included(leaves[1], hashes[1])
+    yield _require_order(*leaves, final[1].seq)
+    checkpoint = final[0].checkpoint
+    seen = read_seen(ledgers.trust, ledgers.logs, origin)
+    yield compare_with_seen(checkpoint, seen)
+    witnesses = find_cosignatures(ledgers.witnesses, final[0].note)
+    yield ", ".join(each.name for each in witnesses) or "none"
+    return Place(checkpoint, (leaves[0].proof.index, leaves[1].proof.index), hashes, seen, witnesses)

@@ -1,0 +1,98 @@
+"""Verify the statement that an execution was accepted against the record of how it ended. Pure."""
+
+from collections.abc import Generator
+
+from contracts.execution.execution_plan import ExecutionPlan
+from contracts.execution.metrics_record import MetricsRecord
+from contracts.execution.started_record import StartedRecord, StartedStatement
+from contracts.verify.checks import CheckFailed, Verified, collect_checks
+from contracts.verify.record import SIGNED_CHECKS, open_signed, require_key_version
+from contracts.verify.speaker import Speaker, check_plan, find_revocation
+
+__all__ = ["STARTED_CHECKS", "started_steps", "verify_lone_started"]
+
+STARTED_CHECKS = (*SIGNED_CHECKS, "statement", "key version", "identity", "release")
+
+
+def _check_identity(statement: StartedStatement, record: MetricsRecord) -> None:
+    started = statement.predicate
+    expected = {
+        "execution_id": (started.execution_id, record.execution_id),
+        "seq": (started.seq, record.seq),
+        "engine_version": (started.engine_version, record.plan.engine_version),
+        "plan_digest": (started.plan_digest, record.plan_digest),
+        "nonce": (started.nonce, record.plan.nonce),
+        "accepted_at": (started.accepted_at, record.accepted_at),
+    }
+    if started.engine_version == record.engine_version:
+        expected["manifest"] = (started.manifest, record.manifest)
+    differing = [name for name, (said, recorded) in expected.items() if said != recorded]
+    if differing:
+        raise CheckFailed("ID_MISMATCH", f"it and the record differ in {', '.join(differing)}")
+    _check_subject(statement)
+
+
+def _check_subject(statement: StartedStatement) -> None:
+    started, subject = statement.predicate, statement.subject[0]
+    if (subject.name, f"sha256:{subject.digest.get('sha256')}") != ("plan", started.plan_digest):
+        raise CheckFailed("ID_MISMATCH", "the statement's subject is not the plan")
+
+
+def _check_release(started: StartedRecord, plan: ExecutionPlan | None, speaker: Speaker, ledger_index: int) -> str:
+    if speaker.release is None:
+        return "none: its key is one that you named"
+    manifest, version = speaker.release.manifest, started.engine_version
+    if started.manifest != speaker.release.digest:
+        raise CheckFailed("ID_MISMATCH", f"it names another manifest than this one of {version}")
+    if started.accepted_at < manifest.created_at:
+        detail = f"it was accepted at {started.accepted_at}; {version} is of {manifest.created_at}"
+        raise CheckFailed("OUT_OF_VALIDITY", detail)
+    if plan is not None:
+        check_plan(plan, speaker.release)
+    revoked = find_revocation(version, speaker.revocations, ledger_index)
+    if revoked is not None:
+        raise CheckFailed("REVOKED", revoked)
+    return f"accepted by {version}" if plan is None else f"planned by {version} of its own policies and images"
+
+
+def _lone_steps(data: bytes, speaker: Speaker, ledger_index: int) -> Generator[str, None, StartedRecord]:
+    statement, versions = yield from open_signed(data, speaker.trust, StartedStatement)
+    yield f"{statement.predicateType}, in RFC 8785 form"
+    started = statement.predicate
+    yield require_key_version("statement", started.engine_version, versions)
+    _check_subject(statement)
+    yield "the subject is the plan"
+    yield _check_release(started, None, speaker, ledger_index)
+    return started
+
+
+def verify_lone_started(data: bytes, speaker: Speaker, *, ledger_index: int) -> Verified[StartedRecord]:
+    """Verify the statement by itself, where its execution has not ended or its record is looked at elsewhere.
+
+    Args:
+        data: the envelope.
+        speaker: who may speak for the version that accepted it.
+        ledger_index: place of the statement's leaf.
+    """
+    return Verified(*collect_checks(STARTED_CHECKS, _lone_steps(data, speaker, ledger_index)))
+
+
+def started_steps(
+    data: bytes, record: MetricsRecord, speaker: Speaker, ledger_index: int
+) -> Generator[str, None, StartedRecord]:
+    """Make the ``STARTED_CHECKS``.
+
+    Args:
+        data: the envelope.
+        record: the verified record of the execution.
+        speaker: who may speak for the version that planned it.
+        ledger_index: place of the statement's leaf; whoever relies on the result verifies it.
+    """
+    statement, versions = yield from open_signed(data, speaker.trust, StartedStatement)
+    yield f"{statement.predicateType}, in RFC 8785 form"
+    started = statement.predicate
+    yield require_key_version("statement", started.engine_version, versions)
+    _check_identity(statement, record)
+    yield "execution, number, plan, nonce and time are the record's"
+    yield _check_release(started, record.plan, speaker, ledger_index)
+    return started

@@ -1,0 +1,61 @@
+"""The small types that several contracts share: names, digests, times and safe integers."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from contracts.wire.canonical import MAX_SAFE_INTEGER
+
+__all__ = [
+    "BackendName",
+    "Count",
+    "Digest",
+    "EngineVersion",
+    "ExecutionId",
+    "IsolationTier",
+    "ModelName",
+    "Nanoseconds",
+    "Nonce",
+    "PolicyName",
+    "Positive",
+    "QuantizationName",
+    "ReleaseVersion",
+    "RoleName",
+    "Timestamp",
+]
+
+ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+QuantizationName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]{0,15}$")]
+BackendName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+PolicyName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+# Patterns name their digits: `\d` is any of Unicode's 700 to the validator and one of ten to a JSON Schema.
+# Semantic Versioning 2.0.0; a development tree carries `+dev.` and twelve digits of its content's digest.
+EngineVersion = Annotated[
+    str, StringConstraints(pattern=r"^[0-9]{1,6}\.[0-9]{1,6}\.[0-9]{1,6}(\+dev\.[0-9a-f]{12})?$", max_length=64)
+]
+# A released version: Semantic Versioning's three numbers, in their only spelling.
+ReleaseVersion = Annotated[
+    str,
+    StringConstraints(pattern=r"^(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})$", max_length=64),
+]
+ExecutionId = Annotated[str, StringConstraints(pattern=r"^exec_[0-9a-f]{32}$")]
+Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+Nonce = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,128}$")]
+# How a sandbox is kept apart from the host, the weaker one first: runc, or gVisor's own kernel; our profile in both.
+IsolationTier = Literal["hardened", "gvisor"]
+# Who asks: the operator of this installation, or an agent of one of the three kinds of the specification's section 8.
+RoleName = Literal["operator", "observer", "experimenter", "optimizer"]
+# Days that there are, as RFC 3339 (appendix C) and the Gregorian calendar have them; no leap second, since the engine's
+# clock has none, and no year 0. All of it is in the pattern, so that a JSON Schema refuses what the validator refuses.
+_YEAR = "[1-9][0-9]{3}"
+_LEAP_YEAR = "([1-9][0-9](0[48]|[2468][048]|[13579][26])|([2468][048]|[13579][26])00)"
+_MONTH_AND_DAY = (
+    "((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))"
+)
+_DATE = f"({_YEAR}-{_MONTH_AND_DAY}|{_LEAP_YEAR}-02-29)"
+_TIME = r"([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]\.[0-9]{3}"
+# RFC 3339, UTC, milliseconds: 2026-01-31T12:00:00.000Z
+Timestamp = Annotated[str, StringConstraints(pattern=f"^{_DATE}T{_TIME}Z$")]
+Count = Annotated[int, Field(ge=0, le=MAX_SAFE_INTEGER)]
+Positive = Annotated[int, Field(ge=1, le=MAX_SAFE_INTEGER)]
+Nanoseconds = Annotated[int, Field(ge=0, le=MAX_SAFE_INTEGER)]

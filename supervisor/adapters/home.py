@@ -1,0 +1,174 @@
+"""Where everything of one installation lies: `WEOS_HOME`."""
+
+import fcntl
+import hashlib
+import os
+import re
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO, get_args
+
+from contracts.wire.types import RoleName
+from supervisor.adapters.files import write_private
+from supervisor.domain.caller import Caller
+from supervisor.domain.errors import EngineError
+
+__all__ = ["LOG_KEY", "Home", "default_home"]
+
+# The name under which the ledger's key lies among the keys.
+LOG_KEY = "log"
+
+
+def default_home() -> Path:
+    """Return `WEOS_HOME`, or the user's data directory."""
+    data_home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(os.environ.get("WEOS_HOME") or Path(data_home) / "weos").absolute()
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The paths of one installation, and the two secrets that are made at first need."""
+
+    root: Path
+
+    @property
+    def models(self) -> Path:
+        """The content-addressed model store."""
+        return self.root / "models"
+
+    @property
+    def keys(self) -> Path:
+        """Private keys."""
+        return self.root / "keys"
+
+    @property
+    def ledger(self) -> Path:
+        """The database of executions and records."""
+        return self.root / "ledger" / "ledger.sqlite3"
+
+    @property
+    def checkpoint_copy(self) -> Path:
+        """The newest checkpoint of the ledger, outside its directory."""
+        return self.root / "checkpoint.note"
+
+    @property
+    def trust_file(self) -> Path:
+        """Public keys of the engine versions that ran here."""
+        return self.root / "trust.json"
+
+    @property
+    def token_file(self) -> Path:
+        """The operator's bearer token."""
+        return self.root / "token"
+
+    def token_file_of(self, role: RoleName, name: str | None = None) -> Path:
+        """Return where a bearer token of a role lies: its only one, or the one of that name."""
+        if name is not None:
+            return self.root / "tokens" / f"{role}@{name}"
+        return self.token_file if role == "operator" else self.root / "tokens" / role
+
+    @property
+    def calibration(self) -> Path:
+        """What `weos-engine power calibrate` found."""
+        return self.root / "calibration.json"
+
+    @property
+    def gpu_limit(self) -> Path:
+        """The GPU's own power limit, kept while an execution has set another."""
+        return self.root / "gpu-limit.json"
+
+    @property
+    def escape(self) -> Path:
+        """Reports of the escape suite."""
+        return self.root / "escape"
+
+    @property
+    def socket(self) -> Path:
+        """The API's Unix socket."""
+        return self.root / "run" / "engine.sock"
+
+    @property
+    def address_file(self) -> Path:
+        """Where the running supervisor listens."""
+        return self.root / "run" / "address"
+
+    def token(self, role: RoleName = "operator", name: str | None = None) -> str:
+        """Return a bearer token of a role, made at first need.
+
+        Raises:
+            EngineError: ``token_unsafe``, others may read the file or it is empty.
+        """
+        path = self.token_file_of(role, name)
+        if not path.exists():
+            write_private(path, secrets.token_urlsafe(32).encode("ascii") + b"\n")
+        if path.stat().st_mode & 0o077:
+            raise EngineError("token_unsafe", f"others may read {path}; set it right with: chmod 600 {path}")
+        token = path.read_text(encoding="ascii", errors="replace").strip()
+        if len(token) < 20 or not token.isascii():  # noqa: PLR2004 - 120 bits; a shorter one was put there by hand
+            detail = f"{path} holds no usable token; remove it and start again to get a new one"
+            raise EngineError("token_unsafe", detail)
+        return token
+
+    def callers(self) -> dict[Caller, str]:
+        """Return the operator's token and every one that was made besides, by who shows it.
+
+        Raises:
+            EngineError: ``token_unsafe``, as `token` says, or two callers have the same.
+        """
+        found = {Caller("operator", "operator"): self.token()}
+        roles: tuple[RoleName, ...] = get_args(RoleName)
+        for path in sorted((self.root / "tokens").glob("*")):
+            role = next((role for role in roles if role == path.name.partition("@")[0]), None)
+            name = path.name.partition("@")[2] or None
+            if role is not None and path == self.token_file_of(role, name):
+                found[Caller(role, path.name)] = self.token(role, name)
+        if len(set(found.values())) < len(found):
+            detail = (
+                f"two callers have the same token; remove one of the files in {self.root / 'tokens'} and start again"
+            )
+            raise EngineError("token_unsafe", detail)
+        return found
+
+    def instance_id(self) -> str:
+        """Return the id by which this installation knows its containers.
+
+        A secret made at first need, and the place: a copy of a home must not take the original's containers for its
+        own left-overs.
+
+        Raises:
+            EngineError: ``instance_unsound``, the file holds something else.
+        """
+        path = self.root / "instance"
+        if not path.exists():
+            write_private(path, secrets.token_hex(16).encode("ascii") + b"\n")
+        secret = path.read_bytes().strip()
+        if not re.fullmatch(rb"[0-9a-f]{32}", secret):
+            raise EngineError("instance_unsound", f"{path} does not hold an id; remove it to get a new one")
+        return hashlib.sha256(secret + bytes(self.root.resolve())).hexdigest()[:32]
+
+    def take(self) -> TextIO:
+        """Take the home for one supervisor; it is free again when the file is closed or the process ends.
+
+        Raises:
+            EngineError: ``home_taken``, another supervisor has it.
+        """
+        directory = self.root / "run"
+        directory.mkdir(parents=True, exist_ok=True)
+        directory.chmod(0o700)
+        lock = (directory / "supervisor.lock").open("a+")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            owner = lock.read().strip() or "unknown"
+            lock.close()
+            detail = (
+                f"another supervisor (process {owner}) is running on {self.root}; use it, stop it, or choose another "
+                "place with WEOS_HOME"
+            )
+            raise EngineError("home_taken", detail) from error
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        return lock

@@ -1,0 +1,43 @@
+"""What a source tree is: its version, and the digest of everything in it that shapes a result."""
+
+import hashlib
+import tomllib
+from pathlib import Path
+
+from contracts.releases.manifest import SourceFile, digest_of_source
+
+__all__ = ["SHAPING_DIRECTORIES", "development_version", "release_version", "source_digest", "source_files"]
+
+SHAPING_DIRECTORIES = ("contracts", "policies", "runtime-image", "supervisor")
+IGNORED = "__pycache__"
+VERSION_DIGITS = 12
+
+
+def source_files(source_root: Path) -> tuple[SourceFile, ...]:
+    """Return the files that shape a result, sorted by the parts of their paths."""
+    return tuple(
+        SourceFile(
+            path=path.relative_to(source_root).as_posix(),
+            sha256="sha256:" + hashlib.sha256(path.read_bytes()).hexdigest(),
+        )
+        for directory in SHAPING_DIRECTORIES
+        for path in sorted((source_root / directory).rglob("*"))
+        if path.is_file() and IGNORED not in path.parts
+    )
+
+
+def source_digest(source_root: Path) -> str:
+    """Return the hexadecimal SHA-256 over the names and contents of the files that shape a result."""
+    return digest_of_source(source_files(source_root)).removeprefix("sha256:")
+
+
+def release_version(source_root: Path) -> str:
+    """Return the version that the tree is, or grows from: its `pyproject.toml` says so."""
+    with (source_root / "pyproject.toml").open("rb") as file:
+        version: str = tomllib.load(file)["project"]["version"]
+    return version
+
+
+def development_version(source_root: Path) -> str:
+    """Return the version that this tree runs as: one content, one version, one key."""
+    return f"{release_version(source_root)}+dev.{source_digest(source_root)[:VERSION_DIGITS]}"

@@ -1,0 +1,68 @@
+"""Executions and entries, read from the ledger's database."""
+
+import json
+import sqlite3
+from datetime import datetime
+
+from contracts.execution.execution_plan import ExecutionPlan
+from supervisor.adapters.ledger.schema import SELECT_ENTRIES
+from supervisor.domain.records.ports import LedgerEntry, StoredRun
+
+__all__ = ["find_run", "find_run_by_key", "read_entries", "read_page", "read_unfinished"]
+
+_SELECT = """
+SELECT e.seq, e.execution_id, e.plan, e.accepted_at, e.request_digest, e.envelope, r.outcome, r.envelope, t.output
+FROM executions e LEFT JOIN records r USING (execution_id) LEFT JOIN texts t USING (execution_id)
+"""
+_SELECT_SUMMARY = """
+SELECT e.seq, e.execution_id, e.plan, e.accepted_at, e.request_digest, e.envelope, r.outcome, NULL, NULL
+FROM executions e LEFT JOIN records r USING (execution_id)
+"""
+
+
+def _stored(row: tuple[int, str, str, str, str, bytes, str | None, bytes | None, str | None]) -> StoredRun:
+    seq, execution_id, plan, accepted_at, request_digest, started_envelope, outcome, envelope, output = row
+    return StoredRun(
+        seq=seq,
+        execution_id=execution_id,
+        plan=ExecutionPlan.parse(plan.encode("utf-8")),
+        accepted_at=datetime.fromisoformat(accepted_at),
+        request_digest=request_digest,
+        started_envelope=started_envelope,
+        outcome=outcome,
+        envelope=envelope,
+        output=None if output is None else json.loads(output),
+    )
+
+
+def find_run(database: sqlite3.Connection, execution_id: str) -> StoredRun | None:
+    """Return one execution."""
+    rows = _select(database, _SELECT + "WHERE e.execution_id = ?", execution_id)
+    return rows[0] if rows else None
+
+
+def find_run_by_key(database: sqlite3.Connection, idempotency_key: str) -> StoredRun | None:
+    """Return the execution that was accepted under a key."""
+    rows = _select(database, _SELECT + "WHERE e.idempotency_key = ?", idempotency_key)
+    return rows[0] if rows else None
+
+
+def read_page(database: sqlite3.Connection, before: str | None, limit: int) -> tuple[StoredRun, ...]:
+    """Return the newest executions, or those accepted before one; without their records and texts."""
+    where = "WHERE (?1 IS NULL OR e.seq < (SELECT seq FROM executions WHERE execution_id = ?1)) "
+    return _select(database, _SELECT_SUMMARY + where + "ORDER BY e.seq DESC LIMIT ?2", before, limit)
+
+
+def read_unfinished(database: sqlite3.Connection) -> tuple[StoredRun, ...]:
+    """Return the executions that have no record."""
+    return _select(database, _SELECT + "WHERE r.execution_id IS NULL ORDER BY e.seq")
+
+
+def read_entries(database: sqlite3.Connection, start: int, limit: int) -> tuple[LedgerEntry, ...]:
+    """Return entries from a position on."""
+    where = "WHERE l.position >= ? ORDER BY l.position LIMIT ?"
+    return tuple(LedgerEntry(*row) for row in database.execute(SELECT_ENTRIES + where, (start, limit)))
+
+
+def _select(database: sqlite3.Connection, query: str, *values: str | int | None) -> tuple[StoredRun, ...]:
+    return tuple(_stored(row) for row in database.execute(query, values))

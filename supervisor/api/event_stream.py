@@ -1,0 +1,71 @@
+"""One execution as server-sent events: `started`, `token`, then `done` or `error`."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from contracts.api.responses import RunView, StreamStarted
+from supervisor.api.problems import problem_of, problem_of_run
+from supervisor.domain.errors import StorageError
+from supervisor.execution.run import Run
+
+__all__ = ["events_of_ended", "events_of_run", "stream_events"]
+
+
+async def stream_events(
+    request: web.Request, events: AsyncIterator[tuple[str, str]], *, keep_alive_s: float
+) -> web.StreamResponse:
+    """Send events, each a name and a JSON document, and a comment wherever nothing else came for a while."""
+    response = web.StreamResponse(
+        headers={"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store"}
+    )
+    await response.prepare(request)
+    sending = asyncio.Lock()
+
+    async def keep_alive() -> None:
+        while True:
+            await asyncio.sleep(keep_alive_s)
+            async with sending:
+                await response.write(b": waiting\n\n")
+
+    beat = asyncio.create_task(keep_alive())
+    try:
+        async for name, document in events:
+            async with sending:
+                await response.write(f"event: {name}\ndata: {document}\n\n".encode())
+    finally:
+        beat.cancel()
+        # A fault of the connection shows in the other writes too; a cancellation of ours is not swallowed here.
+        await asyncio.gather(beat, return_exceptions=True)
+    await response.write_eof()
+    return response
+
+
+async def events_of_run(run: Run) -> AsyncIterator[tuple[str, str]]:
+    """Yield the events of an execution as they come."""
+    yield _started(run.execution_id, run.plan_digest)
+    async for token in run.tokens():
+        yield "token", token.model_dump_json()
+    try:
+        view = await run.result()
+    except StorageError as error:
+        yield "error", problem_of(error, run.execution_id).model_dump_json(exclude_none=True)
+    else:
+        yield _closing_event(view)
+
+
+async def events_of_ended(view: RunView) -> AsyncIterator[tuple[str, str]]:
+    """Yield the events of an execution that ended before; its text is in the last one."""
+    yield _started(view.execution_id, view.plan_digest)
+    yield _closing_event(view)
+
+
+def _started(execution_id: str, plan_digest: str) -> tuple[str, str]:
+    return "started", StreamStarted(execution_id=execution_id, plan_digest=plan_digest).model_dump_json()
+
+
+def _closing_event(view: RunView) -> tuple[str, str]:
+    if view.status == "completed":
+        return "done", view.model_dump_json()
+    return "error", problem_of_run(view).model_dump_json(exclude_none=True)

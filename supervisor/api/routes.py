@@ -1,0 +1,302 @@
+"""Routes of the local HTTP API, and the way from an error to a status. Everything in and out is a contract."""
+
+import asyncio
+import functools
+import json
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from prometheus_client.registry import Collector
+
+from contracts.api.openapi import OPERATIONS, RECORD_TYPE, build_openapi
+from contracts.api.operation import EXECUTION_ID
+from contracts.api.problem import Problem
+from contracts.api.responses import (
+    BackendList,
+    BackendView,
+    Health,
+    ModelList,
+    ModelView,
+    PlanView,
+    RunView,
+    VersionView,
+)
+from contracts.execution.run_request import RunRequest
+from contracts.wire.document import Contract
+from contracts.wire.errors import ContractError
+from supervisor.api.event_stream import events_of_ended, events_of_run, stream_events
+from supervisor.api.ledger_routes import LEDGER, LEDGER_HANDLERS, RELEASES
+from supervisor.api.metrics_route import METRICS, METRICS_HANDLERS, build_registry
+from supervisor.api.problems import answer_problem, problem_of, problem_of_parsing, problem_of_run
+from supervisor.api.request_reader import (
+    find_caller,
+    host_is_local,
+    read_execution_id,
+    read_idempotency_key,
+    read_run_request,
+    wants_events,
+    wants_no_wait,
+)
+from supervisor.domain.caller import Caller
+from supervisor.domain.errors import EngineError, Refusal, StorageError
+from supervisor.domain.planning.ports import InstallationPort, ReleasesPort
+from supervisor.domain.records.ports import LedgerPort
+from supervisor.domain.sandbox.ports import SandboxPort
+from supervisor.execution.run_book import RunBook
+from supervisor.execution.service import ExecutionService
+
+__all__ = ["ApiContext", "build_app"]
+
+_log = logging.getLogger(__name__)
+
+# A silent connection is cut by some proxies and clients after 30 to 60 s.
+KEEP_ALIVE_S = 15
+# A body that trickles in holds a connection; an honest one of 1 MiB arrives in milliseconds on loopback.
+BODY_TIMEOUT_S = 30
+# An engine that hangs is down to whoever asks; a ping of one that is well took a few milliseconds.
+HEALTH_TIMEOUT_S = 5
+MAX_PAGE = 200
+CALLER: web.RequestKey[Caller] = web.RequestKey("caller")
+CONTEXT: web.AppKey["ApiContext"] = web.AppKey("context")
+
+
+@dataclass(frozen=True, slots=True)
+class ApiContext:
+    """What the routes need."""
+
+    tokens: Mapping[Caller, str]
+    version: VersionView
+    book: RunBook
+    ledger: LedgerPort
+    service: ExecutionService
+    sandboxes: SandboxPort
+    installation: InstallationPort
+    releases: ReleasesPort
+    metrics: tuple[Collector, ...]
+    keep_alive_s: float = KEEP_ALIVE_S
+    body_timeout_s: float = BODY_TIMEOUT_S
+    health_timeout_s: float = HEALTH_TIMEOUT_S
+
+
+def _answer(document: Contract, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    return web.Response(
+        body=document.model_dump_json().encode("utf-8"),
+        status=status,
+        content_type="application/json",
+        headers=headers,
+    )
+
+
+@web.middleware
+async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Check Host and token before anything else, and turn every error into a problem document."""
+    try:
+        if not host_is_local(request.headers.get("Host", "")):
+            detail = "name this machine in the Host header: 127.0.0.1 or localhost"
+            return answer_problem(Problem.of("host_not_allowed", detail))
+        caller = find_caller(request.headers.get("Authorization"), request.app[CONTEXT].tokens)
+        if caller is None:
+            detail = "send the header 'Authorization: Bearer TOKEN'; the token is in the file `token` of WEOS_HOME"
+            return answer_problem(Problem.of("unauthorized", detail))
+        request[CALLER] = caller
+        return await handler(request)
+    except EngineError as error:
+        again = None if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+        return answer_problem(problem_of(error), again)
+    except ContractError as error:
+        return answer_problem(problem_of_parsing(error))
+    except web.HTTPMethodNotAllowed as error:
+        allowed = ", ".join(sorted(error.allowed_methods))
+        problem = Problem.of("method_not_allowed", f"{request.method} is not one of: {allowed}")
+        return answer_problem(problem, {"Allow": allowed})
+    except web.HTTPNotFound:
+        return answer_problem(Problem.of("not_found", "see /openapi.json for the paths that exist"))
+    except web.HTTPRequestEntityTooLarge:
+        detail = f"a request may have {RunRequest.MAX_BYTES} bytes"
+        response = answer_problem(Problem.of("body_too_large", detail))
+        response.force_close()
+        return response
+    except Exception as error:  # noqa: BLE001 - the boundary: no caller sees a traceback
+        return _answer_fault(request, error)
+
+
+def _answer_fault(request: web.Request, error: Exception) -> web.Response:
+    transport = request.transport
+    if isinstance(error, ConnectionError) and (transport is None or transport.is_closing()):
+        raise error
+    _log.error("a request failed in the supervisor", exc_info=error)
+    if request.writer.output_size > 0:
+        raise ConnectionResetError("the answer had begun, so it can only break off") from error
+    return answer_problem(Problem.of("internal_error", "the supervisor failed; its log says where"))
+
+
+async def create_run(request: web.Request) -> web.StreamResponse:
+    """POST /v1/runs."""
+    context = request.app[CONTEXT]
+    run_request = await read_run_request(request, context.body_timeout_s)
+    key = read_idempotency_key(request)
+    run = await context.book.accept(run_request, key, request[CALLER])
+    if isinstance(run, RunView):
+        return await _answer_repeated(request, run)
+    if wants_no_wait(request):
+        run.keep = True
+        headers = {"Location": f"/v1/runs/{run.execution_id}", "Preference-Applied": "respond-async"}
+        return _answer(run.view(), 202, headers)
+    async with context.book.watch(run):
+        if wants_events(request):
+            return await stream_events(request, events_of_run(run), keep_alive_s=context.keep_alive_s)
+        try:
+            return _answer_ended(await run.result())
+        except StorageError as error:
+            return answer_problem(problem_of(error, run.execution_id))
+
+
+def _answer_ended(view: RunView) -> web.Response:
+    return _answer(view) if view.status == "completed" else answer_problem(problem_of_run(view))
+
+
+async def _answer_repeated(request: web.Request, view: RunView) -> web.StreamResponse:
+    if wants_events(request) and not wants_no_wait(request):
+        return await stream_events(request, events_of_ended(view), keep_alive_s=request.app[CONTEXT].keep_alive_s)
+    return _answer_ended(view)
+
+
+async def list_runs(request: web.Request) -> web.StreamResponse:
+    """GET /v1/runs."""
+    if set(request.query) - {"before", "limit"} or len(set(request.query)) < len(request.query):
+        raise Refusal("bad_parameter", "only `before` and `limit` are known, each once", field="query")
+    limit = request.query.get("limit", "50")
+    if not re.fullmatch(r"[0-9]{1,3}", limit) or not 1 <= int(limit) <= MAX_PAGE:
+        raise Refusal("bad_parameter", f"`limit` is a number from 1 to {MAX_PAGE}", field="limit")
+    before = request.query.get("before")
+    if before is not None and not re.fullmatch(EXECUTION_ID.schema["pattern"], before):
+        raise Refusal("bad_parameter", "`before` is an execution_id", field="before")
+    return _answer(await request.app[CONTEXT].book.page(before=before, limit=int(limit)))
+
+
+async def get_run(request: web.Request) -> web.StreamResponse:
+    """GET /v1/runs/{execution_id}."""
+    return _answer(await request.app[CONTEXT].book.find(read_execution_id(request)))
+
+
+async def cancel_run(request: web.Request) -> web.StreamResponse:
+    """DELETE /v1/runs/{execution_id}."""
+    execution_id = read_execution_id(request)
+    try:
+        return _answer(await request.app[CONTEXT].book.cancel(execution_id))
+    except StorageError as error:
+        return answer_problem(problem_of(error, execution_id))
+
+
+async def get_record(request: web.Request) -> web.StreamResponse:
+    """GET /v1/runs/{execution_id}/record."""
+    envelope = await request.app[CONTEXT].book.record(read_execution_id(request))
+    return web.Response(body=envelope, content_type=RECORD_TYPE)
+
+
+async def create_plan(request: web.Request) -> web.StreamResponse:
+    """POST /v1/plans."""
+    context = request.app[CONTEXT]
+    plan = context.book.plan(await read_run_request(request, context.body_timeout_s), request[CALLER].role)
+    return _answer(PlanView(plan=plan, plan_digest=plan.canonical_digest()))
+
+
+async def list_backends(request: web.Request) -> web.StreamResponse:
+    """GET /v1/backends."""
+    installation = request.app[CONTEXT].installation.read()
+    views = []
+    for backend in installation.backends:
+        missing = tuple(sorted(backend.required_cpu_flags - installation.host.cpu_flags))
+        view = BackendView(
+            name=backend.name,
+            installed=backend.image_id is not None,
+            runnable=not missing,
+            image=backend.image_id,
+            missing_cpu_features=missing,
+        )
+        views.append(view)
+    return _answer(BackendList(backends=tuple(views)))
+
+
+async def list_models(request: web.Request) -> web.StreamResponse:
+    """GET /v1/models."""
+    models = request.app[CONTEXT].installation.read().models
+    views = tuple(
+        ModelView(
+            name=model.name,
+            quantization=model.quantization,
+            architecture=model.architecture,
+            context_length=model.context_length,
+            sha256=model.sha256,
+            size_bytes=model.size_bytes,
+        )
+        for model in models
+    )
+    return _answer(ModelList(models=views))
+
+
+async def get_version(request: web.Request) -> web.StreamResponse:
+    """GET /v1/version."""
+    return _answer(request.app[CONTEXT].version)
+
+
+async def get_health(request: web.Request) -> web.StreamResponse:
+    """GET /healthz."""
+    context = request.app[CONTEXT]
+    try:
+        async with asyncio.timeout(context.health_timeout_s):
+            up = await context.sandboxes.is_up()
+    except TimeoutError:
+        up = False
+    sound = up and context.service.unrecorded == 0
+    health = Health(
+        status="ok" if sound else "degraded",
+        engine="up" if up else "down",
+        unrecorded=context.service.unrecorded,
+    )
+    return _answer(health, 200 if sound else 503)
+
+
+@functools.cache
+def _encode_open_api() -> bytes:
+    # Making it takes some 20 ms, in which nobody else is served.
+    return json.dumps(build_openapi(), sort_keys=True).encode("utf-8")
+
+
+async def get_open_api(request: web.Request) -> web.StreamResponse:
+    """GET /openapi.json."""
+    del request
+    return web.Response(body=_encode_open_api(), content_type="application/json")
+
+
+HANDLERS: dict[str, Callable[[web.Request], Awaitable[web.StreamResponse]]] = {
+    "createRun": create_run,
+    "listRuns": list_runs,
+    "getRun": get_run,
+    "cancelRun": cancel_run,
+    "getRecord": get_record,
+    "createPlan": create_plan,
+    "listBackends": list_backends,
+    "listModels": list_models,
+    "getVersion": get_version,
+    "getHealth": get_health,
+    "getOpenApi": get_open_api,
+    **LEDGER_HANDLERS,
+    **METRICS_HANDLERS,
+}
+
+
+def build_app(context: ApiContext) -> web.Application:
+    """Return the application; every operation of `contracts.api` has exactly one handler."""
+    app = web.Application(middlewares=[_guard], client_max_size=RunRequest.MAX_BYTES)
+    app[CONTEXT] = context
+    app[LEDGER] = context.ledger
+    app[METRICS] = build_registry(context.metrics)
+    app[RELEASES] = context.releases
+    for operation in OPERATIONS:
+        app.router.add_route(operation.method, operation.path, HANDLERS[operation.operation_id])
+    return app

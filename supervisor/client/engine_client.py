@@ -1,0 +1,144 @@
+"""The command line's own client of the API: it finds address and token in the home, and speaks only HTTP."""
+
+import http.client
+import json
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from supervisor.adapters.home import Home
+from supervisor.adapters.unix_socket import connect_unix, listener_pid
+from supervisor.domain.errors import EngineError
+
+__all__ = ["Answer", "EngineClient", "StreamEvent"]
+
+CONNECT_TIMEOUT_S = 5.0
+# A stream sends something at least every 15 s.
+READ_TIMEOUT_S = 60.0
+MAX_ANSWER_BYTES = 8_388_608
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEvent:
+    """One server-sent event."""
+
+    name: str
+    document: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer of the API, whatever its status."""
+
+    status: int
+    body: bytes
+
+    @property
+    def document(self) -> Any:  # noqa: ANN401 - a JSON document
+        """The body as JSON."""
+        return json.loads(self.body)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over the supervisor's socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=CONNECT_TIMEOUT_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = connect_unix(self._path, CONNECT_TIMEOUT_S)
+
+
+class EngineClient:
+    """Talks to the supervisor of one home."""
+
+    def __init__(self, home: Home, read_timeout_s: float = READ_TIMEOUT_S) -> None:
+        self._home = home
+        self._read_timeout_s = read_timeout_s
+
+    def is_serving(self) -> bool:
+        """Tell whether a supervisor of this home answers."""
+        try:
+            self.get("/v1/version")
+        except EngineError:
+            return False
+        return True
+
+    def is_served_by(self, pid: int) -> bool:
+        """Tell whether the supervisor that answers is this process, and not another one of the same home."""
+        try:
+            with closing(connect_unix(self._home.socket, CONNECT_TIMEOUT_S)) as connected:
+                listener = listener_pid(connected)
+        except OSError:
+            return False
+        return listener == pid and self.is_serving()
+
+    def get(self, path: str) -> Any:  # noqa: ANN401 - a JSON document
+        """Return the document at a path.
+
+        Raises:
+            EngineError: with the code of the API's problem, or ``engine_unavailable`` where nothing answers.
+        """
+        return json.loads(self.get_bytes(path))
+
+    def get_bytes(self, path: str) -> bytes:
+        """Return the bytes at a path; raises like `get`."""
+        with self._request("GET", path, None, {}) as response:
+            return response.read(MAX_ANSWER_BYTES)
+
+    def ask(self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Answer:
+        """Return the answer to one request, a refusal too; a header given here takes the place of the client's own.
+
+        Raises:
+            EngineError: ``engine_unavailable``, nothing answers.
+        """
+        with self._answering(method, path, body, headers or {}) as response:
+            return Answer(response.status, response.read(MAX_ANSWER_BYTES))
+
+    def stream_run(self, request: dict[str, Any] | bytes) -> Iterator[StreamEvent]:
+        """Execute a request and yield its events as they come; bytes are sent as they are.
+
+        Raises:
+            EngineError: like `get`.
+        """
+        body = request if isinstance(request, bytes) else json.dumps(request).encode("utf-8")
+        headers = {"Content-Type": "application/json", "Accept": "text/event-stream"}
+        with self._request("POST", "/v1/runs", body, headers) as response:
+            name = ""
+            for raw in response:
+                line = raw.decode("utf-8").rstrip("\n")
+                if line.startswith("event: "):
+                    name = line.removeprefix("event: ")
+                elif line.startswith("data: "):
+                    yield StreamEvent(name, json.loads(line.removeprefix("data: ")))
+
+    @contextmanager
+    def _request(
+        self, method: str, path: str, body: bytes | None, headers: dict[str, str]
+    ) -> Iterator[http.client.HTTPResponse]:
+        with self._answering(method, path, body, headers) as response:
+            if response.status >= http.client.BAD_REQUEST:
+                problem = json.loads(response.read(MAX_ANSWER_BYTES))
+                available = problem.get("available")
+                choices = f" (there is: {', '.join(available) or 'none'})" if available is not None else ""
+                raise EngineError(problem["code"], problem["detail"] + choices)
+            yield response
+
+    @contextmanager
+    def _answering(
+        self, method: str, path: str, body: bytes | None, headers: dict[str, str]
+    ) -> Iterator[http.client.HTTPResponse]:
+        connection = _UnixConnection(self._home.socket)
+        authorized = {"Authorization": f"Bearer {self._home.token()}", **headers}
+        try:
+            connection.request(method, path, body, authorized)
+            connection.sock.settimeout(self._read_timeout_s)
+            yield connection.getresponse()
+        except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
+            detail = f"no supervisor answers on {self._home.root} ({type(error).__name__}); start one with: make serve"
+            raise EngineError("engine_unavailable", detail) from error
+        finally:
+            connection.close()

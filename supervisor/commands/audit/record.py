@@ -1,0 +1,79 @@
+"""`weos-engine verify`: one line per check, and a verdict; needs nothing but the contracts."""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+import click
+
+from contracts.execution.metrics_record import MetricsRecord
+from contracts.verify.record import CHECKS, VerificationReport, output_matches
+from contracts.verify.speaker import ReleaseEvidence, claimed_version, verify_released_record
+from contracts.wire.envelope import Envelope
+from supervisor.commands.audit.files import read_bounded, read_trust
+from supervisor.commands.audit.view import describe_checks, show_checks, show_json, show_verdict
+
+__all__ = ["command", "show_report"]
+
+# What may be the name of a directory of the home.
+RELEASED = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6}){2}")
+
+
+def _home() -> Path:
+    data_home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(os.environ.get("WEOS_HOME") or Path(data_home) / "weos").absolute()
+
+
+def _read_evidence(version: str | None, manifest: Path | None) -> ReleaseEvidence:
+    """Return what this home knows of a released version; a manifest that was named takes the place of the home's."""
+    if version is None or not RELEASED.fullmatch(version):
+        return ReleaseEvidence()
+    release = _home() / "releases" / version
+    known = manifest or release / "manifest.json"
+    revocation = release / "revocation.json"
+    keyrings = sorted((_home() / "root").glob("*.json"), key=lambda path: (len(path.name), path.name))
+    return ReleaseEvidence(
+        manifest=read_bounded(known, Envelope.MAX_BYTES) if known.is_file() else None,
+        keyrings=tuple(path.read_bytes() for path in keyrings),
+        revocations=(revocation.read_bytes(),) if revocation.is_file() else (),
+    )
+
+
+def _is_output(record: MetricsRecord | None, output: Path) -> bool:
+    # One byte past the size in the record is enough to refuse a text.
+    if record is None or record.output is None:
+        return False
+    return output_matches(record, read_bounded(output, record.output.size_bytes))
+
+
+def show_report(report: VerificationReport) -> None:
+    """Print one line per check and the verdict."""
+    show_checks(report.checks, CHECKS)
+    show_verdict(report.verdict)
+
+
+@click.command(name="verify")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--trust", "trust_file", type=click.Path(path_type=Path), help="Trust file; default: the home's own.")
+@click.option(
+    "--manifest",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Engine manifest of a released version; default: the home's own.",
+)
+@click.option("--output", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Text to compare.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def command(file: Path, trust_file: Path | None, manifest: Path | None, output: Path | None, as_json: bool) -> None:
+    """Verify the signed record in FILE, offline. Exit status 0 only for VALID."""
+    trust = read_trust(trust_file or _home() / "trust.json")
+    data = read_bounded(file, Envelope.MAX_BYTES)
+    report = verify_released_record(data, trust, _read_evidence(claimed_version(data), manifest))
+    if as_json:
+        show_json({"verdict": report.verdict, "checks": describe_checks(report.checks)})
+    else:
+        show_report(report)
+    if report.verdict != "VALID":
+        sys.exit(1)
+    if output is not None and not _is_output(report.record, output):
+        click.echo("OUTPUT_MISMATCH: the text is not the one that this record is about", err=True)
+        sys.exit(1)

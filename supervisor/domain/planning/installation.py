@@ -1,0 +1,69 @@
+"""What one installation consists of, as values: models, images, policies, host."""
+
+from dataclasses import dataclass
+
+from contracts.wire.types import Digest
+from supervisor.domain.policies.policy import Policies
+from supervisor.domain.power.facts import GPU_BACKENDS, PowerFacts
+from supervisor.domain.scheduling.topology import Core
+
+__all__ = [
+    "Backend",
+    "HostFacts",
+    "Installation",
+    "InstalledModel",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledModel:
+    """One model file in the content-addressed store."""
+
+    name: str
+    quantization: str
+    architecture: str
+    context_length: int
+    kv_bytes_per_token: int
+    sha256: Digest
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """One build of llama.cpp: what it needs and, where one made from these very sources is there, its image."""
+
+    name: str
+    required_cpu_flags: frozenset[str]
+    image_id: Digest | None
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """What planning needs to know of the machine."""
+
+    processor: str
+    cores: tuple[Core, ...]
+    """Physical cores that may be used, by lowest CPU."""
+    cpu_flags: frozenset[str]
+    memory_bytes: int
+
+    @property
+    def logical_cpus(self) -> tuple[int, ...]:
+        """Logical CPUs that may be used, ascending."""
+        return tuple(sorted(cpu for core in self.cores for cpu in core.cpus))
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """Everything that a request is resolved against."""
+
+    engine_version: str
+    models: tuple[InstalledModel, ...]
+    backends: tuple[Backend, ...]
+    policies: Policies
+    host: HostFacts
+    power: PowerFacts
+
+    def power_of(self, backend: str) -> PowerFacts:
+        """Return what meters an execution in a backend."""
+        return self.power.on_gpu if backend in GPU_BACKENDS and self.power.on_gpu is not None else self.power

@@ -1,0 +1,58 @@
+"""What the pool should know of an installation: recipes that `pool.toml` declares, and what a plan can name. Pure."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from contracts.execution.run_request import ExecutionRequest, LimitsRequest, RunRequest
+from supervisor.domain.errors import Refusal
+from supervisor.domain.planning.installation import Installation
+from supervisor.domain.planning.planning import plan_execution
+from supervisor.domain.policies.policy import KeptSandboxes
+from supervisor.domain.power.facts import GPU_BACKENDS
+from supervisor.domain.sandbox.recipe import SandboxRecipe, recipe_of
+
+__all__ = ["Survey", "survey_installation"]
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What is declared and installed at one moment."""
+
+    declared: tuple[tuple[SandboxRecipe, int], ...]
+    """Recipes that are always kept ready, and how many sandboxes of each."""
+    images: frozenset[str]
+    """Runtime images that a plan can name."""
+    models: frozenset[str]
+    """Digests of the models that are installed."""
+
+
+def survey_installation(installation: Installation) -> Survey:
+    """Return what there is; what is declared and cannot be planned here (no such model or image) is left out."""
+    return Survey(
+        declared=tuple(_declared(installation)),
+        images=frozenset(backend.image_id for backend in installation.backends if backend.image_id is not None),
+        models=frozenset(model.sha256 for model in installation.models),
+    )
+
+
+def _declared(installation: Installation) -> Iterator[tuple[SandboxRecipe, int]]:
+    for kept in installation.policies.pool.keep:
+        if kept.backend in GPU_BACKENDS:
+            # It would hold its model on the card, where it is a stranger to the execution that is metered.
+            continue
+        try:
+            yield recipe_of(plan_execution(_request_of(kept), installation)), kept.size
+        except Refusal:
+            continue
+
+
+def _request_of(kept: KeptSandboxes) -> RunRequest:
+    # A recipe holds nothing of prompt and limits, so any will do; context and threads are what the policies give.
+    execution = ExecutionRequest(
+        backend=kept.backend,
+        quantization=kept.quantization,
+        scheduler_policy=kept.scheduler_policy,
+        isolation=kept.isolation,
+        limits=LimitsRequest(max_tokens=1),
+    )
+    return RunRequest(model=kept.model, prompt=".", execution=execution)

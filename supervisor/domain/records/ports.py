@@ -1,0 +1,128 @@
+"""The ledger as the engine needs it, what goes into it and what comes out; see `supervisor.adapters.ledger`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from contracts.execution.execution_plan import ExecutionPlan
+from contracts.ledger.proof import InclusionProof, LeafKind
+from contracts.ledger.range_proof import RangeProof
+
+__all__ = ["FinalEntry", "LedgerEntry", "LedgerPort", "StartedEntry", "StoredRun"]
+
+
+@dataclass(frozen=True, slots=True)
+class StartedEntry:
+    """One accepted execution, to be made durable before anything runs."""
+
+    execution_id: str
+    plan: ExecutionPlan
+    prompt: str = field(repr=False)
+    accepted_at: datetime
+    idempotency_key: str | None
+    request_digest: str
+    seal: Callable[[int], bytes] = field(repr=False)
+    """Makes the signed statement that it was accepted, from the number that the ledger gives it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FinalEntry:
+    """One ended execution: its signed envelope, and the text it produced."""
+
+    execution_id: str
+    outcome: str
+    envelope: bytes
+    output: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRun:
+    """One execution as it is stored; ``envelope`` and ``outcome`` are None until it has ended."""
+
+    seq: int
+    execution_id: str
+    plan: ExecutionPlan
+    accepted_at: datetime
+    request_digest: str
+    started_envelope: bytes
+    outcome: str | None
+    envelope: bytes | None
+    output: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """One leaf of the log in RFC 8785 form, and the signed envelope that it commits to."""
+
+    position: int
+    leaf: bytes
+    envelope: bytes
+
+
+class LedgerPort(Protocol):
+    """The append-only store of executions and their records. Every method raises ``StorageError`` on failure."""
+
+    async def append_started(self, entry: StartedEntry) -> int:
+        """Make an accepted execution durable and return its number: from 1, without gaps."""
+        ...
+
+    async def append_final(self, entry: FinalEntry) -> None:
+        """Make the one record of an execution durable."""
+        ...
+
+    async def find(self, execution_id: str) -> StoredRun | None:
+        """Return one execution."""
+        ...
+
+    async def find_by_key(self, idempotency_key: str) -> StoredRun | None:
+        """Return the execution that was accepted under a key."""
+        ...
+
+    async def page(self, *, before: str | None, limit: int) -> tuple[StoredRun, ...]:
+        """Return executions, newest first, without their envelopes and outputs."""
+        ...
+
+    async def unfinished(self) -> tuple[StoredRun, ...]:
+        """Return every execution that has no final record."""
+        ...
+
+    async def checkpoint(self) -> str:
+        """Return the newest signed checkpoint, as C2SP tlog-checkpoint."""
+        ...
+
+    async def prove(self, execution_id: str, kind: LeafKind) -> InclusionProof:
+        """Return the proof that an entry is in the log.
+
+        Raises:
+            Refusal: ``ledger_entry_not_found``.
+        """
+        ...
+
+    async def prove_both(self, execution_id: str) -> tuple[InclusionProof, InclusionProof]:
+        """Return the proofs of both entries of an ended execution, `started` first, under one checkpoint.
+
+        Raises:
+            Refusal: ``ledger_entry_not_found``.
+        """
+        ...
+
+    async def prove_consistency(self, first: int, second: int) -> tuple[bytes, ...]:
+        """Return the hashes that lead from the log of ``first`` entries to that of ``second``.
+
+        Raises:
+            Refusal: ``ledger_range_unknown``.
+        """
+        ...
+
+    async def prove_range(self, first: int, second: int) -> RangeProof:
+        """Return the proof that what was accepted between two sizes of the log has ended, under the newest checkpoint.
+
+        Raises:
+            Refusal: ``ledger_range_unknown``.
+        """
+        ...
+
+    async def entries(self, *, start: int, limit: int) -> tuple[LedgerEntry, ...]:
+        """Return entries from a position on, in order."""
+        ...

@@ -1,0 +1,49 @@
+"""Whether the last run of the escape suite speaks for an execution: pure, from the report and the plan."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from contracts.execution.escape_report import EscapeReport
+from contracts.execution.execution_plan import ExecutionPlan
+from contracts.wire.types import Digest
+
+__all__ = ["EscapeEvidence", "find_evidence"]
+
+MEND = "run: weos-engine doctor --escape"
+
+
+@dataclass(frozen=True, slots=True)
+class EscapeEvidence:
+    """The digest of a report that speaks for an execution, or None and the reason why there is none."""
+
+    digest: Digest | None
+    reason: str | None
+
+
+def find_evidence(report: EscapeReport | None, plan: ExecutionPlan, *, kernel: str) -> EscapeEvidence:
+    """Return what a record may say of the escape suite.
+
+    Args:
+        report: the last one of the plan's tier and backend; None where there is none.
+        plan: what is executed.
+        kernel: release of the kernel that it is executed on.
+    """
+    if report is None:
+        return EscapeEvidence(None, f"the escape suite has not been run on this sandbox; {MEND}")
+    others = list(_differences(report, plan, kernel))
+    if others:
+        return EscapeEvidence(None, f"the escape suite was run on another {', '.join(others)}; {MEND}")
+    if report.failures:
+        return EscapeEvidence(None, f"{len(report.failures)} attack(s) of the escape suite were not blocked; {MEND}")
+    return EscapeEvidence(report.canonical_digest(), None)
+
+
+def _differences(report: EscapeReport, plan: ExecutionPlan, kernel: str) -> Iterator[str]:
+    rows = {
+        "engine version": (report.engine_version, plan.engine_version),
+        "isolation tier": (report.isolation, plan.isolation),
+        "runtime image": (report.runtime_image, plan.runtime_image),
+        "set of policies": (report.policies, plan.policies),
+        "kernel": (report.kernel, kernel),
+    }
+    return (name for name, (tried, planned) in rows.items() if tried != planned)

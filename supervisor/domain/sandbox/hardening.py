@@ -1,0 +1,97 @@
+"""The container of one execution, as the body of the Engine API's create call: pure, from recipe and policy."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from supervisor.domain.policies.policy import SandboxPolicy
+from supervisor.domain.policies.seccomp_profile import SeccompProfile
+from supervisor.domain.sandbox.recipe import SandboxRecipe
+
+__all__ = ["NANO_CPUS_PER_CPU", "build_container_config", "model_path"]
+
+NANO_CPUS_PER_CPU = 1_000_000_000
+
+
+def model_path(policy: SandboxPolicy) -> str:
+    """Return where the runner finds the model."""
+    return f"{policy.model_directory}/{policy.model_file}"
+
+
+def build_container_config(
+    recipe: SandboxRecipe,
+    policy: SandboxPolicy,
+    seccomp: SeccompProfile,
+    *,
+    model_source: str,
+    cpus: tuple[int, ...],
+    labels: Mapping[str, str],
+    cgroup_driver: str,
+) -> dict[str, Any]:
+    """Return the create body (Engine API 1.41). Every value comes from the recipe, the lease or the policy."""
+    ulimits = policy.ulimits.model_dump()
+    tier = policy.isolation.tier(recipe.isolation)
+    return {
+        "Image": recipe.runtime_image,
+        "User": policy.user,
+        "Hostname": policy.hostname,
+        "Env": [
+            *(f"{name}={value}" for name, value in sorted(policy.environment.items())),
+            f"OMP_NUM_THREADS={recipe.scheduling.threads}",
+            f"OMP_WAIT_POLICY={recipe.scheduling.omp_wait_policy}",
+            *([] if recipe.scheduling.spin_count is None else [f"GOMP_SPINCOUNT={recipe.scheduling.spin_count}"]),
+            f"LOCKDOWN_END={tier.lockdown_end}",
+        ],
+        "Labels": dict(labels),
+        "AttachStdin": True,
+        "AttachStdout": True,
+        "AttachStderr": True,
+        "OpenStdin": True,
+        "StdinOnce": True,
+        "Tty": False,
+        "NetworkDisabled": True,
+        # Of an engine that ends or comes back: the first process of a namespace does not hear SIGTERM, so it would wait
+        # ten seconds for nothing before it kills.
+        "StopTimeout": 0,
+        "HostConfig": {
+            "Runtime": tier.runtime,
+            "NetworkMode": policy.network,
+            "Dns": list(policy.dns),
+            "ReadonlyRootfs": policy.read_only,
+            "CapDrop": list(policy.cap_drop),
+            "SecurityOpt": [*policy.security_options, seccomp.encode_option(recipe.isolation)],
+            "IpcMode": policy.ipc,
+            "CgroupnsMode": policy.cgroup_namespace,
+            "CgroupParent": _cgroup_parent(policy, cgroup_driver),
+            "LogConfig": {"Type": policy.log_driver, "Config": {}},
+            "Memory": recipe.memory_bytes,
+            "MemorySwap": recipe.memory_bytes,
+            "PidsLimit": tier.pids_max,
+            "NanoCpus": recipe.scheduling.cores * NANO_CPUS_PER_CPU,
+            "CpusetCpus": ",".join(map(str, cpus)),
+            "OomScoreAdj": policy.oom_score_adj,
+            "Ulimits": [{"Name": name, "Soft": value, "Hard": value} for name, value in sorted(ulimits.items())],
+            "MaskedPaths": list(policy.paths.masked),
+            "ReadonlyPaths": list(policy.paths.read_only),
+            "Init": False,
+            "AutoRemove": False,
+            "RestartPolicy": {"Name": "no"},
+            "Mounts": [_model_mount(policy, model_source)],
+        },
+    }
+
+
+def _cgroup_parent(policy: SandboxPolicy, driver: str) -> str:
+    # runc's two ways to name a control group: a path, or systemd's slice.
+    return f"{policy.cgroup_parent}.slice" if driver == "systemd" else f"/{policy.cgroup_parent}"
+
+
+def _model_mount(policy: SandboxPolicy, source: str) -> dict[str, Any]:
+    # A bind mount cannot have noexec, nosuid or nodev (moby #36821). An anonymous volume of the engine's local driver
+    # can: the engine mounts it for this container and forgets it with the container. Asking for ReadOnly besides would
+    # make runc mount it again and lose the other options; "ro" is among them.
+    options = {"type": "none", "o": ",".join(["bind", *policy.model_mount_options]), "device": source}
+    return {
+        "Type": "volume",
+        "Target": policy.model_directory,
+        "VolumeOptions": {"NoCopy": True, "DriverConfig": {"Name": "local", "Options": options}},
+    }

@@ -1,0 +1,158 @@
+"""What a runner said, in the order it may say it: every event is checked before it counts."""
+
+from contracts.execution.execution_plan import ExecutionPlan
+from contracts.execution.metrics import Measurements
+from contracts.execution.runner_protocol import (
+    DoneEvent,
+    ErrorEvent,
+    FinishReason,
+    PromptEvent,
+    ReadyEvent,
+    RunnerEvent,
+    TokenEvent,
+)
+from supervisor.domain.errors import ExecutionFault
+
+__all__ = ["Transcript", "check_ready"]
+
+NS_PER_S = 1_000_000_000
+
+# What the runner may report as the request's fault; every other error of its is the engine's.
+_CALLERS_FAULT = {"context_overflow", "empty_prompt"}
+# Its words are that no job was sent, so it cannot be heard once one was.
+_BEFORE_THE_JOB = "lockdown_failed"
+
+
+class Transcript:
+    """Collects one job's events, each with its arrival in nanoseconds since the first job byte went in."""
+
+    def __init__(self, plan: ExecutionPlan) -> None:
+        self._plan = plan
+        self._max_tokens = plan.limits.max_tokens
+        self._texts: list[str] = []
+        self._token_times_ns: list[int] = []
+        self._tokens_prompt: int | None = None
+        self._prompt_done_ns: int | None = None
+        self._finish_reason: FinishReason | None = None
+        self.ready: ReadyEvent | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the runner said that it is done."""
+        return self._finish_reason is not None
+
+    @property
+    def output(self) -> str:
+        """The text so far."""
+        return "".join(self._texts)
+
+    @property
+    def window_ns(self) -> int | None:
+        """Arrival of the last token."""
+        return self._token_times_ns[-1] if self._token_times_ns else None
+
+    def accept_ready(self, event: RunnerEvent) -> ReadyEvent:
+        """Take the first event and return it.
+
+        Raises:
+            ExecutionFault: it is another one, or the backend or the model is another than the plan's.
+        """
+        self.ready = check_ready(event, backend=self._plan.backend, architecture=self._plan.model.architecture)
+        return self.ready
+
+    def accept(self, event: RunnerEvent, at_ns: int) -> str:
+        """Take the next event of the job and return the text that it adds.
+
+        Raises:
+            ExecutionFault: the runner reported an error, the event must not come here, or it comes after the time
+                limit: what is in the pipe already is handed on before the loop's own timer is looked at.
+        """
+        if at_ns > self._plan.limits.timeout_s * NS_PER_S:
+            detail = f"it ran into its time limit of {self._plan.limits.timeout_s} s"
+            raise ExecutionFault("time_limit_exceeded", detail)
+        match event:
+            case ErrorEvent():
+                if event.code == _BEFORE_THE_JOB or (event.code in _CALLERS_FAULT and self._tokens_prompt is not None):
+                    raise _broken(f"`{event.code}` came too late")
+                raise _fault_of(event)
+            case PromptEvent():
+                self._accept_prompt(event, at_ns)
+                return ""
+            case TokenEvent():
+                self._accept_token(event, at_ns)
+            case DoneEvent():
+                self._accept_done(event)
+            case _:
+                raise _broken("`ready` came twice")
+        self._texts.append(event.text)
+        return event.text
+
+    def measurements(self) -> Measurements:
+        """Return the raw integers so far."""
+        return Measurements(
+            tokens_prompt=self._tokens_prompt,
+            prompt_done_ns=self._prompt_done_ns,
+            token_times_ns=tuple(self._token_times_ns),
+            finish_reason=self._finish_reason,
+        )
+
+    def _accept_prompt(self, event: PromptEvent, at_ns: int) -> None:
+        if self._tokens_prompt is not None:
+            raise _broken("`prompt` came twice")
+        if event.tokens + self._max_tokens > self._plan.context_tokens:
+            raise _broken("it took a prompt that does not fit the context")
+        self._tokens_prompt, self._prompt_done_ns = event.tokens, at_ns
+
+    def _accept_token(self, event: TokenEvent, at_ns: int) -> None:
+        if self._tokens_prompt is None:
+            raise _broken("a token came before `prompt`")
+        if event.index != len(self._token_times_ns):
+            raise _broken("a token came out of order")
+        if event.index >= self._max_tokens:
+            raise _broken("more tokens came than were asked for")
+        self._token_times_ns.append(at_ns)
+
+    def _accept_done(self, event: DoneEvent) -> None:
+        if self._tokens_prompt is None:
+            raise _broken("`done` came before `prompt`")
+        if event.tokens != len(self._token_times_ns):
+            raise _broken("`done` counts other tokens than came")
+        if event.finish_reason == "length" and event.tokens != self._max_tokens:
+            raise _broken("`done` claims a length that was not reached")
+        if event.finish_reason == "stop" and not self._plan.stop:
+            raise _broken("`done` claims a stop that was not asked for")
+        self._finish_reason = event.finish_reason
+
+
+def check_ready(event: RunnerEvent, *, backend: str, architecture: str) -> ReadyEvent:
+    """Return the first event of a runner.
+
+    Raises:
+        ExecutionFault: it is another one, or of another backend or model.
+    """
+    if isinstance(event, ErrorEvent) and event.code not in _CALLERS_FAULT:
+        raise _fault_of(event)
+    if not isinstance(event, ReadyEvent):
+        raise _broken("an event came before `ready`")
+    if event.backend != backend:
+        raise _broken(f"the image says that it is of backend {event.backend}")
+    if event.model.architecture != architecture:
+        raise _broken("another model was loaded than the plan's")
+    return event
+
+
+def _broken(what: str) -> ExecutionFault:
+    return ExecutionFault("runner_failed", f"the runner broke its protocol: {what}")
+
+
+def _fault_of(event: ErrorEvent) -> ExecutionFault:
+    # The runner's own words are not passed on: after the job went in they could carry anything.
+    if event.code == "context_overflow":
+        tokens = "" if event.prompt_tokens is None else f" The prompt alone has {event.prompt_tokens} tokens."
+        detail = f"prompt and max_tokens together do not fit the context.{tokens} Ask for a larger context_tokens."
+        return ExecutionFault("context_overflow", detail, field="/execution/context_tokens")
+    if event.code in _CALLERS_FAULT:
+        return ExecutionFault(event.code, "the model's tokenizer makes no token of this prompt", field="/prompt")
+    if event.code == "lockdown_failed":
+        return ExecutionFault("lock_missing", "the job was not sent: the runner could not put the second lock on")
+    return ExecutionFault("runner_failed", f"the runner reported: {event.code}")

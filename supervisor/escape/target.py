@@ -1,0 +1,137 @@
+"""The suite's targets: the sandboxes of this installation, one for each backend and isolation tier."""
+
+import fcntl
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import docker
+
+from contracts.execution.execution_plan import ExecutionPlan
+from contracts.execution.run_request import ExecutionRequest, LimitsRequest, RunRequest
+from contracts.wire.types import IsolationTier
+from supervisor.adapters.home import Home
+from supervisor.adapters.installation.model_store import ModelStore
+from supervisor.domain.errors import EngineError
+from supervisor.domain.planning.installation import Backend, Installation
+from supervisor.domain.planning.planning import plan_execution
+from supervisor.domain.sandbox.isolation import require_registered
+from supervisor.escape.cell import Cell
+from supervisor.escape.engine_facts import EngineFacts, read_engine_facts
+from supervisor.setup.host.gvisor import registered_runtimes
+
+__all__ = ["LABEL", "Target", "open_target", "plan_of_target", "runnable_backends"]
+
+# Longer than any start of a container takes on a busy machine.
+CALL_TIMEOUT_S = 120
+# Measured on two CPUs: four containers at a time took 0.08 s each, two 0.09, one 0.14.
+CONTAINERS_PER_CPU = 2
+CONTAINERS_MAX = 8
+LABEL = "weos.escape"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One sandbox as the suite needs it."""
+
+    cells: tuple[Cell, ...]
+    image_environment: tuple[str, ...]
+    facts: EngineFacts
+
+
+def runnable_backends(installation: Installation) -> tuple[Backend, ...]:
+    """Return the backends that have an image and the processor they need.
+
+    Raises:
+        EngineError: ``image_missing``, there is none.
+    """
+    found = tuple(
+        backend
+        for backend in installation.backends
+        if backend.image_id is not None and backend.required_cpu_flags <= installation.host.cpu_flags
+    )
+    if not found:
+        raise EngineError("image_missing", "no runtime image is installed that this machine can run; run: make setup")
+    return found
+
+
+def plan_of_target(installation: Installation, backend: str, isolation: IsolationTier) -> ExecutionPlan:
+    """Return a plan as any execution gets it, with the smallest model: which one does not matter here.
+
+    Raises:
+        EngineError: ``model_missing``, none is installed.
+        Refusal: the policies do not let this backend run in this tier.
+    """
+    if not installation.models:
+        raise EngineError("model_missing", "no model is installed, and a sandbox without one is not the real one")
+    model = min(installation.models, key=lambda each: each.size_bytes)
+    execution = ExecutionRequest(
+        backend=backend,
+        quantization=model.quantization,
+        limits=LimitsRequest(max_tokens=1),
+        isolation=isolation,
+    )
+    return plan_execution(RunRequest(model=model.name, prompt="escape", execution=execution), installation)
+
+
+@contextmanager
+def open_target(home: Home, docker_host: str, plan: ExecutionPlan, installation: Installation) -> Iterator[Target]:
+    """Give the sandbox of a plan; at its end no container is left, nor is one of a suite that was killed before.
+
+    Raises:
+        EngineError: ``home_taken``, another suite is running on this home.
+        Refusal: ``isolation_unavailable``, ``model_missing`` or ``model_altered``.
+    """
+    runtimes = registered_runtimes(docker_host)
+    tier = installation.policies.sandbox.isolation.tier(plan.isolation)
+    if plan.isolation == "gvisor":
+        require_registered(installation.policies.sandbox.isolation.gvisor, runtimes)
+    labels = {LABEL: home.instance_id()}
+    with _only_suite(home):
+        client = docker.APIClient(base_url=docker_host, timeout=CALL_TIMEOUT_S)
+        try:
+            _remove_leftovers(client, labels)
+            image = client.inspect_image(plan.runtime_image)  # type: ignore[no-untyped-call] # the SDK's
+            cells = [
+                Cell(
+                    client=client,
+                    plan=plan,
+                    policies=installation.policies,
+                    model_source=ModelStore(home.models).locate(plan.model).directory,
+                    cgroup_driver=str(client.info()["CgroupDriver"]),
+                    cpus=cpus,
+                    labels=labels,
+                )
+                for cpus in _leases(installation.host.logical_cpus, plan.scheduling.cores)
+            ]
+            program = runtimes[tier.runtime].program if tier.runtime in runtimes else tier.runtime
+            facts = read_engine_facts(client, tier.runtime, program)
+            yield Target(tuple(cells), tuple(image["Config"]["Env"] or ()), facts)
+        finally:
+            _remove_leftovers(client, labels)
+            client.close()
+
+
+def _leases(cpus: Sequence[int], cores: int) -> list[tuple[int, ...]]:
+    # Sandboxes share the machine's CPUs here: nothing is measured.
+    around = itertools.cycle(cpus)
+    count = min(CONTAINERS_MAX, CONTAINERS_PER_CPU * len(cpus))
+    return [tuple(sorted(set(itertools.islice(around, cores)))) for _ in range(count)]
+
+
+def _remove_leftovers(client: docker.APIClient, labels: dict[str, str]) -> None:
+    named = [f"{name}={value}" for name, value in labels.items()]
+    for container in client.containers(all=True, filters={"label": named}):
+        client.remove_container(container["Id"], force=True, v=True)
+
+
+@contextmanager
+def _only_suite(home: Home) -> Iterator[None]:
+    home.escape.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (home.escape / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise EngineError("home_taken", f"another escape suite is running on {home.root}") from error
+        yield

@@ -1,0 +1,306 @@
+"""The pool of single-use sandboxes: made ahead, leased once, ended, and made anew where nobody's work is disturbed.
+
+Nothing of any request is in a pooled sandbox, and none is ever given back. One that is being made runs on CPUs that no
+execution has leased; when there are none it is frozen where it is.
+"""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Protocol
+
+from prometheus_client import Metric
+
+from contracts.wire.types import IsolationTier
+from supervisor.domain.errors import EngineError, ExecutionFault
+from supervisor.domain.policies.policy import PoolPolicy
+from supervisor.domain.pool.demand import PoolDemand
+from supervisor.domain.pool.plan import DropReason, PooledSandbox, Wanted, plan_pool
+from supervisor.domain.pool.survey import Survey
+from supervisor.domain.sandbox.recipe import SandboxRecipe
+from supervisor.execution.pool_metrics import PoolFacts
+from supervisor.execution.pooled_sandbox import SandboxBeingMade, WaitingSandbox
+from supervisor.execution.preparation import PreparedSandbox, Preparer
+
+__all__ = ["IdleCpus", "SandboxPool", "make_sandbox_name"]
+
+_log = logging.getLogger(__name__)
+
+# A recipe that could not be prepared is tried again after so long.
+RETRY_S = 10.0
+
+
+class IdleCpus(Protocol):
+    """Who knows which CPUs no execution has leased."""
+
+    @property
+    def idle_cpus(self) -> frozenset[int]:
+        """The CPUs that no lease covers."""
+        ...
+
+    def watch_idle(self, callback: Callable[[frozenset[int]], None]) -> None:
+        """Have it called whenever they change, before anybody gets the CPUs concerned."""
+        ...
+
+
+def make_sandbox_name(tier: IsolationTier) -> str:
+    """Return a name that was never used; the tier is in it for whoever lists containers."""
+    return f"{tier}-{secrets.token_hex(8)}"
+
+
+class SandboxPool:
+    """Sandboxes of recipes that are declared or were asked for lately."""
+
+    def __init__(
+        self,
+        preparer: Preparer,
+        cpus: IdleCpus,
+        policy: PoolPolicy,
+        *,
+        budget_bytes: int,
+        survey: Callable[[], Survey],
+        unplaceable: str | None = None,
+        retry_s: float = RETRY_S,
+    ) -> None:
+        """Keep sandboxes.
+
+        Args:
+            preparer: makes them.
+            cpus: says where they may be made.
+            policy: `pool.toml`.
+            budget_bytes: memory for all of them together.
+            survey: looks at what is declared and installed.
+            unplaceable: why containers cannot be moved and frozen from here; then none is made. None: they can.
+            retry_s: seconds before a recipe that could not be prepared is tried again.
+        """
+        self._preparer = preparer
+        self._cpus = cpus
+        self._policy = policy
+        self._budget_bytes = budget_bytes
+        self._survey = survey
+        self._unplaceable = unplaceable
+        self._retry_s = retry_s
+        self._demand = PoolDemand(policy)
+        self._not_before: dict[str, float] = {}
+        # By number, the oldest first.
+        self._making: dict[int, SandboxBeingMade] = {}
+        self._ready: dict[int, WaitingSandbox] = {}
+        self._endings: set[asyncio.Future[object]] = set()
+        self._numbers = 0
+        self._wake = asyncio.Event()
+        self._is_closing = False
+        self._hits = self._misses = self._failures = 0
+        self._dropped: Counter[str] = Counter()
+        self._fault = unplaceable
+        cpus.watch_idle(self._move)
+
+    def has_ready(self, recipe: SandboxRecipe) -> bool:
+        """Tell whether there is one of a recipe; it may be gone at the next moment."""
+        return any(ready.prepared.recipe == recipe for ready in self._ready.values())
+
+    @asynccontextmanager
+    async def lease(self, recipe: SandboxRecipe, cpus: tuple[int, ...]) -> AsyncIterator[PreparedSandbox | None]:
+        """Take a ready sandbox of a recipe, once; leaving the context ends it.
+
+        Args:
+            recipe: what it must consist of, exactly.
+            cpus: where it runs from now on.
+
+        Yields:
+            None where there is none: the caller makes its own.
+        """
+        ready = await self._take(recipe, frozenset(cpus))
+        if ready is None:
+            self._misses += 1
+            yield None
+            return
+        self._hits += 1
+        async with ready.stack:
+            yield ready.prepared
+
+    @asynccontextmanager
+    async def tended(self) -> AsyncIterator[None]:
+        """Keep the pool as the policy wants it, and end every sandbox of it at the end of the block."""
+        tending = asyncio.create_task(self._keep_tending(), name="sandbox-pool")
+        try:
+            yield
+        finally:
+            tending.cancel()
+            await asyncio.gather(tending, return_exceptions=True)
+            await self._close()
+
+    async def _keep_tending(self) -> None:
+        while True:
+            try:
+                self._demand.survey(self._survey())
+                self._tend()
+                await self._tend_when_woken()
+            except Exception:  # noqa: BLE001 - the task's boundary: without the pool executions start cold
+                _log.exception("the pool of sandboxes could not be tended")
+                await asyncio.sleep(self._policy.tend_every_s)
+
+    async def _tend_when_woken(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._policy.tend_every_s):
+                while True:
+                    await self._wake.wait()
+                    self._wake.clear()
+                    self._tend()
+
+    async def _close(self) -> None:
+        self._is_closing = True
+        for number in (*self._making, *self._ready):
+            self._drop(number)
+        while self._endings:
+            await asyncio.wait(self._endings)
+
+    def facts(self) -> PoolFacts:
+        """Return the pool as it stands."""
+        return PoolFacts(
+            ready=len(self._ready),
+            being_made=len(self._making),
+            hits=self._hits,
+            misses=self._misses,
+            dropped=dict(self._dropped),
+            failures=self._failures,
+            fault=self._fault,
+        )
+
+    def collect(self) -> tuple[Metric, ...]:
+        """Return the pool's numbers to be watched; so Prometheus' library calls it."""
+        return self.facts().families()
+
+    def _tend(self) -> None:
+        wanted = self._demand.wanted()
+        now = time.monotonic()
+        possible = [
+            Wanted(digest, recipe.memory_bytes, count if self._not_before.get(digest, now) <= now else 0)
+            for digest, (recipe, count) in wanted.items()
+        ]
+        step = plan_pool(
+            tuple(self._there()),
+            possible,
+            self._policy,
+            budget_bytes=self._budget_bytes,
+            now_ns=time.monotonic_ns(),
+        )
+        for number, reason in step.drop:
+            self._drop(number, reason)
+        for digest in step.make:
+            if not self._may_begin():
+                return
+            self._begin(digest, wanted[digest][0])
+
+    def _may_begin(self) -> bool:
+        if self._is_closing or self._unplaceable is not None:
+            return False
+        return bool(self._cpus.idle_cpus) and len(self._making) < self._policy.at_once
+
+    def _there(self) -> Iterator[PooledSandbox]:
+        for number, ready in self._ready.items():
+            yield PooledSandbox(number, ready.digest, ready.prepared.recipe.memory_bytes, ready.ready_ns)
+        for number, making in self._making.items():
+            yield PooledSandbox(number, making.digest, making.recipe.memory_bytes, None)
+
+    def _begin(self, digest: str, recipe: SandboxRecipe) -> None:
+        self._numbers += 1
+        making = self._making[self._numbers] = SandboxBeingMade(recipe, digest)
+        # Those that are idle now: if all of them are leased before it has started, it is frozen as soon as it has.
+        cpus = tuple(sorted(self._cpus.idle_cpus))
+        making.task = asyncio.create_task(self._make(self._numbers, making, cpus), name=f"sandbox-{self._numbers}")
+
+    async def _make(self, number: int, making: SandboxBeingMade, cpus: tuple[int, ...]) -> None:
+        digest = making.digest
+        try:
+            async with AsyncExitStack() as stack:
+                prepared = await self._prepare(making, cpus, stack)
+                ready = WaitingSandbox(prepared, digest, stack.pop_all(), time.monotonic_ns(), making.is_frozen)
+        except (EngineError, TimeoutError) as fault:
+            self._failures += 1
+            self._fault = fault.detail if isinstance(fault, EngineError) else "it took too long"
+            self._not_before[digest] = time.monotonic() + self._retry_s
+            _log.warning("a sandbox could not be made ahead: %s", self._fault)
+        else:
+            self._fault = None
+            self._not_before.pop(digest, None)
+            self._ready[number] = ready
+            ready.watch = asyncio.create_task(self._watch(number, ready), name=f"watch-sandbox-{number}")
+        finally:
+            self._making.pop(number, None)
+            self._wake.set()
+
+    async def _prepare(self, making: SandboxBeingMade, cpus: tuple[int, ...], stack: AsyncExitStack) -> PreparedSandbox:
+        async with asyncio.timeout(self._policy.prepare_timeout_s) as making.deadline:
+            name = make_sandbox_name(making.recipe.isolation)
+            fresh = await stack.enter_async_context(self._preparer.open(name, making.recipe, cpus))
+            making.sandbox = fresh.sandbox
+            try:
+                making.settle(self._cpus.idle_cpus, timeout_s=self._policy.prepare_timeout_s)
+                prepared = await self._preparer.load(fresh, is_held=lambda: making.is_frozen)
+                if making.recipe.scheduling.omp_wait_policy == "active":
+                    # Its threads spin while they wait, for a job as for each other: CPUs that others have leased.
+                    fresh.sandbox.freeze()
+                    making.is_frozen = True
+                return prepared
+            finally:
+                making.sandbox = None
+
+    async def _watch(self, number: int, ready: WaitingSandbox) -> bytes:
+        # One that waits for its job has nothing to say. Whatever comes, be it its end, makes it unfit.
+        try:
+            said, _ = await ready.prepared.sandbox.receive()
+        except ExecutionFault as fault:
+            said = b""
+            _log.warning("a sandbox that was ready is so no more: %s", fault.detail)
+        if number in self._ready:
+            self._drop(number, "unhealthy")
+            self._wake.set()
+        return said
+
+    async def _take(self, recipe: SandboxRecipe, cpus: frozenset[int]) -> WaitingSandbox | None:
+        self._demand.ask(recipe)
+        self._wake.set()
+        for number, ready in list(self._ready.items()):
+            if self._ready.get(number) is not ready or ready.prepared.recipe != recipe:
+                continue
+            # From here on nobody else can take it.
+            del self._ready[number]
+            try:
+                if await ready.make_fit(cpus, max_age_s=self._policy.max_age_s):
+                    return ready
+            except BaseException:
+                self._end_beside(ready.stack.aclose())
+                raise
+            self._dropped["unhealthy"] += 1
+            self._end_beside(ready.stack.aclose())
+        return None
+
+    def _drop(self, number: int, reason: DropReason | None = None) -> None:
+        """End a sandbox of the pool's, whether it is ready or not."""
+        if reason is not None:
+            self._dropped[reason] += 1
+        making, ready = self._making.pop(number, None), self._ready.pop(number, None)
+        if making is not None and making.task is not None:
+            making.task.cancel()
+            self._end_beside(asyncio.gather(making.task, return_exceptions=True))
+        if ready is not None:
+            self._end_beside(ready.end())
+
+    def _end_beside(self, ending: Awaitable[object]) -> None:
+        future = asyncio.ensure_future(ending)
+        self._endings.add(future)
+        future.add_done_callback(self._endings.discard)
+
+    def _move(self, idle: frozenset[int]) -> None:
+        """Keep what is being made on CPUs that nobody has leased."""
+        for number, making in list(self._making.items()):
+            try:
+                making.settle(idle, timeout_s=self._policy.prepare_timeout_s)
+            except ExecutionFault as fault:
+                _log.warning("a sandbox that is being made cannot be moved: %s", fault.detail)
+                self._drop(number)
+        self._wake.set()

@@ -1,0 +1,200 @@
+"""Brings a fresh sandbox to the moment at which only a job is missing, and says what was seen of it.
+
+The same for an execution that waits for it and for the pool, which does it ahead: nothing of any request is needed.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+
+from contracts.execution.execution_plan import ExecutionPlan
+from contracts.execution.isolation_receipt import IsolationReceipt
+from contracts.execution.runner_protocol import ReadyEvent, RunnerEvent, SetupCommand, encode_command, parse_event
+from contracts.wire.errors import ContractError
+from supervisor.domain.errors import ExecutionFault
+from supervisor.domain.planning.ports import InstallationPort
+from supervisor.domain.policies.policy import Policies
+from supervisor.domain.sandbox.gvisor import judge_gvisor
+from supervisor.domain.sandbox.hardening import build_container_config, model_path
+from supervisor.domain.sandbox.locks import ThreadStatus, judge_locks, require_compiled_lock, under_filter
+from supervisor.domain.sandbox.ports import ModelStorePort, Sandbox, SandboxPort
+from supervisor.domain.sandbox.receipt import Expectation, SandboxFacts, build_receipt
+from supervisor.domain.sandbox.recipe import SandboxRecipe
+from supervisor.domain.sandbox.transcript import check_ready
+
+__all__ = ["FreshSandbox", "PreparedSandbox", "Preparer", "next_event", "read_event"]
+
+FIRST_LOCK_TIMEOUT_S = 2.0
+FIRST_LOCK_POLL_S = 0.005
+# A sandbox that is frozen may be so for an hour.
+HELD_POLL_S = 0.5
+# From the end of a container to the end of its stream.
+ENDED_WAIT_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class FreshSandbox:
+    """A container that has just started, and what it should be."""
+
+    sandbox: Sandbox
+    recipe: SandboxRecipe
+    expected: Expectation
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedSandbox(FreshSandbox):
+    """One whose model is loaded and whose second lock is on; what was seen of it then."""
+
+    ready: ReadyEvent
+    before: tuple[ThreadStatus, ...]
+    facts: SandboxFacts
+
+
+class Preparer:
+    """Prepares sandboxes."""
+
+    def __init__(
+        self,
+        sandboxes: SandboxPort,
+        models: ModelStorePort,
+        installation: InstallationPort,
+        policies: Policies,
+    ) -> None:
+        self._sandboxes = sandboxes
+        self._models = models
+        self._installation = installation
+        self._policies = policies
+
+    @asynccontextmanager
+    async def open(self, name: str, recipe: SandboxRecipe, cpus: tuple[int, ...]) -> AsyncIterator[FreshSandbox]:
+        """Start a container; leaving the context ends it.
+
+        Args:
+            name: never used before.
+            recipe: what it consists of.
+            cpus: logical CPUs that it may use.
+
+        Raises:
+            EngineError: there is no such model or image, or the container cannot be made.
+        """
+        model = self._models.locate(recipe.model)
+        config = build_container_config(
+            recipe,
+            self._policies.sandbox,
+            self._policies.seccomp,
+            model_source=model.directory,
+            cpus=cpus,
+            labels={"weos.sandbox": name},
+            cgroup_driver=self._sandboxes.cgroup_driver,
+        )
+        image = self._installation.describe_image(recipe.backend, recipe.runtime_image)
+        expected = Expectation(config, self._policies.sandbox, image, model.file)
+        budget_bytes = self._policies.admission.output.base_bytes
+        async with self._sandboxes.open(f"weos-{name}", config, output_bytes=budget_bytes) as sandbox:
+            yield FreshSandbox(sandbox, recipe, expected)
+
+    async def load(self, fresh: FreshSandbox, *, is_held: Callable[[], bool] = lambda: False) -> PreparedSandbox:
+        """Load the model, have the second lock put on, and look at the sandbox from outside.
+
+        Args:
+            fresh: the sandbox.
+            is_held: tells whether it is frozen at this moment.
+
+        Raises:
+            ExecutionFault: it is not what it should be, or says what it should not.
+        """
+        sandbox, recipe, policy = fresh.sandbox, fresh.recipe, self._policies.sandbox
+        if sandbox.image_id != recipe.runtime_image:
+            raise ExecutionFault("runner_failed", "the container was made from another image than the plan's")
+        before = await _await_first_lock(sandbox, is_held)
+        if recipe.isolation == "gvisor":
+            await _watch_guest(sandbox)
+        await sandbox.send(encode_command(_setup_of(recipe, model_path(policy))))
+        event, _ = await next_event(sandbox)
+        ready = check_ready(event, backend=recipe.backend, architecture=recipe.model.architecture)
+        require_compiled_lock(ready, recipe.policies["lockdown.json"])
+        facts = await sandbox.observe(model_path(policy), (*policy.paths.masked, *policy.paths.read_only))
+        return PreparedSandbox(sandbox, recipe, fresh.expected, ready, before, facts)
+
+    def judge(self, prepared: PreparedSandbox, plan: ExecutionPlan, cpus: tuple[int, ...]) -> IsolationReceipt:
+        """Return what was observed, held against what was asked for; the caller refuses where there is a difference.
+
+        Args:
+            prepared: the sandbox; what a lease changes is looked at now.
+            plan: whose job is to enter.
+            cpus: the logical CPUs that it has.
+
+        Raises:
+            ExecutionFault: ``lock_missing``.
+        """
+        facts = prepared.sandbox.refresh(prepared.facts)
+        host = {**prepared.expected.config["HostConfig"], "CpusetCpus": ",".join(map(str, cpus))}
+        expected = replace(prepared.expected, config={**prepared.expected.config, "HostConfig": host})
+        policy = self._policies.sandbox
+        is_gvisor = plan.isolation == "gvisor"
+        return build_receipt(
+            facts,
+            expected,
+            tier=plan.isolation,
+            locks=None if is_gvisor else judge_locks(prepared.before, facts.threads, user=policy.user),
+            gvisor=judge_gvisor(facts.gvisor, policy.isolation.gvisor, user=policy.user) if is_gvisor else None,
+            ggml_features=prepared.ready.cpu_features,
+            escape=self._installation.find_escape_evidence(plan),
+        )
+
+
+def _setup_of(recipe: SandboxRecipe, path: str) -> SetupCommand:
+    return SetupCommand(
+        model_path=path,
+        context_tokens=recipe.context_tokens,
+        threads=recipe.scheduling.threads,
+        batch_tokens=recipe.scheduling.batch_tokens,
+        repack=recipe.scheduling.repack,
+    )
+
+
+async def _await_first_lock(sandbox: Sandbox, is_held: Callable[[], bool]) -> tuple[ThreadStatus, ...]:
+    # The engine says "started" a moment before its start-up code puts lock one on and becomes the runner.
+    deadline = time.monotonic() + FIRST_LOCK_TIMEOUT_S
+    statuses = sandbox.thread_statuses()
+    while not under_filter(statuses) and (is_held() or time.monotonic() < deadline):
+        if is_held():
+            deadline = time.monotonic() + FIRST_LOCK_TIMEOUT_S
+        await asyncio.sleep(HELD_POLL_S if is_held() else FIRST_LOCK_POLL_S)
+        statuses = sandbox.thread_statuses()
+    return statuses
+
+
+async def _watch_guest(sandbox: Sandbox) -> None:
+    try:
+        await sandbox.watch_guest()
+    except ExecutionFault:
+        # A runner that has ended already cannot be looked into either; then how it ended is the reason.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ENDED_WAIT_S):
+                await sandbox.receive()
+        raise
+
+
+async def next_event(sandbox: Sandbox) -> tuple[RunnerEvent, int]:
+    """Return a runner's next event and its arrival on the monotonic clock in ns.
+
+    Raises:
+        ExecutionFault: what it wrote is no event, it wrote too much, or it has ended.
+    """
+    line, at_ns = await sandbox.receive()
+    return read_event(line), at_ns
+
+
+def read_event(line: bytes) -> RunnerEvent:
+    """Return the event that a runner wrote as one line.
+
+    Raises:
+        ExecutionFault: it is none.
+    """
+    try:
+        return parse_event(line)
+    except ContractError as error:
+        raise ExecutionFault("runner_failed", f"the runner wrote what is no event ({error.code})") from error

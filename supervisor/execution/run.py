@@ -1,0 +1,155 @@
+"""One execution while it lives: its state, its text so far, and whoever watches it.
+
+Watchers read from one shared list at their own pace, so a slow one costs no memory and never holds up the execution.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime
+
+from contracts.api.responses import RunStatus, RunView, StreamToken
+from contracts.execution.execution_plan import ExecutionPlan
+from contracts.execution.metrics_record import MetricsRecord
+from supervisor.domain.errors import StorageError
+from supervisor.domain.records.recording import format_time
+from supervisor.execution.scheduler import Ticket
+
+__all__ = ["Run", "view_of_record"]
+
+
+def view_of_record(record: MetricsRecord, output: str | None) -> RunView:
+    """Return an ended execution as the API shows it."""
+    return RunView(
+        execution_id=record.execution_id,
+        engine_version=record.engine_version,
+        status=record.outcome,
+        model=record.plan.model.name,
+        accepted_at=record.accepted_at,
+        plan_digest=record.plan_digest,
+        metrics=record.metrics,
+        output=output,
+        reason=record.reason,
+        container_id=None if record.sandbox is None else record.sandbox.container_id,
+        queue_position=None,
+        record=f"/v1/runs/{record.execution_id}/record",
+    )
+
+
+class Run:
+    """One accepted execution until its record is durable."""
+
+    def __init__(
+        self, execution_id: str, plan: ExecutionPlan, prompt: str, accepted_at: datetime, ticket: Ticket
+    ) -> None:
+        self.execution_id = execution_id
+        # The ledger gives it when it is accepted.
+        self.seq = 0
+        self.plan = plan
+        self.plan_digest = plan.canonical_digest()
+        self.prompt = prompt
+        self.accepted_at = accepted_at
+        self.ticket = ticket
+        self.container_id: str | None = None
+        self.started = False
+        self.stop_code: str | None = None
+        self.keep = False
+        self.watchers = 0
+        self._attempt: asyncio.Task[None] | None = None
+        self._tokens: list[str] = []
+        self._final: RunView | None = None
+        self._storage_fault: StorageError | None = None
+        self._wake = asyncio.Event()
+        # Whoever waits for the end alone is not woken for every token.
+        self._ended = asyncio.Event()
+
+    @property
+    def status(self) -> RunStatus:
+        """Where the execution stands."""
+        if self._final is not None:
+            return self._final.status
+        return "running" if self.started else "queued"
+
+    def add_text(self, text: str) -> None:
+        """Publish one token."""
+        self._tokens.append(text)
+        self._notify()
+
+    def finish(self, final: RunView) -> None:
+        """Publish the end; the record is durable."""
+        self._final = final
+        self._ended.set()
+        self._notify()
+
+    def report_storage_fault(self, fault: StorageError) -> None:
+        """Tell the watchers that the record could not be stored yet."""
+        self._storage_fault = fault
+        self._ended.set()
+        self._notify()
+
+    def give_up(self) -> None:
+        """Let go of the watchers: nobody works on this execution any more. Harmless where it has finished."""
+        if self._final is None and self._storage_fault is None:
+            detail = "the supervisor ended before the record was stored; the next one records it as aborted"
+            self.report_storage_fault(StorageError("shutting_down", detail))
+
+    async def tokens(self) -> AsyncIterator[StreamToken]:
+        """Yield every token from the first on, until the end."""
+        position = 0
+        while True:
+            while position < len(self._tokens):
+                yield StreamToken(index=position, text=self._tokens[position])
+                position += 1
+            if self._final is not None or self._storage_fault is not None:
+                return
+            await self._wake.wait()
+
+    async def result(self) -> RunView:
+        """Wait for the end.
+
+        Raises:
+            StorageError: the execution ended but its record could not be stored yet.
+        """
+        await self._ended.wait()
+        if self._final is not None:
+            return self._final
+        if self._storage_fault is None:
+            message = "an execution ended without an end"
+            raise RuntimeError(message)
+        raise self._storage_fault
+
+    def view(self) -> RunView:
+        """Return the execution as it stands now."""
+        if self._final is not None:
+            return self._final
+        return RunView(
+            execution_id=self.execution_id,
+            engine_version=self.plan.engine_version,
+            status=self.status,
+            model=self.plan.model.name,
+            accepted_at=format_time(self.accepted_at),
+            plan_digest=self.plan_digest,
+            metrics=None,
+            output="".join(self._tokens),
+            reason=None,
+            container_id=self.container_id,
+            queue_position=self.ticket.position,
+            record=None,
+        )
+
+    def follow(self, attempt: asyncio.Task[None]) -> None:
+        """Take the task that does the work, to be cancelled by `stop`, even by one that came before it."""
+        self._attempt = attempt
+        if self.stop_code is not None:
+            attempt.cancel()
+
+    def stop(self, code: str) -> None:
+        """End the execution early; its outcome will be ``code`` (``cancelled`` or ``aborted``)."""
+        if self.stop_code is not None:
+            return
+        self.stop_code = code
+        if self._attempt is not None:
+            self._attempt.cancel()
+
+    def _notify(self) -> None:
+        self._wake.set()
+        self._wake = asyncio.Event()

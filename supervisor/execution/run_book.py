@@ -1,0 +1,328 @@
+"""Every execution that the API can name: accept, watch, find, cancel, recover."""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from contracts.api.responses import RunList, RunSummary, RunView
+from contracts.execution.execution_plan import ExecutionPlan
+from contracts.execution.metrics_record import MetricsRecord, Statement
+from contracts.execution.run_request import RunRequest
+from contracts.wire.envelope import Envelope, decode_base64
+from contracts.wire.types import RoleName
+from supervisor.domain.caller import Caller
+from supervisor.domain.errors import Refusal
+from supervisor.domain.planning.planning import plan_execution
+from supervisor.domain.planning.ports import InstallationPort
+from supervisor.domain.policies.policy import GvisorTier
+from supervisor.domain.records.ports import LedgerPort, StartedEntry, StoredRun
+from supervisor.domain.records.recording import abort_conclusion, format_time
+from supervisor.domain.sandbox.isolation import require_registered
+from supervisor.domain.sandbox.ports import ModelStorePort, SandboxPort
+from supervisor.domain.scheduling.cores import demand_of
+from supervisor.execution.recorder import Recorder
+from supervisor.execution.run import Run, view_of_record
+from supervisor.execution.scheduler import Scheduler
+from supervisor.execution.service import ExecutionService
+
+__all__ = ["RunBook", "make_execution_id"]
+
+_log = logging.getLogger(__name__)
+
+# Destroying a container took 0.04 s and storing a record a few milliseconds; a busy engine may need seconds.
+CLEAN_UP_S = 10.0
+
+
+def make_execution_id(now_ms: int) -> str:
+    """Return a unique id that sorts by time: 48 bits of milliseconds and 80 random bits."""
+    return f"exec_{now_ms:012x}{secrets.token_hex(10)}"
+
+
+def _record_of(envelope: bytes) -> MetricsRecord:
+    payload = decode_base64(Envelope.parse(envelope).payload)
+    return Statement.parse(payload).predicate
+
+
+def _stop_unwatched(accepting: "asyncio.Task[Run | RunView]") -> None:
+    if accepting.cancelled() or accepting.exception() is not None:
+        return
+    run = accepting.result()
+    if isinstance(run, Run) and run.watchers == 0 and not run.keep:
+        run.stop("cancelled")
+
+
+async def _wait(tasks: "Collection[asyncio.Task[Any]]", timeout_s: float) -> None:
+    if tasks:
+        await asyncio.wait(list(tasks), timeout=timeout_s)
+
+
+async def _wait_until(tasks: "Collection[asyncio.Task[Any]]", timeout_s: float, enough: asyncio.Event) -> None:
+    waits = [asyncio.create_task(wait) for wait in (_wait(tasks, timeout_s), enough.wait())]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+    await asyncio.gather(*waits, return_exceptions=True)
+
+
+class RunBook:
+    """The executions of one supervisor."""
+
+    def __init__(
+        self,
+        *,
+        service: ExecutionService,
+        recorder: Recorder,
+        installation: InstallationPort,
+        sandboxes: SandboxPort,
+        models: ModelStorePort,
+        ledger: LedgerPort,
+        scheduler: Scheduler,
+        gvisor: GvisorTier,
+    ) -> None:
+        self._service = service
+        self._recorder = recorder
+        self._installation = installation
+        self._sandboxes = sandboxes
+        self._models = models
+        self._ledger = ledger
+        self._scheduler = scheduler
+        self._gvisor = gvisor
+        self._active: dict[str, Run] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._acceptances: set[asyncio.Task[Run | RunView]] = set()
+        self._beginning = asyncio.Lock()
+        self._closing = False
+
+    async def recover(self) -> int:
+        """Give every execution that an earlier supervisor left behind its record; return how many there were."""
+        await self._sandboxes.reap()
+        left_behind = await self._ledger.unfinished()
+        for stored in left_behind:
+            await self._service.store(
+                stored.execution_id,
+                stored.plan,
+                abort_conclusion(),
+                seq=stored.seq,
+                accepted_at=stored.accepted_at,
+                finished_at=datetime.now(UTC),
+            )
+            _log.warning("recorded as aborted", extra={"execution_id": stored.execution_id})
+        return len(left_behind)
+
+    def plan(self, request: RunRequest, role: RoleName) -> ExecutionPlan:
+        """Return the plan that a request would get.
+
+        Raises:
+            Refusal: it would get none.
+        """
+        plan = plan_execution(request, self._installation.read(), role=role)
+        self._scheduler.require_possible(demand_of(plan))
+        return plan
+
+    async def accept(self, request: RunRequest, idempotency_key: str | None, caller: Caller) -> Run | RunView:
+        """Accept a request and begin its execution, unless its key has already brought one.
+
+        Returns:
+            The execution under way; or, where an equal request had made it and it has ended, how it ended.
+
+        Raises:
+            Refusal: nothing was accepted.
+            StorageError: it could not be made durable, so it was not accepted.
+        """
+        # Once begun it is carried through, so that a caller who vanishes cannot leave it half accepted.
+        task = asyncio.create_task(self._accept(request, idempotency_key, caller))
+        self._acceptances.add(task)
+        task.add_done_callback(self._acceptances.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_stop_unwatched)
+            raise
+
+    async def _accept(self, request: RunRequest, key: str | None, caller: Caller) -> Run | RunView:
+        digest = request.canonical_digest()
+        known = await self._known(key, digest)
+        if known is not None:
+            return known
+        plan = self.plan(request, caller.role)
+        self._models.locate(plan.model)
+        # Outside the lock: an engine that hangs must not make callers wait for each other's deadlines.
+        if not self._service.is_prepared_for(plan):
+            await self._sandboxes.require_image(plan.runtime_image)
+        if plan.isolation == "gvisor":
+            require_registered(self._gvisor, await self._sandboxes.runtimes())
+        async with self._beginning:
+            # An equal request may have begun meanwhile, and `close` may have been called.
+            known = await self._known(key, digest)
+            if known is not None:
+                return known
+            return await self._begin(request, plan, key, caller)
+
+    async def _known(self, key: str | None, digest: str) -> Run | RunView | None:
+        stored = None if key is None else await self._ledger.find_by_key(key)
+        if stored is None:
+            self._require_open()
+            return None
+        if stored.request_digest != digest:
+            detail = "this Idempotency-Key came before with another request; use a new key for a new request"
+            raise Refusal("idempotency_key_reused", detail, field="Idempotency-Key")
+        run = self._active.get(stored.execution_id)
+        # Read anew: it may have ended after the look by key and before the look among the active.
+        return run or await self._view_of_stored(await self._stored(stored.execution_id))
+
+    def _require_open(self) -> None:
+        if self._closing:
+            raise Refusal("shutting_down", "the supervisor is ending and accepts nothing new")
+
+    async def _begin(self, request: RunRequest, plan: ExecutionPlan, key: str | None, caller: Caller) -> Run:
+        execution_id = make_execution_id(time.time_ns() // 1_000_000)
+        ticket = self._scheduler.enqueue(demand_of(plan), caller.name)
+        try:
+            accepted_at = datetime.now(UTC)
+            run = Run(execution_id, plan, request.prompt, accepted_at, ticket)
+            # A caller with a key means to ask again after a broken connection, so its execution waits for it.
+            run.keep = key is not None
+            entry = StartedEntry(
+                execution_id,
+                plan,
+                request.prompt,
+                accepted_at,
+                key,
+                request.canonical_digest(),
+                lambda seq: self._recorder.seal_started(execution_id, plan, seq=seq, accepted_at=accepted_at),
+            )
+            # Before it is durable: whoever asks again under its key finds the entry as soon as it is there.
+            self._active[execution_id] = run
+            run.seq = await self._ledger.append_started(entry)
+        except BaseException:
+            self._active.pop(execution_id, None)
+            ticket.give_back()
+            raise
+        task = asyncio.create_task(self._drive(run), name=f"execution-{execution_id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return run
+
+    async def _drive(self, run: Run) -> None:
+        try:
+            await self._service.execute(run)
+        finally:
+            self._active.pop(run.execution_id, None)
+            run.give_up()
+
+    @asynccontextmanager
+    async def watch(self, run: Run) -> AsyncIterator[Run]:
+        """Hold on to an execution for a caller that waits; when the last such caller goes, it is cancelled.
+
+        Not where it is kept: because it was asked for asynchronously, or under an Idempotency-Key.
+        """
+        run.watchers += 1
+        try:
+            yield run
+        finally:
+            run.watchers -= 1
+            if run.watchers == 0 and not run.keep:
+                run.stop("cancelled")
+
+    async def cancel(self, execution_id: str) -> RunView:
+        """Cancel an execution and wait for its record.
+
+        Raises:
+            Refusal: ``execution_not_found``, or ``already_finished`` where it ended otherwise before it could be
+                cancelled.
+        """
+        run = self._active.get(execution_id)
+        if run is None:
+            view = await self.find(execution_id)
+        else:
+            run.stop("cancelled")
+            view = await run.result()
+            if view.status == "cancelled":
+                return view
+        raise Refusal("already_finished", f"it has ended as {view.status}; there is nothing to cancel")
+
+    async def find(self, execution_id: str) -> RunView:
+        """Return one execution as it stands.
+
+        Raises:
+            Refusal: ``execution_not_found``.
+        """
+        run = self._active.get(execution_id)
+        return run.view() if run else await self._view_of_stored(await self._stored(execution_id))
+
+    async def record(self, execution_id: str) -> bytes:
+        """Return the signed envelope of an ended execution.
+
+        Raises:
+            Refusal: ``execution_not_found`` or ``record_not_ready``.
+        """
+        stored = await self._stored(execution_id)
+        if stored.envelope is None:
+            raise Refusal("record_not_ready", "the record is made when the execution ends; ask again then")
+        return stored.envelope
+
+    async def page(self, *, before: str | None, limit: int) -> RunList:
+        """Return a page of executions, newest first.
+
+        Raises:
+            Refusal: ``execution_not_found``, there is none to be before.
+        """
+        if before is not None:
+            await self._stored(before)
+        rows = await self._ledger.page(before=before, limit=limit + 1)
+        summaries = tuple(self._summary(row) for row in rows[:limit])
+        return RunList(runs=summaries, next=summaries[-1].execution_id if len(rows) > limit else None)
+
+    async def close(
+        self, drain_s: float, clean_up_s: float = CLEAN_UP_S, *, enough: asyncio.Event | None = None
+    ) -> None:
+        """Accept nothing more, let executions end for a while, then end them; each gets its record.
+
+        What cannot be recorded even then (a full disk) is left to the next supervisor's `recover`.
+
+        Args:
+            drain_s: what executions get to end by themselves.
+            clean_up_s: what destroying sandboxes and storing records gets.
+            enough: when set, the drain is over.
+        """
+        self._closing = True
+        # Whoever is being accepted either meets the closed door or is among the active when this is over.
+        await _wait(self._acceptances, clean_up_s)
+        await _wait_until(self._tasks, drain_s, enough or asyncio.Event())
+        for run in list(self._active.values()):
+            run.stop("aborted")
+        await _wait(self._tasks, clean_up_s)
+        for task in list(self._tasks):
+            task.cancel()
+        await _wait(self._tasks, clean_up_s)
+
+    async def _stored(self, execution_id: str) -> StoredRun:
+        stored = await self._ledger.find(execution_id)
+        if stored is None:
+            raise Refusal("execution_not_found", "no execution has this id")
+        return stored
+
+    async def _view_of_stored(self, stored: StoredRun) -> RunView:
+        if stored.envelope is None:
+            # It ended between two looks, or its record waits for room on the disk.
+            raise Refusal("storage_full", "the execution has ended but its record is not stored yet; ask again")
+        return view_of_record(_record_of(stored.envelope), stored.output)
+
+    def _summary(self, stored: StoredRun) -> RunSummary:
+        run = self._active.get(stored.execution_id)
+        status = run.status if run else (stored.outcome or "running")
+        return RunSummary.model_validate(
+            {
+                "execution_id": stored.execution_id,
+                "engine_version": stored.plan.engine_version,
+                "status": status,
+                "model": stored.plan.model.name,
+                "accepted_at": format_time(stored.accepted_at),
+                "plan_digest": stored.plan.canonical_digest(),
+            }
+        )

@@ -1,0 +1,332 @@
+"""The only orchestration: take one accepted execution from its lease to a durable, signed record."""
+
+import asyncio
+import logging
+import time
+from contextlib import AsyncExitStack, suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal
+
+from contracts.api.responses import RunView
+from contracts.execution.execution_plan import ExecutionPlan
+from contracts.execution.metrics_record import Outcome, Reason, SandboxObservation
+from contracts.execution.runner_protocol import JobCommand, encode_command
+from supervisor.domain.errors import EngineError, ExecutionFault, StorageError
+from supervisor.domain.policies.policy import Policies
+from supervisor.domain.power.metering import Metering, MeteringPort
+from supervisor.domain.records.ports import FinalEntry, LedgerPort
+from supervisor.domain.records.recording import Conclusion
+from supervisor.domain.sandbox.hardening import NANO_CPUS_PER_CPU
+from supervisor.domain.sandbox.ports import Sandbox
+from supervisor.domain.sandbox.receipt import describe_difference
+from supervisor.domain.sandbox.recipe import recipe_of
+from supervisor.domain.sandbox.transcript import Transcript
+from supervisor.execution.pool import SandboxPool, make_sandbox_name
+from supervisor.execution.preparation import FreshSandbox, PreparedSandbox, Preparer, read_event
+from supervisor.execution.recorder import Recorder
+from supervisor.execution.run import Run, view_of_record
+from supervisor.power.sampler import PowerLimit, PowerSampler
+
+if TYPE_CHECKING:
+    from contracts.execution.isolation_receipt import IsolationReceipt
+
+__all__ = ["ExecutionService"]
+
+_log = logging.getLogger(__name__)
+
+# A full disk may be mended while we run; the record waits in memory until then.
+STORE_RETRY_S = 2.0
+# Making a record durable takes some 4 ms, a third more beside the end of its sandbox; a disk may also take for ever.
+RECORD_HEAD_START_S = 0.1
+NS_PER_MS = 1_000_000
+
+
+class _Observed:
+    """What has been seen of one execution so far; kept outside the flow so that every way it can end finds it."""
+
+    def __init__(self, run: Run) -> None:
+        self.transcript = Transcript(run.plan)
+        self.cores: tuple[tuple[int, ...], ...] = ()
+        self.cpus: tuple[int, ...] = ()
+        self.sandbox: Sandbox | None = None
+        self.start: Literal["cold", "warm"] = "cold"
+        self.age_ms = 0
+        self.isolation: IsolationReceipt | None = None
+        self.metering: Metering | None = None
+        self.power: PowerSampler | None = None
+        self.job_sent = False
+
+
+# Where our own arithmetic fails, a record without numbers is still owed.
+_UNKNOWN = Conclusion(
+    outcome="failed",
+    reason=Reason(code="internal_error", message="the supervisor failed; its log says more under this execution_id"),
+    output=None,
+    measurements=None,
+    power=None,
+    sandbox=None,
+)
+
+
+class ExecutionService:
+    """Executes plans."""
+
+    def __init__(
+        self,
+        *,
+        preparer: Preparer,
+        pool: SandboxPool,
+        ledger: LedgerPort,
+        recorder: Recorder,
+        policies: Policies,
+        metering: MeteringPort,
+        store_retry_s: float = STORE_RETRY_S,
+    ) -> None:
+        self._preparer = preparer
+        self._pool = pool
+        self._ledger = ledger
+        self._recorder = recorder
+        self._policies = policies
+        self._metering = metering
+        self._store_retry_s = store_retry_s
+        self.unrecorded = 0
+
+    def is_prepared_for(self, plan: ExecutionPlan) -> bool:
+        """Tell whether a sandbox is ready that a plan could use, and with it all that is installed for it."""
+        return self._pool.has_ready(recipe_of(plan))
+
+    async def execute(self, run: Run) -> None:
+        """Run one execution to its end; never raises, and returns only when its record is durable."""
+        observed = _Observed(run)
+        # The lease of cores and, on top of it, the sandbox.
+        held = AsyncExitStack()
+        held.push_async_exit(run.ticket)
+        attempt = asyncio.create_task(self._attempt(run, observed, held), name=f"attempt-{run.execution_id}")
+        run.follow(attempt)
+        await asyncio.wait({attempt})
+        recorded = asyncio.Event()
+        ending = asyncio.create_task(_end_after(recorded, held), name=f"ending-{run.execution_id}")
+        if attempt.cancelled() or attempt.exception() is not None:
+            # Whatever it is doing, it is not waiting for its end.
+            recorded.set()
+        try:
+            conclusion = self._conclude(run, observed, attempt)
+        except Exception:  # noqa: BLE001 - the task's boundary: whatever happened, there is a record
+            _log.exception("an outcome cannot be assembled", extra={"execution_id": run.execution_id})
+            conclusion = _UNKNOWN
+        try:
+            await self._record(run, conclusion)
+        finally:
+            recorded.set()
+            await asyncio.wait({ending})
+            if not ending.cancelled() and (fault := ending.exception()) is not None:
+                _log.error("a sandbox did not end as it should: %r", fault, extra={"execution_id": run.execution_id})
+
+    async def store(
+        self,
+        execution_id: str,
+        plan: ExecutionPlan,
+        conclusion: Conclusion,
+        *,
+        seq: int,
+        accepted_at: datetime,
+        finished_at: datetime,
+    ) -> RunView:
+        """Sign the record of one execution, make it durable and return how the API shows it.
+
+        Raises:
+            StorageError: it could not be stored; nothing half-done remains.
+        """
+        record, envelope = self._recorder.record(
+            execution_id, plan, conclusion, seq=seq, accepted_at=accepted_at, finished_at=finished_at
+        )
+        await self._ledger.append_final(FinalEntry(execution_id, conclusion.outcome, envelope, conclusion.output))
+        return view_of_record(record, conclusion.output)
+
+    async def _attempt(self, run: Run, observed: _Observed, held: AsyncExitStack) -> None:
+        lease = await run.ticket.lease()
+        observed.cores, observed.cpus = tuple(core.cpus for core in lease.cores), lease.cpus
+        run.started = True
+        # Until the sandbox has ended: its processes may be on a GPU until then.
+        observed.metering = metering = await held.enter_async_context(self._metering.lease(run.plan))
+        deadline = asyncio.timeout(run.plan.limits.timeout_s)
+        try:
+            async with deadline:
+                await self._run_in_sandbox(run, observed, held, metering)
+        except TimeoutError as error:
+            if not deadline.expired():
+                raise
+            detail = f"it ran into its time limit of {run.plan.limits.timeout_s} s"
+            raise ExecutionFault("time_limit_exceeded", detail) from error
+
+    async def _run_in_sandbox(self, run: Run, observed: _Observed, held: AsyncExitStack, metering: Metering) -> None:
+        recipe = recipe_of(run.plan)
+        warm = await held.enter_async_context(self._pool.lease(recipe, observed.cpus))
+        if warm is not None:
+            observed.start = "warm"
+            observed.age_ms = max(1, (time.monotonic_ns() - warm.sandbox.started_ns) // NS_PER_MS)
+            await self._use(run, observed, metering, warm, warm)
+            return
+        name = make_sandbox_name(recipe.isolation)
+        fresh = await held.enter_async_context(self._preparer.open(name, recipe, observed.cpus))
+        await self._use(run, observed, metering, fresh, None)
+
+    async def _use(
+        self,
+        run: Run,
+        observed: _Observed,
+        metering: Metering,
+        fresh: FreshSandbox,
+        prepared: PreparedSandbox | None,
+    ) -> None:
+        sandbox = fresh.sandbox
+        observed.sandbox = sandbox
+        run.container_id = sandbox.container_id
+        sandbox.allow_output(run.plan.limits.output_bytes)
+        limit = self._limit_of(run.plan, metering, reserved_cpus=len(observed.cpus))
+        template = metering.template(
+            reserved_cpus=len(observed.cpus),
+            interval_ms=None if limit is None else limit.governor.interval_ns // NS_PER_MS,
+        )
+        observed.power = PowerSampler(metering.port, template, sandbox, limit=limit, is_warm=prepared is not None)
+        async with observed.power.running():
+            prepared = prepared or await self._preparer.load(fresh)
+            observed.transcript.accept_ready(prepared.ready)
+            observed.isolation = receipt = self._preparer.judge(prepared, run.plan, observed.cpus)
+            if receipt.difference:
+                raise ExecutionFault("isolation_mismatch", describe_difference(receipt))
+            sandbox.spread(observed.cores)
+            await self._generate(run, sandbox, observed, observed.power)
+
+    async def _generate(self, run: Run, sandbox: Sandbox, observed: _Observed, power: PowerSampler) -> None:
+        job = encode_command(
+            JobCommand(
+                prompt=run.prompt,
+                max_tokens=run.plan.limits.max_tokens,
+                seed=run.plan.seed,
+                sampling=run.plan.sampling,
+                stop=run.plan.stop,
+            )
+        )
+        transcript = observed.transcript
+        observed.job_sent = True
+        started_ns = power.begin_job()
+        await sandbox.send(job)
+
+        def take(line: bytes, at_ns: int) -> bool:
+            event = read_event(line)
+            if at_ns < started_ns:
+                raise ExecutionFault("runner_failed", "the runner broke its protocol: an event came before the job")
+            text = transcript.accept(event, at_ns - started_ns)
+            if event.type == "prompt":
+                power.mark("prefill")
+            if event.type == "token" or text:
+                run.add_text(text)
+            return transcript.finished
+
+        await sandbox.listen(take)
+        power.mark("end")
+
+    def _limit_of(self, plan: ExecutionPlan, metering: Metering, *, reserved_cpus: int) -> PowerLimit | None:
+        if plan.limits.max_watts is None:
+            return None
+        policy = self._policies.power.governor
+        governor = metering.build_governor(
+            policy, max_watts=plan.limits.max_watts, cores=plan.scheduling.cores, reserved_cpus=reserved_cpus
+        )
+        return PowerLimit(
+            governor,
+            quota_nano=plan.scheduling.cores * NANO_CPUS_PER_CPU,
+            period_us=policy.period_us,
+            is_measured=metering.port.source != "model",
+            gpu_limit_mw=metering.gpu_limit_mw,
+        )
+
+    def _conclude(self, run: Run, observed: _Observed, attempt: asyncio.Task[None]) -> Conclusion:
+        try:
+            attempt.result()
+        except asyncio.CancelledError:
+            outcome: Outcome = "aborted" if run.stop_code == "aborted" else "cancelled"
+            why = "the supervisor was told to end" if outcome == "aborted" else "the caller asked for it, or went away"
+            return self._assemble(observed, outcome, Reason(code=outcome, message=why))
+        except EngineError as fault:
+            return self._assemble(observed, "failed", Reason(code=fault.code, message=fault.detail[:1024]))
+        except Exception:  # noqa: BLE001 - the task's boundary: whatever happened, there is a record
+            _log.exception("execution failed in the supervisor", extra={"execution_id": run.execution_id})
+            why = "the supervisor failed; its log says more under this execution_id"
+            return self._assemble(observed, "failed", Reason(code="internal_error", message=why))
+        return self._assemble(observed, "completed", None)
+
+    def _assemble(self, observed: _Observed, outcome: Outcome, reason: Reason | None) -> Conclusion:
+        measurements = observed.transcript.measurements()
+        power = None if observed.metering is None else observed.metering.template(reserved_cpus=len(observed.cpus))
+        if observed.power is not None:
+            power = observed.power.evidence()
+        return Conclusion(
+            outcome=outcome,
+            reason=reason,
+            output=observed.transcript.output if observed.job_sent else None,
+            measurements=measurements,
+            power=power,
+            sandbox=_observe(observed),
+        )
+
+    async def _record(self, run: Run, conclusion: Conclusion) -> None:
+        finished_at = datetime.now(UTC)
+        waiting = False
+        while True:
+            try:
+                view = await self.store(
+                    run.execution_id,
+                    run.plan,
+                    conclusion,
+                    seq=run.seq,
+                    accepted_at=run.accepted_at,
+                    finished_at=finished_at,
+                )
+            except StorageError as fault:
+                if not waiting:
+                    waiting = True
+                    self.unrecorded += 1
+                    _log.error("a record cannot be stored: %s", fault.code, extra={"execution_id": run.execution_id})
+                    run.report_storage_fault(fault)
+                await asyncio.sleep(self._store_retry_s)
+            except Exception:  # noqa: BLE001 - the task's boundary: a record without numbers is still owed
+                _log.exception("a record cannot be made", extra={"execution_id": run.execution_id})
+                if conclusion is _UNKNOWN:
+                    self.unrecorded += not waiting
+                    detail = "the record could not be made; the supervisor's log says why"
+                    run.report_storage_fault(StorageError("internal_error", detail))
+                    return
+                conclusion = _UNKNOWN
+            else:
+                self.unrecorded -= waiting
+                run.finish(view)
+                return
+
+
+async def _end_after(recorded: asyncio.Event, held: AsyncExitStack) -> None:
+    """End a sandbox when its record is made: whoever asked waits for that, and its end would take CPU time from it."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(RECORD_HEAD_START_S):
+            await recorded.wait()
+    await held.aclose()
+
+
+def _observe(observed: _Observed) -> SandboxObservation | None:
+    sandbox, ready = observed.sandbox, observed.transcript.ready
+    if sandbox is None:
+        return None
+    status = sandbox.exit_status
+    return SandboxObservation(
+        container_id=sandbox.container_id,
+        image=sandbox.image_id,
+        start=observed.start,
+        age_ms=observed.age_ms,
+        cpus=observed.cpus,
+        cpu_features=None if ready is None else ready.cpu_features,
+        llama_cpp_version=None if ready is None else ready.llama_cpp_version,
+        isolation=observed.isolation,
+        exit_code=None if status is None else status.exit_code,
+        oom_killed=None if status is None else status.oom_killed,
+    )

@@ -1,0 +1,103 @@
+"""Measure what this machine draws: idle, and with one busy processor, two, four and so on up to all."""
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from contracts.execution.calibration import Calibration, CalibrationStep, HostFingerprint
+from supervisor.console.steps import Progress, Step
+from supervisor.domain.errors import EngineError
+from supervisor.domain.power.calibration import (
+    Interval,
+    busy_counts,
+    interval_between,
+    judge_quiet,
+    measure_calibration,
+    median_mw,
+)
+from supervisor.domain.power.meter import MeterPort
+from supervisor.power.busy_cpus import busy_cpus
+
+__all__ = ["LEAST_SECONDS", "Calibrator"]
+
+INTERVAL_S = 1.0
+# A median of fewer says little, and of a shorter time nothing can be told to be quiet.
+LEAST_SECONDS = 5
+STEP_SECONDS = 5
+SETTLING_SECONDS = 1
+# So long is looked before a noisy host is refused, instead of after the whole time.
+JUDGED_FROM = 3
+
+_Load = Callable[[int, float], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrator:
+    """Calibrates one machine with one meter; tests give it another load and another way to wait."""
+
+    meter: MeterPort
+    host: HostFingerprint
+    engine_version: str
+    progress: Progress
+    load: _Load = busy_cpus
+    sleep: Callable[[float], None] = time.sleep
+    usable_cpus: int = len(os.sched_getaffinity(0))
+    """Logical CPUs that may be kept busy from here."""
+
+    def calibrate(self, seconds: int) -> Calibration:
+        """Measure.
+
+        Args:
+            seconds: how long to watch the idle machine.
+
+        Raises:
+            EngineError: ``host_not_quiet``, something else is busy here; ``meter_unreadable``, too many gaps.
+        """
+        reason = f"the median of {seconds} s without work is what every record's watts are counted from"
+        with self.progress.step("Watching the idle machine", reason) as step:
+            idle = self._watch(seconds, step)
+        steps = tuple(self._measure_step(count) for count in busy_counts(self.usable_cpus))
+        return measure_calibration(
+            idle,
+            steps,
+            domains=self.meter.domains,
+            host=self.host,
+            engine_version=self.engine_version,
+            now=datetime.now(UTC),
+        )
+
+    def _measure_step(self, count: int) -> CalibrationStep:
+        title = f"Keeping {count} of {self.host.logical_cpus} CPUs busy"
+        with (
+            self.progress.step(title, "what a busy CPU adds is what a power limit is planned with") as step,
+            self.load(count, 60 + 2 * STEP_SECONDS),
+        ):
+            self.sleep(SETTLING_SECONDS)
+            intervals = self._watch(STEP_SECONDS, step, own_cpus=count)
+        return CalibrationStep(busy_cpus=count, power_mw=median_mw(intervals))
+
+    def _watch(self, seconds: int, step: Step, *, own_cpus: int = 0) -> list[Interval]:
+        intervals: list[Interval] = []
+        before = self.meter.read()
+        fault = "a counter stood still"
+        for second in range(1, seconds + 1):
+            self.sleep(INTERVAL_S)
+            after = self.meter.read()
+            interval = interval_between(before, after)
+            before = after
+            fault = after.faults[0] if after.faults else fault
+            if interval is None:
+                continue
+            intervals.append(interval)
+            step.update(second, seconds, f"{interval.power_mw / 1000:.2f} W")
+            noise = judge_quiet(intervals, self.host.logical_cpus, own_cpus=own_cpus)
+            if noise is not None and len(intervals) >= JUDGED_FROM:
+                detail = f"this machine cannot be calibrated now: {noise}. See to that or wait, then calibrate again"
+                raise EngineError("host_not_quiet", detail)
+        if 2 * len(intervals) < seconds or len(intervals) < JUDGED_FROM:
+            detail = f"the meter could be read in {len(intervals)} of {seconds} intervals ({fault}); try again"
+            raise EngineError("meter_unreadable", detail)
+        return intervals

@@ -1,0 +1,195 @@
+"""Which meter each execution gets: opened anew between executions where it was lost, and a GPU's for one at a time."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+
+from contracts.execution.execution_plan import ExecutionPlan
+from supervisor.domain.errors import EngineError, ExecutionFault
+from supervisor.domain.policies.policy import PowerPolicy
+from supervisor.domain.power.energy import gpu_limit_within
+from supervisor.domain.power.facts import GPU_BACKENDS, GpuLimits, PowerFacts
+from supervisor.domain.power.meter import GpuLimitPort, MeterReading, MissingMeter, shorten_reason
+from supervisor.domain.power.metering import Metering
+
+__all__ = ["GpuAccess", "MeterLeases"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class GpuAccess:
+    """The GPU that is executed on."""
+
+    open: Callable[[], Metering]
+    """Opens its meter for one execution, since who else is on the card may have changed; for a thread."""
+    limit: GpuLimitPort | MissingMeter
+    """Its power limit, or why it has none that can be set."""
+
+
+class MeterLeases:
+    """See ``metering.MeteringPort``."""
+
+    def __init__(self, open_cpu: Callable[[], Metering], policy: PowerPolicy, gpu: GpuAccess | None = None) -> None:
+        """Open the meter of executions on CPUs, and look at the GPU; for a thread.
+
+        Args:
+            open_cpu: opens what can be used of it at this moment.
+            policy: `power.toml`.
+            gpu: the GPU; None: no backend here computes on one.
+        """
+        self._open_cpu = open_cpu
+        self._policy = policy
+        self._gpu = gpu
+        self._gpu_is_free = asyncio.Lock()
+        self._current = open_cpu()
+        self._has_sensor = bool(self._current.port.domains)
+        self._lost: str | None = None
+        self._last = {self._current.port.source: self._current}
+        self._on_gpu = None if gpu is None else _look_at(gpu)
+
+    def facts(self) -> PowerFacts:
+        """Return what planning needs: of the meter of executions on CPUs now, and of the GPU at start."""
+        return replace(self._renewed().facts(), on_gpu=self._on_gpu)
+
+    def read(self) -> None:
+        """Read the counters, so that no wrap is missed while nothing is executed; for a thread."""
+        self._current.port.read()
+
+    def close(self) -> None:
+        """Give back what is open."""
+        self._current.port.close()
+        if self._gpu is not None and not isinstance(self._gpu.limit, MissingMeter):
+            self._gpu.limit.close()
+
+    @asynccontextmanager
+    async def lease(self, plan: ExecutionPlan) -> AsyncIterator[Metering]:
+        """See ``metering.MeteringPort``."""
+        if self._gpu is not None and plan.backend in GPU_BACKENDS:
+            async with self._gpu_is_free, _on_gpu(self._gpu, plan, self._policy) as metering:
+                yield metering
+            return
+        current = _require_sensor(self._renewed())
+        # Its plan names the meter: another one that came meanwhile would make its numbers other ones than were planned
+        # with, and one that went away has gaps.
+        yield self._last.get(plan.power_source, current)
+
+    def _renewed(self) -> Metering:
+        # What was not there at start is not looked for.
+        if not self._has_sensor:
+            return self._current
+        before = self._current
+        if before.port.domains:
+            self._lost = _describe_gap(before.port.read())
+            if self._lost is None:
+                return before
+        # The one before is not closed: executions under way go on reading it, and it holds nothing.
+        found = self._open_cpu()
+        if found.port.domains:
+            _log.warning("the energy counters were lost and are opened anew: %s", self._lost)
+        else:
+            # Where its zones are gone there is none by the look of it, and yet there was.
+            reason = found.fallback_reason or shorten_reason(f"RAPL was lost: {self._lost}")
+            found = replace(found, fallback_reason=reason)
+            if before.port.domains:
+                _log.warning("executions are modelled until the energy counters can be read again: %s", reason)
+        self._current = self._last[found.port.source] = found
+        return found
+
+
+def _look_at(gpu: GpuAccess) -> PowerFacts:
+    metering = gpu.open()
+    metering.port.close()
+    # Whether the card can be metered changes with whoever else is on it, so each execution looks for itself.
+    facts = replace(metering.facts(), sensor_fault=None)
+    if isinstance(gpu.limit, MissingMeter):
+        return replace(facts, fault=facts.fault or _no_limit(gpu.limit))
+    return replace(facts, gpu=GpuLimits(gpu.limit.minimum_mw, gpu.limit.maximum_mw))
+
+
+def _no_limit(missing: MissingMeter) -> str:
+    return f"the GPU's power limit cannot be set: {missing.reason}"
+
+
+def _describe_gap(reading: MeterReading) -> str | None:
+    if reading.busy_ns is not None and None not in reading.energy_uj.values():
+        return None
+    return reading.faults[0] if reading.faults else "a counter could not be read"
+
+
+def _require_sensor(metering: Metering) -> Metering:
+    if metering.sensor_fault is not None:
+        raise ExecutionFault("power_sensor_required", metering.sensor_fault)
+    return metering
+
+
+class _GpuTurn:
+    """One execution's time on the GPU; both methods call the driver, and so are for a thread."""
+
+    def __init__(self, gpu: GpuAccess, plan: ExecutionPlan, policy: PowerPolicy) -> None:
+        self._gpu = gpu
+        self._plan = plan
+        self._policy = policy
+        self.metering: Metering | None = None
+
+    def begin(self) -> None:
+        """Open the meter, and set the limit that the plan leaves the GPU.
+
+        Raises:
+            EngineError: as `MeteringPort.lease` says.
+        """
+        limit, max_watts = self._gpu.limit, self._plan.limits.max_watts
+        if not isinstance(limit, MissingMeter):
+            # An earlier execution's, where it could not be put back: this one would be slower and not say why.
+            limit.restore()
+        self.metering = _require_sensor(self._gpu.open())
+        if max_watts is None:
+            return
+        if isinstance(limit, MissingMeter):
+            raise ExecutionFault("power_limit_unenforceable", _no_limit(limit))
+        limit_mw = gpu_limit_within(
+            max_watts,
+            self._plan.scheduling.threads,
+            busy_cpu_mw=self.metering.busy_cpu_mw,
+            gpu=GpuLimits(limit.minimum_mw, limit.maximum_mw),
+            policy=self._policy,
+        )
+        self.metering = replace(self.metering, gpu_limit_mw=limit.set(limit_mw))
+
+    def end(self) -> None:
+        """Put back the limit and close the meter, whatever `begin` came to."""
+        if not isinstance(self._gpu.limit, MissingMeter):
+            try:
+                self._gpu.limit.restore()
+            except EngineError as error:
+                _log.warning("%s: %s", error.code, error.detail)
+        if self.metering is not None:
+            self.metering.port.close()
+
+
+@asynccontextmanager
+async def _on_gpu(gpu: GpuAccess, plan: ExecutionPlan, policy: PowerPolicy) -> AsyncIterator[Metering]:
+    turn = _GpuTurn(gpu, plan, policy)
+    try:
+        await _in_thread(turn.begin)
+        assert turn.metering is not None  # noqa: S101 - `begin` has raised otherwise
+        yield turn.metering
+    finally:
+        await _in_thread(turn.end)
+
+
+async def _in_thread(work: Callable[[], None]) -> None:
+    # A cancellation waits for it: a limit that is being set while it is put back would stay. The driver's calls end.
+    task = asyncio.create_task(asyncio.to_thread(work))
+    try:
+        await asyncio.wait({task})
+    except asyncio.CancelledError:
+        while not task.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait({task})
+        if task.exception() is not None:
+            _log.warning("the GPU: %s", task.exception())
+        raise
+    task.result()

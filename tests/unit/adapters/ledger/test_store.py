@@ -1,0 +1,185 @@
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from supervisor.adapters.ledger.store import SqliteLedger
+from supervisor.domain.errors import StorageError
+from supervisor.domain.records.ports import FinalEntry, StartedEntry
+from tests.factories import WHEN, make_envelope, make_plan, make_signer, make_started
+from tests.fakes import make_log
+
+SIGNER = make_signer()
+ENVELOPE = make_envelope(SIGNER)
+LOG = make_log()
+
+
+def started(number: int, key: str | None = None) -> StartedEntry:
+    execution_id = f"exec_{number:032x}"
+
+    def seal(seq: int) -> bytes:
+        return make_started(SIGNER, execution_id, seq=seq)
+
+    return StartedEntry(execution_id, make_plan(), "prompt\x00é", WHEN, key, "sha256:" + "0" * 64, seal)
+
+
+def final(number: int) -> FinalEntry:
+    return FinalEntry(f"exec_{number:032x}", "completed", ENVELOPE, "out\x00put")
+
+
+def ledger_at(path: Path) -> SqliteLedger:
+    return SqliteLedger(path, LOG, path.with_name("checkpoint.note"))
+
+
+@pytest.fixture
+async def ledger(tmp_path: Path) -> AsyncIterator[SqliteLedger]:
+    opened = ledger_at(tmp_path / "ledger" / "ledger.sqlite3")
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+async def test_what_was_appended_is_found_after_reopening(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite3"
+    first = ledger_at(path)
+    await first.open()
+    await first.append_started(started(1, "key"))
+    await first.append_final(final(1))
+    await first.close()
+    second = ledger_at(path)
+    await second.open()
+    stored = await second.find_by_key("key")
+    await second.close()
+    assert stored is not None
+    assert (stored.outcome, stored.envelope, stored.output) == ("completed", ENVELOPE, "out\x00put")
+    assert stored.plan == make_plan()
+    assert stored.accepted_at == WHEN
+
+
+async def test_the_file_is_readable_by_its_owner_only(ledger: SqliteLedger, tmp_path: Path) -> None:
+    await ledger.append_started(started(1))
+    for path in (tmp_path / "ledger").iterdir():
+        assert path.stat().st_mode & 0o077 == 0, path
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE executions SET plan = ''",
+        "DELETE FROM executions",
+        "UPDATE records SET outcome = 'completed'",
+        "DELETE FROM records",
+        "INSERT OR REPLACE INTO records VALUES ('exec_00000000000000000000000000000001', 'failed', x'00')",
+        "INSERT OR REPLACE INTO executions SELECT seq, execution_id, '', '', NULL, accepted_at, x'00' FROM executions",
+        "UPDATE leaves SET leaf = x'00'",
+        "DELETE FROM leaves",
+        "INSERT OR REPLACE INTO leaves SELECT position, execution_id, kind, x'00' FROM leaves",
+        "UPDATE nodes SET hash = x'00'",
+        "DELETE FROM nodes",
+        "INSERT OR REPLACE INTO nodes SELECT level, position, x'00' FROM nodes",
+        "UPDATE OR REPLACE records SET envelope = x'00'",
+    ],
+)
+async def test_rows_can_neither_be_changed_nor_deleted(ledger: SqliteLedger, tmp_path: Path, statement: str) -> None:
+    await ledger.append_started(started(1))
+    await ledger.append_final(final(1))
+    other = sqlite3.connect(tmp_path / "ledger" / "ledger.sqlite3")
+    try:
+        with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+            other.execute(statement)
+    finally:
+        other.close()
+    stored = await ledger.find(started(1).execution_id)
+    assert stored is not None
+    assert stored.envelope == ENVELOPE
+
+
+async def test_an_execution_has_one_final_record(ledger: SqliteLedger) -> None:
+    await ledger.append_started(started(1))
+    await ledger.append_final(final(1))
+    with pytest.raises(StorageError):
+        await ledger.append_final(replace(final(1), outcome="failed"))
+
+
+async def test_a_record_without_its_execution_is_refused(ledger: SqliteLedger) -> None:
+    with pytest.raises(StorageError):
+        await ledger.append_final(final(7))
+
+
+async def test_a_key_brings_one_execution(ledger: SqliteLedger) -> None:
+    await ledger.append_started(started(1, "key"))
+    with pytest.raises(StorageError):
+        await ledger.append_started(started(2, "key"))
+    assert await ledger.find(started(2).execution_id) is None
+
+
+async def test_unfinished_executions_are_found_in_order(ledger: SqliteLedger) -> None:
+    for number in (3, 1, 2):
+        await ledger.append_started(started(number))
+    await ledger.append_final(final(1))
+    assert [run.execution_id[-1] for run in await ledger.unfinished()] == ["3", "2"]
+
+
+async def test_pages_go_from_new_to_old(ledger: SqliteLedger) -> None:
+    for number in range(5):
+        await ledger.append_started(started(number))
+    newest = await ledger.page(before=None, limit=2)
+    assert [run.execution_id[-1] for run in newest] == ["4", "3"]
+    rest = await ledger.page(before=newest[-1].execution_id, limit=10)
+    assert [run.execution_id[-1] for run in rest] == ["2", "1", "0"]
+    assert await ledger.page(before="exec_" + "f" * 32, limit=2) == ()
+
+
+async def test_many_writers_lose_nothing(ledger: SqliteLedger) -> None:
+    await asyncio.gather(*(ledger.append_started(started(number)) for number in range(50)))
+    assert len(await ledger.unfinished()) == 50
+
+
+async def test_a_full_disk_is_a_storage_fault_and_leaves_nothing_half_done(ledger: SqliteLedger) -> None:
+    def shrink() -> None:
+        pages = ledger._database.connection().execute("PRAGMA page_count").fetchone()[0]
+        ledger._database.connection().execute(f"PRAGMA max_page_count = {pages}")
+
+    await ledger._call(shrink)
+    outcomes = await asyncio.gather(
+        *(ledger.append_started(started(number)) for number in range(200)), return_exceptions=True
+    )
+    faults = [outcome for outcome in outcomes if not isinstance(outcome, int)]
+    assert faults
+    assert all(isinstance(fault, StorageError) and fault.code == "storage_full" for fault in faults)
+    assert len(await ledger.unfinished()) == 200 - len(faults)
+
+
+async def test_a_ledger_that_is_not_open_says_so(tmp_path: Path) -> None:
+    ledger = ledger_at(tmp_path / "x.sqlite3")
+    with pytest.raises(StorageError):
+        await ledger.unfinished()
+    await ledger.close()
+
+
+@pytest.mark.parametrize("content", [b"this is no database, whatever its name says", None])
+async def test_a_foreign_file_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "ledger.sqlite3"
+    if content is None:
+        newer = sqlite3.connect(path)
+        newer.execute("PRAGMA user_version = 99")
+        newer.close()
+    else:
+        path.write_bytes(content * 100)
+    ledger = ledger_at(path)
+    with pytest.raises(StorageError, match="start the engine that wrote it") as caught:
+        await ledger.open()
+    assert caught.value.code == "ledger_unsound"
+    await ledger.close()
+
+
+async def test_a_commit_is_on_the_disk_when_it_returns(ledger: SqliteLedger) -> None:
+    def pragmas() -> tuple[object, object]:
+        database = ledger._database.connection()
+        return database.execute("PRAGMA synchronous").fetchone(), database.execute("PRAGMA journal_mode").fetchone()
+
+    # 2 is FULL
+    assert await ledger._call(pragmas) == ((2,), ("wal",))

@@ -1,0 +1,76 @@
+import os
+import socketserver
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from supervisor.adapters.home import Home
+from supervisor.adapters.unix_socket import listen_unix
+from supervisor.client.child_supervisor import child_supervisor
+from supervisor.client.engine_client import EngineClient
+from supervisor.domain.errors import EngineError
+
+
+class AnyAnswer(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def foreign_supervisor(home: Home) -> Iterator[None]:
+    home.socket.parent.mkdir(parents=True)
+    with socketserver.UnixStreamServer("", AnyAnswer, bind_and_activate=False) as server:
+        server.socket.close()
+        server.socket = listen_unix(home.socket)
+        serving = Thread(target=server.serve_forever, args=(0.01,))
+        serving.start()
+        yield
+        server.shutdown()
+        serving.join()
+
+
+def test_a_supervisor_that_does_not_start_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    environment = {**os.environ, "WEOS_HOME": str(home.root), "DOCKER_HOST": "unix:///nowhere.sock"}
+    log = tmp_path / "log" / "supervisor.log"
+
+    def start() -> None:
+        with child_supervisor(EngineClient(home), log, environment):
+            pytest.fail("it cannot have started")
+
+    with pytest.raises(EngineError, match="engine_unreachable: DOCKER_HOST is") as caught:
+        start()
+    assert caught.value.code == "engine_unavailable"
+
+
+def test_another_supervisor_of_the_same_home_is_not_taken_for_the_child(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    environment = {**os.environ, "WEOS_HOME": str(home.root), "DOCKER_HOST": "unix:///nowhere.sock"}
+
+    def start() -> None:
+        with child_supervisor(EngineClient(home), tmp_path / "supervisor.log", environment):
+            pytest.fail("the child cannot have started")
+
+    with foreign_supervisor(home):
+        assert EngineClient(home).is_serving()
+        with pytest.raises(EngineError, match="engine_unreachable: DOCKER_HOST is") as caught:
+            start()
+    assert caught.value.code == "engine_unavailable"
+
+
+def test_who_serves_a_home_is_told_by_its_process(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    client = EngineClient(home)
+    assert not client.is_served_by(os.getpid())
+    with foreign_supervisor(home):
+        assert client.is_served_by(os.getpid())
+        assert not client.is_served_by(os.getppid())
