@@ -136,7 +136,7 @@ RUN_OPERATIONS = (
         "GET",
         "/v1/runs/{execution_id}/record",
         "Get the signed record",
-        "The DSSE envelope byte for byte as it is stored; `weos-engine verify` checks it offline.",
+        "The DSSE envelope byte for byte as it is stored; `weos-engine audit record` checks it offline.",
         {200: ("The envelope.", Envelope)},
         ("bad_parameter", "execution_not_found", "record_not_ready", "storage_full", "ledger_unsound"),
         parameters=(EXECUTION_ID,),

@@ -195,8 +195,8 @@ async def test_a_supervisor_of_the_same_content_runs_as_that_version(released: R
     assert report.record.manifest == release.digest
     file = released.home.root / "record.json"
     file.write_bytes(record)
-    verified = await asyncio.to_thread(released.weos, "verify", str(file))
-    auditor = ("verify", str(file), "--trust", str(released.home.root.parent / "root" / "trust.json"))
+    verified = await asyncio.to_thread(released.weos, "audit", "record", str(file))
+    auditor = ("audit", "record", str(file), "--trust", str(released.home.root.parent / "root" / "trust.json"))
     named = released.home.root / "releases" / FIRST / "manifest.json"
     by_hand = await asyncio.to_thread(released.weos, *auditor, "--manifest", str(named))
     forged = await asyncio.to_thread(released.weos, *auditor, "--manifest", str(file))
