@@ -24,7 +24,7 @@ from supervisor.adapters.identity.keys import engine_passphrase, key_path, read_
 from supervisor.adapters.identity.release_store import ReleaseStore
 from supervisor.adapters.kernel.host import read_host_facts
 from supervisor.composition import SOURCE_ROOT
-from supervisor.console.steps import SilentProgress, Step
+from supervisor.console.steps import Step
 from supervisor.domain.errors import EngineError
 from supervisor.escape.catalogue import Planned, plan_attempts
 from supervisor.release.conformance import PROPERTIES
@@ -38,6 +38,7 @@ from tests.factories import make_escape_report
 from tests.fakes import spec_request
 from tests.integration.conftest import serving
 from tests.release_home import PASSPHRASE, copy_source, set_version
+from tests.silent_progress import SilentProgress
 from tests.unit.release.test_source_tree import commit, git
 
 pytestmark = pytest.mark.docker
