@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-__all__ = ["cpu_ns", "resident_bytes"]
+import psutil
 
-KIB = 1024
+__all__ = ["cpu_ns", "resident_bytes"]
 
 
 def cpu_ns(pid: int) -> int:
@@ -21,8 +21,4 @@ def cpu_ns(pid: int) -> int:
 
 def resident_bytes(pid: int) -> int:
     """Return what a process has in memory."""
-    for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * KIB
-    message = f"process {pid} has ended"
-    raise ProcessLookupError(message)
+    return int(psutil.Process(pid).memory_info().rss)
