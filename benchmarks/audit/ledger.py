@@ -29,7 +29,7 @@ from supervisor.domain.records.ports import FinalEntry, StartedEntry
 from tests.attacks.logs import ENGINE, LOG, TRUST, GenuineLog, execution_id
 from tests.factories import WHEN
 
-__all__ = ["ProofFigures", "append", "main", "measure_proof"]
+__all__ = ["append", "main", "measure_proof"]
 
 MIB = 2**20
 

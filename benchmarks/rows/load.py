@@ -12,7 +12,7 @@ from benchmarks.peers.containers import NoOp, count_rate
 from benchmarks.peers.engine import Engine, run_request
 from benchmarks.rows.speed import SEED, Bench
 
-__all__ = ["CALLERS", "measure_rate"]
+__all__ = ["measure_rate"]
 
 CALLERS = (1, 2, 8)
 REST_S = 1.0

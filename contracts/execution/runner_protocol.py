@@ -18,13 +18,11 @@ __all__ = [
     "MAX_CONTEXT_TOKENS",
     "MAX_EVENT_BYTES",
     "MAX_THREADS",
-    "PROTOCOL_VERSION",
     "DoneEvent",
     "ErrorEvent",
     "ExitCommand",
     "FinishReason",
     "JobCommand",
-    "LoadedModel",
     "PromptEvent",
     "ReadyEvent",
     "RunnerEvent",
@@ -34,7 +32,6 @@ __all__ = [
     "parse_event",
 ]
 
-PROTOCOL_VERSION = 1
 # The longest honest line is `done` with a held-back stop sequence, or `ready` with its feature list: under 2 KiB.
 MAX_EVENT_BYTES = 16_384
 

@@ -16,7 +16,7 @@ from contracts.ledger.proof import Leaf
 from contracts.wire.document import Contract, Many
 from contracts.wire.types import Count
 
-__all__ = ["RANGE_MAX", "LateFinal", "LeafFinder", "RangeProof", "build_range_proof"]
+__all__ = ["RANGE_MAX", "LateFinal", "RangeProof", "build_range_proof"]
 
 # Leaves of one proof. A leaf takes some 450 bytes, a final one outside of the range up to 3,500 with its proof.
 RANGE_MAX = 1000

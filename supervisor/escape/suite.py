@@ -14,7 +14,7 @@ from supervisor.escape.system_calls import WALKED
 from supervisor.escape.task import Numbered, observe
 from supervisor.escape.walk import walk_calls
 
-__all__ = ["Tell", "run_suite"]
+__all__ = ["run_suite"]
 
 # Told how many of how many steps are done.
 Tell = Callable[[int, int], None]

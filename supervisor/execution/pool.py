@@ -26,7 +26,7 @@ from supervisor.execution.pool_metrics import PoolFacts
 from supervisor.execution.pooled_sandbox import SandboxBeingMade, WaitingSandbox
 from supervisor.execution.preparation import PreparedSandbox, Preparer
 
-__all__ = ["IdleCpus", "SandboxPool", "make_sandbox_name"]
+__all__ = ["SandboxPool", "make_sandbox_name"]
 
 _log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from contracts.wire.errors import ContractError
 from contracts.wire.types import IsolationTier
 from supervisor.client.engine_client import Answer, StreamEvent
 
-__all__ = ["Broken", "EngineApi", "Executed", "Subject", "merge"]
+__all__ = ["Broken", "Executed", "Subject"]
 
 
 ERROR_STATUS = 400

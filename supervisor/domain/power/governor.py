@@ -18,7 +18,7 @@ from typing import Literal
 from contracts.execution.power_evidence import MAX_SAMPLES, PowerAction, PowerLimitEvidence
 from supervisor.domain.policies.policy import GovernorPolicy
 
-__all__ = ["Decision", "Governor", "RollingMean", "Verdict"]
+__all__ = ["Decision", "Governor", "RollingMean"]
 
 PERCENT = 100
 NANO = 1_000_000_000
