@@ -1,4 +1,4 @@
-"""The API: every operation once, from which the routes and the OpenAPI document are both made."""
+"""The OpenAPI document, built from the operations that the routes are built from too."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ JSON = "application/json"
 RECORD_TYPE = "application/vnd.in-toto+json"
 PROBLEM_TYPE = "application/problem+json"
 REFERENCE = "#/components/schemas/{model}"
-# `bad_header` stands for whatever is no HTTP/1.1 request too.
+# `bad_header` also answers bytes that are not an HTTP/1.1 request.
 _ALWAYS = ("bad_header", "unauthorized", "host_not_allowed", "internal_error")
 
 OPERATIONS = (*RUN_OPERATIONS, *LEDGER_OPERATIONS)
@@ -35,7 +35,7 @@ def _links(pointer: str) -> dict[str, Any]:
 
 
 def _event_schema() -> dict[str, Any]:
-    """Return the schema of one event; OpenAPI 3.1 has no other word for the items of a stream (3.2: `itemSchema`)."""
+    """Return the schema of one event; OpenAPI 3.1 cannot describe the items of a stream (3.2 can: `itemSchema`)."""
     events = {"started": StreamStarted, "token": StreamToken, "done": RunView, "error": Problem}
     return {
         "description": "Each of the events.",
@@ -131,7 +131,7 @@ def build_openapi() -> dict[str, Any]:
             "title": "WeOS execution engine",
             "version": API_VERSION,
             "description": "Executes one Run Request once, in a fresh sandbox, measures it from outside and signs the "
-            "record. A bearer token is required for every call.",
+            "record. Every call needs a bearer token.",
         },
         "servers": [{"url": "http://127.0.0.1:8642", "description": "Loopback only."}],
         "security": [{"token": []}],

@@ -23,10 +23,10 @@ PROBLEM_CODES: dict[str, tuple[int, str]] = {
     "record_not_ready": (404, "The execution has not ended, so it has no record yet"),
     "method_not_allowed": (405, "This resource does not have that method"),
     "ledger_entry_not_found": (404, "The ledger has no such entry"),
-    "ledger_range_unknown": (422, "The ledger is not so long"),
+    "ledger_range_unknown": (422, "The ledger does not cover this range"),
     "already_finished": (409, "The execution has already ended"),
     "cancelled": (409, "The execution was cancelled"),
-    "aborted": (409, "The execution was ended by the supervisor's own end"),
+    "aborted": (409, "The supervisor ended, and the execution with it"),
     "engine_version_mismatch": (412, "Another engine version is running"),
     "body_too_large": (413, "The body is too large"),
     "unsupported_media_type": (415, "The body must be application/json"),
@@ -39,33 +39,33 @@ PROBLEM_CODES: dict[str, tuple[int, str]] = {
     "limit_out_of_range": (422, "A limit is outside what the policy allows"),
     "insufficient_cores": (422, "The scheduler policy needs cores that this machine does not have"),
     "insufficient_memory": (422, "The model and context need more memory than this machine has"),
-    "power_limit_unenforceable": (422, "The power limit cannot be kept on this machine"),
+    "power_limit_unenforceable": (422, "The power limit cannot be enforced on this machine"),
     "idempotency_key_reused": (422, "The Idempotency-Key was used with another body"),
     "context_overflow": (422, "Prompt and answer do not fit the context"),
     "empty_prompt": (422, "The prompt has no tokens"),
-    "time_limit_exceeded": (422, "The execution ran into its time limit"),
-    "output_limit_exceeded": (422, "The execution wrote more than it may"),
-    "power_limit_exceeded": (422, "The execution drew more power than it may"),
-    "memory_limit_exceeded": (422, "The execution needed more memory than it may"),
+    "time_limit_exceeded": (422, "The execution exceeded its time limit"),
+    "output_limit_exceeded": (422, "The execution exceeded its output limit"),
+    "power_limit_exceeded": (422, "The execution exceeded its power limit"),
+    "memory_limit_exceeded": (422, "The execution exceeded its memory limit"),
     "queue_full": (429, "Too many executions are waiting"),
     "internal_error": (500, "The supervisor failed; the fault is in its log"),
     "runner_failed": (500, "The runner did not keep to its protocol or ended early"),
     "sandbox_failed": (500, "The container engine could not start the sandbox"),
-    "isolation_mismatch": (500, "The sandbox was not what was asked for, so the job was not sent"),
-    "lock_missing": (500, "The sandbox was not seen under both its locks, so the job was not sent"),
+    "isolation_mismatch": (500, "The sandbox differs from the plan, so the job was not sent"),
+    "lock_missing": (500, "Both locks of the sandbox could not be confirmed, so the job was not sent"),
     "engine_unavailable": (503, "The container engine does not answer"),
-    "isolation_unavailable": (503, "The isolation tier is not there on this machine"),
-    "power_sensor_required": (503, "A policy demands a power sensor, and there is none to use"),
+    "isolation_unavailable": (503, "The isolation tier is not installed on this machine"),
+    "power_sensor_required": (503, "A policy demands a power sensor, and none is usable"),
     "power_limit_not_restored": (503, "The GPU still has the power limit of an earlier execution"),
     "limit_unenforceable": (503, "The container engine cannot enforce a limit of the sandbox"),
     "ledger_unsound": (503, "The store of records cannot be used"),
-    "image_missing": (503, "The runtime image of the backend is not there"),
-    "model_missing": (503, "The file of the model is not there"),
-    "model_altered": (503, "The file of the model is not the one that was installed"),
+    "image_missing": (503, "The runtime image of the backend is missing"),
+    "model_missing": (503, "The file of the model is missing"),
+    "model_altered": (503, "The file of the model has changed since it was installed"),
     "model_index_damaged": (503, "The list of installed models cannot be read"),
-    "shutting_down": (503, "The supervisor is ending"),
-    "power_sensor_lost": (503, "The energy counters could not be read any more"),
-    "storage_full": (507, "There is no room to keep the record"),
+    "shutting_down": (503, "The supervisor is shutting down"),
+    "power_sensor_lost": (503, "The energy counters became unreadable"),
+    "storage_full": (507, "There is no space to store the record"),
 }
 
 
@@ -89,17 +89,17 @@ class Problem(Contract):
     status: Annotated[int, Field(ge=400, le=599)]
     """HTTP status."""
     detail: str
-    """What happened here, why, and what to do next."""
+    """What happened, why, and what to do next."""
     code: ProblemCode
     """Stable identifier of the kind."""
     errors: Many[FieldError] = ()
     """Faulty fields, where the request is at fault."""
     available: Many[str] | None = None
-    """What exists instead of what was asked for."""
+    """Names that exist, where the request gave one that does not."""
     execution_id: ExecutionId | None = None
-    """The execution, where one had been accepted; its signed record says more."""
+    """Id of the execution, where one had been accepted. Its signed record says more."""
     partial: dict[str, Any] | None = None
-    """The execution as far as it came: output and metrics."""
+    """State of the execution when it ended: output and metrics."""
 
     @property
     def media_type(self) -> Literal["application/problem+json"]:

@@ -1,4 +1,4 @@
-"""What the API answers, beside problems and signed records."""
+"""Answers of the API, apart from problems and signed records."""
 
 from typing import Literal
 
@@ -40,43 +40,43 @@ class RunSummary(Contract):
     """One execution in a list."""
 
     execution_id: ExecutionId
-    """Sortable by time of acceptance."""
+    """Id of the execution; ids sort by time of acceptance."""
     engine_version: EngineVersion
-    """The engine that ran, or runs, it."""
+    """Version of the engine that runs or ran it."""
     status: RunStatus
-    """Where it stands; the last four are final."""
+    """State of the execution; the last four are final."""
     model: ModelName
     """Name of the model."""
     accepted_at: Timestamp
-    """When it was accepted, UTC."""
+    """Time of acceptance, UTC."""
     plan_digest: Digest
-    """Digest of its plan."""
+    """Digest of the execution's plan."""
 
 
 class RunView(RunSummary):
     """One execution; `execution_id`, `engine_version` and `metrics` are section 6 of the specification."""
 
     metrics: Metrics | None
-    """The numbers; null until it has ended, or where the supervisor ended before it could keep them."""
+    """Measured numbers. `null` means that the execution has not ended, or that the numbers were lost at its end."""
     output: str | None
-    """Text generated so far, or in all; null where it is no longer kept."""
+    """Text generated so far, or the whole text. `null` means that it is no longer kept."""
     reason: Reason | None
-    """Why it did not complete."""
+    """Why the execution did not complete. `null` means that it has completed or not ended."""
     container_id: str | None
-    """The container that ran it; null until there is one."""
+    """Id of the container. `null` means that there has been none yet."""
     queue_position: Positive | None
-    """1 is next; null when not waiting."""
+    """Place in the queue: 1 starts next. Requests from other callers can move it back. `null` means not waiting."""
     record: str | None
-    """Path of the signed record; null until it has ended."""
+    """Path of the signed record. `null` means that the execution has not ended."""
 
 
 class RunList(Contract):
     """A page of executions, newest first."""
 
     runs: Many[RunSummary]
-    """The page."""
+    """Executions of this page."""
     next: ExecutionId | None
-    """Pass it as `before` for the next page; null on the last."""
+    """Value of `before` for the next page. `null` means that this is the last page."""
 
 
 class PlanView(Contract):
@@ -94,11 +94,11 @@ class BackendView(Contract):
     name: str
     """Name for `execution.backend`."""
     installed: bool
-    """Whether its runtime image is there."""
+    """Whether its runtime image is built."""
     runnable: bool
     """Whether this machine has the instructions it needs."""
     image: Digest | None
-    """Its runtime image; null: not installed."""
+    """Id of its runtime image. `null` means not installed."""
     missing_cpu_features: Many[str]
     """Instruction sets that this machine lacks."""
 
@@ -107,7 +107,7 @@ class BackendList(Contract):
     """All backends."""
 
     backends: Many[BackendView]
-    """By name."""
+    """Backends, sorted by name."""
 
 
 class ModelView(Contract):
@@ -116,9 +116,9 @@ class ModelView(Contract):
     name: ModelName
     """Name for `model`."""
     quantization: QuantizationName
-    """For `execution.quantization`."""
+    """Value for `execution.quantization`."""
     architecture: str
-    """From the file's header."""
+    """Architecture that the file's header names."""
     context_length: Count
     """Largest context the model was trained for, in tokens."""
     sha256: Digest
@@ -131,31 +131,31 @@ class ModelList(Contract):
     """All installed models."""
 
     models: Many[ModelView]
-    """By name and quantization."""
+    """Models, sorted by name and quantization."""
 
 
 class VersionView(Contract):
-    """Which engine this is and the key that its records are signed with."""
+    """The engine version and the key that signs its records."""
 
     engine_version: EngineVersion
-    """Unique to the engine's content."""
+    """Version, which is unique to the engine's content."""
     manifest: Digest | None
-    """Digest of the version's engine manifest; null: a development version, which has none."""
+    """Digest of the engine manifest. `null` means a development version, which has none."""
     public_key: str
-    """Ed25519 SubjectPublicKeyInfo (DER) in base64. Get it by another way too before you trust it."""
+    """Ed25519 SubjectPublicKeyInfo (DER) in base64. Obtain it over a second channel too before you trust it."""
     policies: dict[str, Digest]
-    """Every policy file by digest."""
+    """Digest of each policy file, by file name."""
 
 
 class Health(Contract):
-    """Whether executions can be taken."""
+    """Whether the engine accepts executions."""
 
     status: Literal["ok", "degraded"]
-    """`degraded`: the API answers but executions would be refused."""
+    """`degraded` means that the API answers but would refuse executions."""
     engine: Literal["up", "down"]
-    """The container engine."""
+    """Whether the container engine answers."""
     unrecorded: Count
-    """Ended executions whose record could not be stored yet; anything but 0 needs an operator."""
+    """Ended executions whose record is not stored yet. Anything but 0 needs an operator."""
 
 
 class StreamStarted(Contract):
@@ -171,6 +171,6 @@ class StreamToken(Contract):
     """One token of a stream."""
 
     index: Count
-    """0 for the first; equal to `tokens_total` for text that was held back to the end."""
+    """0 for the first token; `tokens_total` for text that was held back until the end."""
     text: str
-    """Text that became certain."""
+    """Text that is final."""

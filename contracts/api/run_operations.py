@@ -1,4 +1,4 @@
-"""The operations of the API but those of the ledger, as data."""
+"""The operations of the API except those of the ledger, as data."""
 
 from contracts.api.operation import EXECUTION_ID, Operation, Parameter
 from contracts.api.responses import BackendList, Health, ModelList, PlanView, RunList, RunView, VersionView
@@ -13,15 +13,15 @@ RESPOND_ASYNC = "respond-async"
 PREFER = Parameter(
     "Prefer",
     "header",
-    f"`{RESPOND_ASYNC}` answers 202 at once (RFC 7240); the execution then goes on without its caller.",
+    f"`{RESPOND_ASYNC}` answers 202 at once (RFC 7240); the execution then continues without a waiting client.",
     {"type": "string"},
     example=RESPOND_ASYNC,
 )
 IDEMPOTENCY_KEY = Parameter(
     "Idempotency-Key",
     "header",
-    "The same key and body never execute twice: a repetition gets the first one's execution, which therefore goes on "
-    "when its caller goes away.",
+    "The same key and body never execute twice: a repeated request gets the first one's execution. With a key, the "
+    "execution therefore continues if its client disconnects.",
     {"type": "string", "pattern": "^[\\x21-\\x7e]{1,128}$"},
     form="1 to 128 printable ASCII characters without spaces",
 )
@@ -40,7 +40,10 @@ BEFORE = Parameter(
     form=EXECUTION_ID.form,
 )
 LIMIT = Parameter(
-    "limit", "query", "At most so many.", {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}
+    "limit",
+    "query",
+    "Maximum number of executions to return.",
+    {"type": "integer", "minimum": 1, "maximum": 200, "default": 50},
 )
 
 _BODY = ("malformed_json", "body_too_large", "unsupported_media_type", "invalid_request")
@@ -92,8 +95,9 @@ RUN_OPERATIONS = (
         "POST",
         "/v1/runs",
         "Execute a request",
-        "Validates, plans and executes one request in a fresh sandbox. Waits for the end unless told otherwise; a "
-        "waiting caller without an Idempotency-Key that goes away cancels the execution.",
+        "Validates, plans and executes one request in a fresh sandbox. Waits for the end by default. If a waiting "
+        "client disconnects, its execution is cancelled. With an `Idempotency-Key` it continues, and repeating the "
+        "request fetches the result.",
         {200: ("The execution completed.", RunView), 202: ("The execution was accepted.", RunView)},
         (*_BODY, *_PLANNING, *_EXECUTION),
         request=RunRequest,
@@ -116,7 +120,7 @@ RUN_OPERATIONS = (
         "GET",
         "/v1/runs/{execution_id}",
         "Show one execution",
-        "As it stands now; with its metrics once it has ended.",
+        "Its current state, with its metrics once it has ended.",
         {200: ("The execution.", RunView)},
         ("bad_parameter", "execution_not_found", "storage_full", "ledger_unsound"),
         parameters=(EXECUTION_ID,),
@@ -126,7 +130,7 @@ RUN_OPERATIONS = (
         "DELETE",
         "/v1/runs/{execution_id}",
         "Cancel one execution",
-        "Answers when its record is stored.",
+        "Answers when the record of the execution is stored.",
         {200: ("The cancelled execution.", RunView)},
         ("bad_parameter", "execution_not_found", "already_finished", "storage_full", "ledger_unsound"),
         parameters=(EXECUTION_ID,),
@@ -136,7 +140,7 @@ RUN_OPERATIONS = (
         "GET",
         "/v1/runs/{execution_id}/record",
         "Get the signed record",
-        "The DSSE envelope byte for byte as it is stored; `weos-engine audit record` checks it offline.",
+        "The stored DSSE envelope, byte for byte; `weos-engine audit record` verifies it offline.",
         {200: ("The envelope.", Envelope)},
         ("bad_parameter", "execution_not_found", "record_not_ready", "storage_full", "ledger_unsound"),
         parameters=(EXECUTION_ID,),
@@ -146,7 +150,7 @@ RUN_OPERATIONS = (
         "POST",
         "/v1/plans",
         "Plan a request",
-        "The plan that the request would get; nothing is executed or recorded.",
+        "Returns the plan that the request would get. Nothing is executed or recorded.",
         {200: ("The plan.", PlanView)},
         (*_BODY, *_PLANNING, "image_missing"),
         request=RunRequest,
@@ -156,7 +160,7 @@ RUN_OPERATIONS = (
         "GET",
         "/v1/backends",
         "List backends",
-        "Every backend, installed or not.",
+        "Returns every backend, installed or not.",
         {200: ("The backends.", BackendList)},
         ("image_missing", "model_index_damaged"),
     ),
@@ -165,7 +169,7 @@ RUN_OPERATIONS = (
         "GET",
         "/v1/models",
         "List models",
-        "Every installed model.",
+        "Returns every installed model.",
         {200: ("The models.", ModelList)},
         ("image_missing", "model_index_damaged"),
     ),
@@ -174,7 +178,7 @@ RUN_OPERATIONS = (
         "GET",
         "/v1/version",
         "Show the engine version",
-        "The version, its public key and its policies.",
+        "Returns the version, its public key and the digests of its policies.",
         {200: ("The version.", VersionView)},
         (),
     ),
@@ -182,9 +186,9 @@ RUN_OPERATIONS = (
         "getHealth",
         "GET",
         "/healthz",
-        "Show whether executions can be taken",
-        "503 with the same body where they would be refused.",
-        {200: ("They can.", Health), 503: ("They cannot.", Health)},
+        "Show whether executions are accepted",
+        "Answers 503 with the same body where executions would be refused.",
+        {200: ("Executions are accepted.", Health), 503: ("Executions would be refused.", Health)},
         (),
     ),
     Operation(
@@ -192,8 +196,8 @@ RUN_OPERATIONS = (
         "GET",
         "/metrics",
         "Get counters and gauges",
-        "What is leased, what waits, what was refused: the text that Prometheus reads.",
-        {200: ("The numbers.", None)},
+        "Leased resources, waiting executions and refusals, in the text format of Prometheus.",
+        {200: ("The metrics.", None)},
         (),
         media_type="text/plain",
     ),
