@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from contracts.execution.execution_plan import ExecutionPlan
@@ -13,6 +13,7 @@ from supervisor.domain.power.energy import gpu_limit_within
 from supervisor.domain.power.facts import GPU_BACKENDS, GpuLimits, PowerFacts
 from supervisor.domain.power.meter import GpuLimitPort, MeterReading, MissingMeter, shorten_reason
 from supervisor.domain.power.metering import Metering
+from supervisor.tasks import carry_through
 
 __all__ = ["GpuAccess", "MeterLeases"]
 
@@ -65,7 +66,7 @@ class MeterLeases:
             self._gpu.limit.close()
 
     @asynccontextmanager
-    async def lease(self, plan: ExecutionPlan) -> AsyncIterator[Metering]:
+    async def metering_for(self, plan: ExecutionPlan) -> AsyncIterator[Metering]:
         """See ``metering.MeteringPort``."""
         if self._gpu is not None and plan.backend in GPU_BACKENDS:
             async with self._gpu_is_free, _on_gpu(self._gpu, plan, self._policy) as metering:
@@ -138,7 +139,7 @@ class _GpuTurn:
         """Open the meter, and set the limit that the plan leaves the GPU.
 
         Raises:
-            EngineError: as `MeteringPort.lease` says.
+            EngineError: as `MeteringPort.metering_for` says.
         """
         limit, max_watts = self._gpu.limit, self._plan.limits.max_watts
         if not isinstance(limit, MissingMeter):
@@ -173,23 +174,9 @@ class _GpuTurn:
 async def _on_gpu(gpu: GpuAccess, plan: ExecutionPlan, policy: PowerPolicy) -> AsyncIterator[Metering]:
     turn = _GpuTurn(gpu, plan, policy)
     try:
-        await _in_thread(turn.begin)
+        # A cancellation waits for it: a limit that is set while it is put back would stay. The driver's calls end.
+        await carry_through(asyncio.to_thread(turn.begin))
         assert turn.metering is not None  # noqa: S101 - `begin` has raised otherwise
         yield turn.metering
     finally:
-        await _in_thread(turn.end)
-
-
-async def _in_thread(work: Callable[[], None]) -> None:
-    # A cancellation waits for it: a limit that is being set while it is put back would stay. The driver's calls end.
-    task = asyncio.create_task(asyncio.to_thread(work))
-    try:
-        await asyncio.wait({task})
-    except asyncio.CancelledError:
-        while not task.done():
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait({task})
-        if task.exception() is not None:
-            _log.warning("the GPU: %s", task.exception())
-        raise
-    task.result()
+        await carry_through(asyncio.to_thread(turn.end))

@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import ClientResponse, ClientSession, ClientTimeout, TraceConfig, TraceRequestEndParams
@@ -27,18 +27,11 @@ from supervisor.domain.caller import Caller
 from supervisor.domain.errors import Refusal
 from supervisor.domain.planning.installation import Installation
 from supervisor.domain.policies.policy import PoolPolicy
-from supervisor.domain.pool.survey import survey_installation
 from supervisor.domain.power.metering import Metering
 from supervisor.domain.sandbox.escape_evidence import EscapeEvidence, find_evidence
 from supervisor.domain.sandbox.receipt import ImageFacts
-from supervisor.domain.scheduling.leasing import leasable_memory_bytes
-from supervisor.domain.scheduling.topology import split_housekeeping
-from supervisor.execution.pool import SandboxPool
-from supervisor.execution.preparation import Preparer
+from supervisor.execution.assembly import Ports, assemble
 from supervisor.execution.recorder import Recorder
-from supervisor.execution.run_book import RunBook
-from supervisor.execution.scheduler import Scheduler
-from supervisor.execution.service import ExecutionService
 from supervisor.power.meter_leases import GpuAccess, MeterLeases
 from tests.fakes import (
     IMAGE_FACTS,
@@ -174,47 +167,25 @@ class Engine:
         self.connections_max = CONNECTIONS_MAX
         self.stall_s = STALL_S
         self.every_execution_has_its_record = True
-        self.recorder = Recorder(fixed.engine_version, None, self.signer)
         self.on_response: list[Callable[[web.Request, web.StreamResponse], Awaitable[None]]] = []
-        leasable, kept = split_housekeeping(fixed.host.cores, fixed.policies.housekeeping)
-        self.scheduler = Scheduler(
-            leasable,
-            leasable_memory_bytes(fixed.host.memory_bytes, fixed.policies.admission.memory, set_aside_bytes=0),
-            fixed.policies.admission.queue,
-            housekeeping=frozenset(cpu for core in kept for cpu in core.cpus),
-        )
-        self.preparer = Preparer(self.sandboxes, self.models, self.installation, fixed.policies)
-        self.pool = SandboxPool(
-            self.preparer,
-            self.scheduler,
-            pool or NO_POOL,
-            budget_bytes=fixed.host.memory_bytes,
-            survey=lambda: survey_installation(self.installation.read()),
-            unplaceable=unplaceable,
-            retry_s=0.01,
-        )
         self.metering = MeterLeases(
             lambda: metering or make_metering(host_cpus=len(fixed.host.logical_cpus)), fixed.policies.power, gpu
         )
-        self.service = ExecutionService(
-            preparer=self.preparer,
-            pool=self.pool,
-            ledger=self.ledger,
-            recorder=self.recorder,
-            policies=fixed.policies,
-            metering=self.metering,
-            store_retry_s=0.01,
-        )
-        self.book = RunBook(
-            service=self.service,
-            recorder=self.recorder,
-            installation=self.installation,
+        self.recorder = Recorder(fixed.engine_version, None, self.signer)
+        ports = Ports(
             sandboxes=self.sandboxes,
             models=self.models,
             ledger=self.ledger,
-            scheduler=self.scheduler,
-            gvisor=fixed.policies.sandbox.isolation.gvisor,
+            metering=self.metering,
+            installation=self.installation,
+            recorder=self.recorder,
         )
+        policies = replace(fixed.policies, pool=pool or NO_POOL)
+        self.parts = assemble(
+            ports, policies, fixed.host, unplaceable=unplaceable, pool_retry_s=0.01, store_retry_s=0.01
+        )
+        self.scheduler, self.pool = self.parts.scheduler, self.parts.pool
+        self.service, self.book = self.parts.service, self.parts.book
         self.version = VersionView(
             engine_version=fixed.engine_version,
             manifest=None,

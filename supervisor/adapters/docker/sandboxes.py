@@ -29,6 +29,7 @@ from supervisor.adapters.kernel.placement import find_placement, thaw_left_group
 from supervisor.domain.errors import EngineError, ExecutionFault, Refusal
 from supervisor.domain.sandbox.isolation import RegisteredRuntime, fault_of_start, read_runtimes
 from supervisor.domain.sandbox.ports import ExitStatus, Sandbox
+from supervisor.tasks import carry_through
 
 __all__ = ["INSTANCE_LABEL", "DockerSandboxes"]
 
@@ -169,7 +170,7 @@ class DockerSandboxes:
             finally:
                 sandbox.let_go()
         finally:
-            await _carry_through(self._end(name, creating, starting, stream))
+            await carry_through(self._end(name, creating, starting, stream))
 
     async def exit_status(self, container_id: str) -> ExitStatus | None:
         """Return how a container ended, or None where the engine does not say in time."""
@@ -266,14 +267,3 @@ async def _kill(started: StartedContainer) -> bool:
         with suppress(OSError):
             started.placement.thaw()
     return started.process is not None and await started.process.wait_ended(KILL_WAIT_S)
-
-
-async def _carry_through(work: "asyncio.Future[None] | Any") -> None:  # noqa: ANN401 - any awaitable
-    # Cleaning up outlives the cancellation that caused it.
-    task = asyncio.ensure_future(work)
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError:
-            if task.cancelled():
-                raise

@@ -20,7 +20,7 @@ __all__ = ["Metering", "MeteringPort"]
 class MeteringPort(Protocol):
     """Gives every execution its meter."""
 
-    def lease(self, plan: ExecutionPlan) -> AbstractAsyncContextManager["Metering"]:
+    def metering_for(self, plan: ExecutionPlan) -> AbstractAsyncContextManager["Metering"]:
         """Return what meters an execution for as long as the context lasts; within, nothing of it is opened anew.
 
         A GPU is leased to one execution at a time, and has the limit that the plan leaves it.

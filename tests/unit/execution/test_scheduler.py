@@ -41,7 +41,7 @@ def make_scheduler(
 
 async def cpus_of(ticket: Ticket) -> tuple[int, ...]:
     async with asyncio.timeout(5):
-        return (await ticket.lease()).cpus
+        return (await ticket.wait()).cpus
 
 
 async def test_a_lease_is_of_every_sibling_and_leaves_the_rest_idle() -> None:

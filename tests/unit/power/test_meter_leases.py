@@ -64,7 +64,7 @@ def leases(host: PowercapHost, calibration_file: Path, policy: PowerPolicy = POW
 
 
 async def read_in_lease(meters: MeterLeases, source: PowerSource = "rapl") -> MeterReading:
-    async with meters.lease(plan(source)) as metering:
+    async with meters.metering_for(plan(source)) as metering:
         assert metering.port.source == source
         return metering.port.read()
 
@@ -85,7 +85,7 @@ def come_back(host: PowercapHost) -> None:
 async def test_what_was_lost_is_read_again_by_the_next_execution(host: PowercapHost, calibration_file: Path) -> None:
     meters = leases(host, calibration_file)
     assert (await read_in_lease(meters)).energy_uj == {"package-0": 0}
-    async with meters.lease(plan()) as during:
+    async with meters.metering_for(plan()) as during:
         miss_a_wrap(host)
         lost = during.port.read()
         assert lost.energy_uj == {"package-0": None}
@@ -104,7 +104,7 @@ async def test_what_was_lost_between_executions_is_no_gap_of_the_next(
     miss_a_wrap(host)
     meters.read()
     host.set_energy(ZONE, 1)
-    async with meters.lease(plan()) as metering:
+    async with meters.metering_for(plan()) as metering:
         assert metering.port.read().energy_uj == {"package-0": 0}
         host.set_energy(ZONE, 9)
         assert metering.port.read().energy_uj == {"package-0": 8}
@@ -118,7 +118,7 @@ async def test_a_sensor_that_stays_away_falls_back_with_the_reason_and_may_retur
     (host.powercap / ZONE / "energy_uj").rename(host.root / "away")
     assert meters.facts().source == "model"
     assert meters.facts().source == "model"
-    async with meters.lease(plan("model")) as metering:
+    async with meters.metering_for(plan("model")) as metering:
         assert metering.fallback_reason == "RAPL: cannot be read (No such file or directory)"
         assert metering.template(reserved_cpus=1).baseline.source == "declared"
     assert [each.message for each in caplog.records] == [
@@ -140,7 +140,7 @@ async def test_an_execution_is_metered_as_planned_or_not_at_all(
     away(host)
     assert (await read_in_lease(meters)).energy_uj == {"package-0": None}
     assert meters.facts().source == "model"
-    async with meters.lease(plan("model")) as metering:
+    async with meters.metering_for(plan("model")) as metering:
         assert "RAPL" in str(metering.fallback_reason)
     if away is vanish:
         come_back(host)
@@ -222,7 +222,7 @@ async def test_a_limit_that_is_being_set_when_its_execution_is_cancelled_is_put_
     card.closed = False
 
     async def be_metered() -> None:
-        async with meters.lease(make_gpu_plan(200)):
+        async with meters.metering_for(make_gpu_plan(200)):
             raise AssertionError
 
     task = asyncio.create_task(be_metered())
