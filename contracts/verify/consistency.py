@@ -5,7 +5,7 @@ saw, make a split view visible.
 """
 
 import base64
-from collections.abc import Collection, Generator, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from contracts.ledger.bundle import ConsistencyProof, LedgerEntryView
 from contracts.ledger.merkle import EMPTY_ROOT, Frontier, consistency_holds, hash_leaf
@@ -19,7 +19,7 @@ from contracts.verify.checkpoint import (
     require_log_signature,
     require_origin,
 )
-from contracts.verify.checks import CheckFailed, Verified, code_of, collect_checks
+from contracts.verify.checks import CheckFailed, Checks, Verified, code_of, run_checks
 from contracts.verify.trust import Trust
 from contracts.wire.envelope import decode_base64
 from contracts.wire.errors import ContractError
@@ -43,8 +43,9 @@ CONSISTENCY_CHECKS = (
 )
 
 
-def open_checkpoint(data: bytes, trust: Trust) -> Generator[str, None, tuple[Note, Checkpoint]]:
+def open_checkpoint(checks: Checks, data: bytes, trust: Trust) -> tuple[Note, Checkpoint]:
     """Make the ``CHECKPOINT_CHECKS``; return the note and what it says."""
+    checks.begin("checkpoint")
     try:
         note = parse_note(data)
         checkpoint = Checkpoint.of_note(note)
@@ -53,12 +54,15 @@ def open_checkpoint(data: bytes, trust: Trust) -> Generator[str, None, tuple[Not
         raise CheckFailed(code, f"not a signed checkpoint: {error}") from error
     if checkpoint.size == 0 and checkpoint.root != EMPTY_ROOT:
         raise CheckFailed("BAD_CHECKPOINT", "it names a root over no entries that is not the one of the empty ledger")
-    yield f"{checkpoint.size} entries"
+    checks.hold(f"{checkpoint.size} entries")
+    checks.begin("log")
     logs = load_logs(trust)
-    yield require_origin(logs, checkpoint)
-    yield require_log_signature(logs, note, checkpoint)
+    checks.hold(require_origin(logs, checkpoint))
+    checks.begin("log signature")
+    checks.hold(require_log_signature(logs, note, checkpoint))
+    checks.begin("witnesses")
     witnesses = find_cosignatures(load_witnesses(trust), note)
-    yield "witness: " + (", ".join(f"{each.name} at {each.at_s}" for each in witnesses) or "none")
+    checks.hold("witness: " + (", ".join(f"{each.name} at {each.at_s}" for each in witnesses) or "none"))
     return note, checkpoint
 
 
@@ -73,7 +77,7 @@ def verify_checkpoint(data: bytes, trust: Trust) -> Verified[tuple[Note, Checkpo
         ``BAD_CHECKPOINT``: it is none, or not signed by the trusted key of its log. ``WRONG_ORIGIN``: no trusted log
         has its name.
     """
-    return Verified(*collect_checks(CHECKPOINT_CHECKS, open_checkpoint(data, trust)))
+    return run_checks(open_checkpoint, data, trust)
 
 
 def read_consistency_proof(data: bytes) -> ConsistencyProof:
@@ -162,12 +166,16 @@ def require_extension(
     return f"the first {older.size} of {newer.size} entries are unchanged"
 
 
-def _consistency_steps(
-    older: bytes, newer: bytes, proof: bytes | Mapping[int, bytes] | None, trust: Trust
-) -> Generator[str, None, tuple[Checkpoint, Checkpoint]]:
-    _, first = yield from open_checkpoint(older, trust)
-    _, second = yield from open_checkpoint(newer, trust)
-    yield require_extension(first, second, read_consistency_proof(proof) if isinstance(proof, bytes) else proof)
+def _check_consistency(
+    checks: Checks, older: bytes, newer: bytes, proof: bytes | Mapping[int, bytes] | None, trust: Trust
+) -> tuple[Checkpoint, Checkpoint]:
+    with checks.prefixed("older "):
+        _, first = open_checkpoint(checks, older, trust)
+    with checks.prefixed("newer "):
+        _, second = open_checkpoint(checks, newer, trust)
+    checks.begin("extension")
+    given = read_consistency_proof(proof) if isinstance(proof, bytes) else proof
+    checks.hold(require_extension(first, second, given))
     return first, second
 
 
@@ -185,4 +193,4 @@ def verify_consistency(
     Returns:
         The codes of `verify_checkpoint` for both notes, then those of `require_extension`.
     """
-    return Verified(*collect_checks(CONSISTENCY_CHECKS, _consistency_steps(older, newer, proof, trust)))
+    return run_checks(_check_consistency, older, newer, proof, trust)

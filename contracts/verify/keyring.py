@@ -4,39 +4,34 @@ The caller has the first trusted keyring from elsewhere; a newer one is accepted
 and its own have signed it. Decisions only: no file, no clock.
 """
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from contracts.releases.manifest import RootKey, RootKeyring
 from contracts.releases.statements import KeyringStatement, state_keyring
 from contracts.verify.checks import (
-    OPENING_CHECKS,
-    Check,
     CheckFailed,
+    Checks,
     Verified,
     code_of,
-    collect_checks,
     open_envelope,
     read_payload,
+    run_checks,
 )
 from contracts.wire.envelope import signature_holds
 from contracts.wire.errors import ContractError
 from contracts.wire.keys import load_public_key
 
 __all__ = [
-    "KEYRING_CHECKS",
+    "check_root_signatures",
+    "follow_keyrings",
     "load_checked_key",
     "read_first_keyring",
-    "require_root_signatures",
     "require_valid_at",
     "verify_keyring_chain",
 ]
-KEYRING_CHECKS = (*OPENING_CHECKS, "keyring", "subjects", "version", "signatures")
-
-_T = TypeVar("_T")
 
 
 def load_checked_key(text: str, whose: str) -> Ed25519PublicKey:
@@ -65,22 +60,24 @@ def _find_signers(keys: Iterable[RootKey], signatures: Sequence[bytes], payload:
     return list(signers.values()), strange
 
 
-def require_root_signatures(
-    keyring: RootKeyring, signatures: Sequence[bytes], payload: bytes, *, otherwise: str
-) -> Generator[str, None, list[RootKey]]:
+def check_root_signatures(
+    checks: Checks, keyring: RootKeyring, signatures: Sequence[bytes], payload: bytes, *, otherwise: str
+) -> list[RootKey]:
     """Make two checks, the number of signatures and whose they are; return the keys that signed.
 
     Raises:
         CheckFailed: ``SIGNATURE_COUNT``, or the code given in ``otherwise``.
     """
+    checks.begin("signature count")
     if len(signatures) != keyring.threshold:
         detail = f"{len(signatures)} signatures; the keyring asks for exactly {keyring.threshold}"
         raise CheckFailed("SIGNATURE_COUNT", detail)
-    yield f"{len(signatures)}, as the keyring asks"
+    checks.hold(f"{len(signatures)}, as the keyring asks")
+    checks.begin("root signature")
     signers, _ = _find_signers(keyring.keys, signatures, payload)
     if len(signers) < keyring.threshold:
         raise CheckFailed(otherwise, f"not signed by {keyring.threshold} of the keys of root keyring {keyring.version}")
-    yield f"Ed25519, by {len(signers)} of the keys of root keyring {keyring.version}"
+    checks.hold(f"Ed25519, by {len(signers)} of the keys of root keyring {keyring.version}")
     return signers
 
 
@@ -105,14 +102,16 @@ class _Opened:
     payload: bytes
 
 
-def _open_keyring(data: bytes) -> Generator[str, None, _Opened]:
-    signatures, payload = yield from open_envelope(data)
+def _open_keyring(checks: Checks, data: bytes) -> _Opened:
+    signatures, payload = open_envelope(checks, data)
+    checks.begin("keyring")
     statement = read_payload(KeyringStatement, payload)
     keyring = statement.predicate
-    yield f"root keyring {keyring.version}, in RFC 8785 form"
+    checks.hold(f"root keyring {keyring.version}, in RFC 8785 form")
+    checks.begin("subjects")
     if state_keyring(keyring) != statement:
         raise CheckFailed("ID_MISMATCH", "the statement's subject is not its keyring")
-    yield "subject agrees"
+    checks.hold("subject agrees")
     return _Opened(keyring, signatures, payload)
 
 
@@ -131,40 +130,70 @@ def _require_signed_by(opened: _Opened, *keyrings: RootKeyring) -> str:
     return f"Ed25519, by {len(signers)} root keys"
 
 
-def _first_steps(data: bytes) -> Generator[str, None, RootKeyring]:
-    opened = yield from _open_keyring(data)
+def _check_first(checks: Checks, data: bytes) -> RootKeyring:
+    opened = _open_keyring(checks, data)
+    checks.begin("version")
     if opened.keyring.version != 1:
         raise CheckFailed("INCONSISTENT", f"it is root keyring {opened.keyring.version}, not the first")
-    yield "1"
-    yield _require_signed_by(opened, opened.keyring)
+    checks.hold("1")
+    checks.begin("signatures")
+    checks.hold(_require_signed_by(opened, opened.keyring))
     return opened.keyring
 
 
 def read_first_keyring(data: bytes) -> Verified[RootKeyring]:
     """Read the first keyring: it is signed by its own keys, which says that it is whole and not that it is trusted."""
-    return Verified(*collect_checks(KEYRING_CHECKS, _first_steps(data)))
+    return run_checks(_check_first, data)
 
 
-def _next_steps(
-    data: bytes, trusted: RootKeyring, current: RootKeyring, before: RootKeyring | None
-) -> Generator[str, None, RootKeyring]:
-    opened = yield from _open_keyring(data)
+@dataclass(frozen=True, slots=True)
+class _Next:
+    keyring: RootKeyring
+    message: str
+
+
+def _check_next(
+    checks: Checks, data: bytes, trusted: RootKeyring, current: RootKeyring, before: RootKeyring | None
+) -> _Next:
+    opened = _open_keyring(checks, data)
     keyring = opened.keyring
+    checks.begin("version")
     follows = keyring.version == before.version + 1 if before else keyring.version <= trusted.version + 1
     if not follows:
         raise CheckFailed("INCONSISTENT", f"root keyring {keyring.version} does not follow on the one before")
     if keyring.version == trusted.version and keyring != trusted:
         raise CheckFailed("FORK", f"it differs from the trusted root keyring {trusted.version}; keep both")
-    yield str(keyring.version)
+    checks.hold(str(keyring.version))
+    checks.begin("signatures")
     if keyring.version > trusted.version:
-        yield _require_signed_by(opened, current, keyring)
-        return keyring
+        return _Next(keyring, _require_signed_by(opened, current, keyring))
     # Nothing rests on it, but what was changed on the way is not passed over. Where the chain begins later than with
     # the first, the keys of the one before are not at hand.
     if before is not None or keyring.version == 1:
         _require_signed_by(opened, *((before,) if before else ()), keyring)
-    yield "not needed, it is no newer than the trusted one"
-    return keyring
+    return _Next(keyring, "not needed, it is no newer than the trusted one")
+
+
+def follow_keyrings(checks: Checks, trusted: RootKeyring, chain: Sequence[bytes]) -> RootKeyring:
+    """Make one check for each keyring of a chain; return the newest. See ``verify_keyring_chain``.
+
+    Raises:
+        CheckFailed: a keyring does not hold, or all of them are older than the trusted one.
+    """
+    current = trusted
+    before: RootKeyring | None = None
+    for number, data in enumerate(chain, 1):
+        checks.begin(f"root keyring {number}")
+        found = run_checks(_check_next, data, trusted, current, before).require()
+        checks.hold(f"version {found.keyring.version}: {found.message}")
+        before = found.keyring
+        if before.version > current.version:
+            current = before
+    if before is not None and before.version < trusted.version:
+        checks.begin("root keyring age")
+        message = f"the newest that is offered is {before.version}, the trusted one is {trusted.version}"
+        raise CheckFailed("ROOT_ROLLBACK", message)
+    return current
 
 
 def verify_keyring_chain(trusted: RootKeyring, chain: Sequence[bytes]) -> Verified[RootKeyring]:
@@ -179,20 +208,4 @@ def verify_keyring_chain(trusted: RootKeyring, chain: Sequence[bytes]) -> Verifi
         one of the same version differs from it. ``INCONSISTENT``: they do not follow on each other.
         ``BAD_SIGNATURE`` and ``SIGNATURE_COUNT``: not signed by the keys before and its own.
     """
-    done: list[Check] = []
-    current = trusted
-    before: RootKeyring | None = None
-    for number, data in enumerate(chain, 1):
-        checks, keyring = collect_checks(KEYRING_CHECKS, _next_steps(data, trusted, current, before))
-        name = f"root keyring {number}"
-        if keyring is None:
-            failed = checks[-1]
-            return Verified((*done, Check(name, failed.code, f"{failed.name}: {failed.message}")), None)
-        done.append(Check(name, "OK", f"version {keyring.version}: {checks[-1].message}"))
-        before = keyring
-        if keyring.version > current.version:
-            current = keyring
-    if before is not None and before.version < trusted.version:
-        message = f"the newest that is offered is {before.version}, the trusted one is {trusted.version}"
-        return Verified((*done, Check("root keyring age", "ROOT_ROLLBACK", message)), None)
-    return Verified(tuple(done), current)
+    return run_checks(follow_keyrings, trusted, chain)

@@ -14,14 +14,24 @@ from dataclasses import dataclass
 from contracts.ledger.export import ExportHeader, encode_header
 from contracts.ledger.merkle import Frontier
 from contracts.ledger.proof import Checkpoint, Leaf
-from contracts.verify.checks import Check, code_of, collect_checks
-from contracts.verify.consistency import CHECKPOINT_CHECKS, open_checkpoint
+from contracts.verify.checks import Check, CheckFailed, Checks, code_of
+from contracts.verify.consistency import open_checkpoint, verify_checkpoint
 from contracts.verify.log_entries import EntryFacts, EntryReader, StatementFacts
 from contracts.verify.log_report import FINDINGS_MAX, LOG_CHECKS, Finding, Findings, LogReport, LogSummary
 from contracts.verify.trust import Trust
 from contracts.wire.errors import ContractError
 
 __all__ = ["FINDINGS_MAX", "LOG_CHECKS", "LogVerifier", "verify_log"]
+
+
+def _read_header(line: bytes) -> ExportHeader:
+    try:
+        header = ExportHeader.parse(line.removesuffix(b"\n"))
+    except ContractError as error:
+        raise CheckFailed(code_of(error), str(error)) from error
+    if encode_header(header) != line:
+        raise CheckFailed("MALFORMED", "the line is not in RFC 8785 form")
+    return header
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +58,9 @@ class LogVerifier:
         """
         self._trust = trust
         self._allow_open = allow_open
-        self._checks: list[Check] = []
+        self._checks = Checks()
+        self._judged: list[Check] = []
+        """The checks that do not end the verification: of the releases, and of all lines together."""
         self._header: ExportHeader | None = None
         self._checkpoint: Checkpoint | None = None
         self._seen: Checkpoint | None = None
@@ -65,22 +77,18 @@ class LogVerifier:
 
     def begin(self, line: bytes) -> EntryReader | None:
         """Take the header; return what reads the other lines, None where the header is refused."""
-        try:
-            header = ExportHeader.parse(line.removesuffix(b"\n"))
-        except ContractError as error:
-            self._checks.append(Check("header", code_of(error), str(error)))
-            return None
-        if encode_header(header) != line:
-            self._checks.append(Check("header", "MALFORMED", "the line is not in RFC 8785 form"))
-            return None
-        self._checks.append(Check("header", "OK", f"{header.schema_version}, {header.entries} entries"))
-        if not self._open_checkpoints(header):
-            return None
-        reader = EntryReader(header, self._trust)
-        self._checks.append(reader.check)
-        self._header = header
-        self._watch()
-        return reader
+        with self._checks as checks:
+            checks.begin("header")
+            header = _read_header(line)
+            checks.hold(f"{header.schema_version}, {header.entries} entries")
+            _, self._checkpoint = open_checkpoint(checks, header.checkpoint.encode("utf-8"), self._trust)
+            self._read_seen()
+            reader = EntryReader(header, self._trust)
+            self._judged.append(reader.check)
+            self._header = header
+            self._watch()
+            return reader
+        return None
 
     def add(self, facts: EntryFacts) -> None:
         """Take the next line, as the reader read it."""
@@ -126,24 +134,19 @@ class LogVerifier:
             self._judge_tree(self._header, self._checkpoint)
             self._judge_seen(self._checkpoint)
             self._judge_open(self._header)
-            self._checks += self._findings.judge(self._describe_lines())
-        return LogReport(tuple(self._checks), self._findings.list_kept(), self.summary, self._checkpoint)
+            self._judged += self._findings.judge(self._describe_lines())
+        checks = (*self._checks.made, *self._judged)
+        return LogReport(checks, self._findings.list_kept(), self.summary, self._checkpoint)
 
-    def _open_checkpoints(self, header: ExportHeader) -> bool:
-        steps = open_checkpoint(header.checkpoint.encode("utf-8"), self._trust)
-        checks, opened = collect_checks(CHECKPOINT_CHECKS, steps)
-        self._checks += checks
-        if opened is None:
-            return False
-        self._checkpoint = opened[1]
-        if self._trust.checkpoint is not None:
-            steps = open_checkpoint(self._trust.checkpoint.encode("utf-8"), self._trust)
-            checks, seen = collect_checks(CHECKPOINT_CHECKS, steps)
-            if seen is None:
-                self._find("last seen", checks[-1].code, f"the trust file's own checkpoint: {checks[-1].message}")
-            else:
-                self._seen = seen[1]
-        return True
+    def _read_seen(self) -> None:
+        if self._trust.checkpoint is None:
+            return
+        verified = verify_checkpoint(self._trust.checkpoint.encode("utf-8"), self._trust)
+        if verified.document is None:
+            failed = verified.checks[-1]
+            self._find("last seen", failed.code, f"the trust file's own checkpoint: {failed.message}")
+        else:
+            self._seen = verified.document[1]
 
     def _watch(self) -> None:
         if self._tree is not None and self._seen is not None and self._tree.size == self._seen.size:

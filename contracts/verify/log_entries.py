@@ -13,12 +13,12 @@ from contracts.ledger.bundle import LedgerEntryView
 from contracts.ledger.export import ExportHeader, encode_entry
 from contracts.ledger.merkle import hash_leaf
 from contracts.ledger.proof import Leaf, build_leaf
-from contracts.verify.checks import Check, CheckFailed, code_of
-from contracts.verify.keyring import verify_keyring_chain
-from contracts.verify.release import SignedManifest, verify_manifest, verify_revocation
-from contracts.verify.speaker import Speaker, check_plan, is_released, verify_spoken_record
+from contracts.releases.manifest import RootKeyring
+from contracts.verify.checks import Check, CheckFailed, Checks, code_of, run_checks
+from contracts.verify.keyring import follow_keyrings
+from contracts.verify.speaker import Speaker, Speakers, check_plan, verify_spoken_record
 from contracts.verify.started import verify_lone_started
-from contracts.verify.trust import Trust, TrustedKey
+from contracts.verify.trust import Trust
 from contracts.wire.envelope import Envelope
 from contracts.wire.errors import ContractError
 
@@ -74,14 +74,14 @@ class EntryReader:
     """Verifies lines against a trust and against what the export's header brings of releases."""
 
     def __init__(self, header: ExportHeader, trust: Trust) -> None:
-        self._released: dict[str, Speaker] = {}
-        self._planners: dict[str, SignedManifest] = {}
-        self._rooted = trust.root is not None
-        keys = tuple(key for key in trust.keys if not self._rooted or not is_released(key.engine_version))
-        self._others = Speaker(trust.model_copy(update={"keys": keys}))
-        self._last: Speaker | None = None
-        self.check = self._read_releases(header, trust)
+        speakers = Speakers(trust)
+        self.check = _read_releases(speakers, header, trust.root)
         """Whether the header's keyrings, manifests and revocations hold."""
+        self._rooted = trust.root is not None
+        self._released = speakers.released()
+        self._releases = speakers.releases
+        self._named = speakers.named
+        self._last: Speaker | None = None
 
     def read(self, line: bytes) -> EntryFacts:
         """Verify one line; it never raises for a bad one."""
@@ -118,43 +118,37 @@ class EntryReader:
         if self._last is not None:
             with suppress(CheckFailed):
                 return _verify_one(leaf, envelope, position, self._last)
-        record = _verify_one(leaf, envelope, position, self._others)
-        self._last = _narrow(self._others, record.engine_version)
+        record = _verify_one(leaf, envelope, position, self._named)
+        self._last = _narrow(self._named, record.engine_version)
         return record
 
     def _check_planner(self, record: MetricsRecord | StartedRecord) -> None:
         # What one version left behind another records as aborted: the plan has to be the former's all the same.
         if isinstance(record, MetricsRecord) and record.plan.engine_version != record.engine_version:
-            planner = self._planners.get(record.plan.engine_version)
+            planner = self._releases.get(record.plan.engine_version)
             if planner is not None:
                 check_plan(record.plan, planner)
 
-    def _read_releases(self, header: ExportHeader, trust: Trust) -> Check:
-        name = "releases"
-        if trust.root is None:
-            return Check(name, "OK", "the trust has no root: released versions count by its keys alone")
-        chain = verify_keyring_chain(trust.root, _encode_all(header.keyrings))
-        if chain.document is None:
-            failed = chain.checks[-1]
-            return Check(name, failed.code, f"{failed.name}: {failed.message}")
-        revocations = []
-        for data in _encode_all(header.revocations):
-            revocation = verify_revocation(data, chain.document)
-            if revocation.document is None:
-                return Check(name, revocation.verdict, f"a revocation: {revocation.checks[-1].message}")
-            revocations.append(revocation.document)
-        for data in _encode_all(header.manifests):
-            release = verify_manifest(data, chain.document)
-            if release.document is None:
-                return Check(name, release.verdict, f"a manifest: {release.checks[-1].message}")
-            manifest = release.document.manifest
-            if manifest.engine_version in self._planners:
-                return Check(name, "INCONSISTENT", f"{manifest.engine_version} has two manifests")
-            self._planners[manifest.engine_version] = release.document
-            key = TrustedKey(engine_version=manifest.engine_version, public_key=manifest.public_key)
-            own = trust.model_copy(update={"keys": (key,)})
-            self._released[release.document.digest] = Speaker(own, release.document, tuple(revocations))
-        return Check(name, "OK", f"{len(self._planners)} manifests, {len(revocations)} revocations, signed by the root")
+
+def _check_releases(checks: Checks, speakers: Speakers, header: ExportHeader, root: RootKeyring) -> str:
+    keyring = follow_keyrings(checks, root, _encode_all(header.keyrings))
+    checks.begin("a revocation")
+    for data in _encode_all(header.revocations):
+        speakers.read_revocation(data, keyring)
+    checks.begin("a manifest")
+    for data in _encode_all(header.manifests):
+        speakers.read_manifest(data, keyring)
+    return f"{len(header.manifests)} manifests, {len(header.revocations)} revocations, signed by the root"
+
+
+def _read_releases(speakers: Speakers, header: ExportHeader, root: RootKeyring | None) -> Check:
+    name = "releases"
+    if root is None:
+        return Check(name, "OK", "the trust has no root: released versions count by its keys alone")
+    try:
+        return Check(name, "OK", run_checks(_check_releases, speakers, header, root).require())
+    except CheckFailed as failure:
+        return Check(name, failure.code, str(failure))
 
 
 def _encode_all(envelopes: Sequence[Envelope]) -> list[bytes]:
@@ -167,16 +161,9 @@ def _narrow(speaker: Speaker, engine_version: str) -> Speaker:
 
 
 def _verify_one(leaf: Leaf, envelope: bytes, position: int, speaker: Speaker) -> MetricsRecord | StartedRecord:
-    record: MetricsRecord | StartedRecord | None
     if leaf.kind == "started":
-        started = verify_lone_started(envelope, speaker, ledger_index=position)
-        record, failed = started.document, started.checks[-1]
-    else:
-        report = verify_spoken_record(envelope, speaker, ledger_index=position)
-        record, failed = report.record, report.checks[-1]
-    if record is None or failed.code != "OK":
-        raise CheckFailed(failed.code, f"{failed.name}: {failed.message}")
-    return record
+        return verify_lone_started(envelope, speaker, ledger_index=position).require()
+    return verify_spoken_record(envelope, speaker, ledger_index=position).verified.require()
 
 
 def _facts_of(record: MetricsRecord | StartedRecord) -> StatementFacts:

@@ -1,6 +1,5 @@
 """Verify where in a ledger an execution stands: both its leaves, their order, and the checkpoint. Pure."""
 
-from collections.abc import Generator
 from dataclasses import dataclass
 
 from contracts.execution.metrics_record import MetricsRecord
@@ -16,12 +15,12 @@ from contracts.verify.checkpoint import (
     require_log_signature,
     require_origin,
 )
-from contracts.verify.checks import CheckFailed, code_of
+from contracts.verify.checks import CheckFailed, Checks, code_of
 from contracts.verify.trust import Trust
 from contracts.wire.envelope import Envelope
 from contracts.wire.errors import ContractError
 
-__all__ = ["PLACE_CHECKS", "LedgerTrust", "Place", "StatedLeaf", "place_steps", "read_stated_leaf"]
+__all__ = ["PLACE_CHECKS", "LedgerTrust", "Place", "StatedLeaf", "check_place", "read_stated_leaf"]
 
 PLACE_CHECKS = (
     "origin",
@@ -116,32 +115,44 @@ def _require_order(started: StatedLeaf, final: StatedLeaf, seq: int) -> str:
     return f"started at {first}, ended at {second}"
 
 
-def place_steps(
-    started: tuple[StatedLeaf, StartedRecord], final: tuple[StatedLeaf, MetricsRecord], ledgers: LedgerTrust
-) -> Generator[str, None, Place]:
+def check_place(
+    checks: Checks,
+    started: tuple[StatedLeaf, StartedRecord],
+    final: tuple[StatedLeaf, MetricsRecord],
+    ledgers: LedgerTrust,
+) -> Place:
     """Make the ``PLACE_CHECKS``.
 
     Args:
+        checks: takes the results.
         started: the leaf of the statement that the execution was accepted, and the verified statement.
         final: the leaf of the record, and the verified record.
         ledgers: the caller's.
     """
+    checks.begin("origin")
     leaves = (started[0], final[0])
     for leaf in leaves:
         origin = require_origin(ledgers.logs, leaf.checkpoint)
-    yield origin
+    checks.hold(origin)
+    checks.begin("checkpoint")
     # Mostly both carry one and the same.
     for note, checkpoint in dict.fromkeys((leaf.note, leaf.checkpoint) for leaf in leaves):
         message = require_log_signature(ledgers.logs, note, checkpoint)
-    yield message
-    yield _require_one_checkpoint(*leaves)
+    checks.hold(message)
+    checks.begin("one checkpoint")
+    checks.hold(_require_one_checkpoint(*leaves))
+    checks.begin("started included")
     hashes = (_hash_leaf(*started), _hash_leaf(*final))
-    yield _require_included(leaves[0], hashes[0])
-    yield _require_included(leaves[1], hashes[1])
-    yield _require_order(*leaves, final[1].seq)
+    checks.hold(_require_included(leaves[0], hashes[0]))
+    checks.begin("record included")
+    checks.hold(_require_included(leaves[1], hashes[1]))
+    checks.begin("order")
+    checks.hold(_require_order(*leaves, final[1].seq))
+    checks.begin("last checkpoint")
     checkpoint = final[0].checkpoint
     seen = read_seen(ledgers.trust, ledgers.logs, origin)
-    yield compare_with_seen(checkpoint, seen)
+    checks.hold(compare_with_seen(checkpoint, seen))
+    checks.begin("witness")
     witnesses = find_cosignatures(ledgers.witnesses, final[0].note)
-    yield ", ".join(each.name for each in witnesses) or "none"
+    checks.hold(", ".join(each.name for each in witnesses) or "none")
     return Place(checkpoint, (leaves[0].proof.index, leaves[1].proof.index), hashes, seen, witnesses)

@@ -5,14 +5,14 @@ What a VALID verdict does not say: that the final records are good. Leaves commi
 """
 
 import base64
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from contracts.ledger.merkle import Frontier, consistency_holds, hash_leaf, inclusion_root
 from contracts.ledger.proof import Checkpoint, Leaf
 from contracts.ledger.range_proof import LateFinal, RangeProof
-from contracts.verify.checks import CheckFailed, Verified, code_of, collect_checks
-from contracts.verify.consistency import CHECKPOINT_CHECKS, open_checkpoint
+from contracts.verify.checks import CheckFailed, Checks, Verified, code_of, run_checks
+from contracts.verify.consistency import CHECKPOINT_CHECKS, open_checkpoint, verify_checkpoint
 from contracts.verify.trust import Trust
 from contracts.wire.envelope import decode_base64
 from contracts.wire.errors import ContractError
@@ -175,13 +175,13 @@ def _read_page(data: bytes) -> RangeProof:
 
 
 def _open_seen(seen: Iterable[bytes], trust: Trust) -> list[Checkpoint]:
-    # The steps of each are one check here: the first that fails is it.
     opened = []
     for data in seen:
-        checks, document = collect_checks(CHECKPOINT_CHECKS, open_checkpoint(data, trust))
-        if document is None:
-            raise CheckFailed(checks[-1].code, f"a checkpoint that was seen is refused: {checks[-1].message}")
-        opened.append(document[1])
+        verified = verify_checkpoint(data, trust)
+        if verified.document is None:
+            failed = verified.checks[-1]
+            raise CheckFailed(failed.code, f"a checkpoint that was seen is refused: {failed.message}")
+        opened.append(verified.document[1])
     return opened
 
 
@@ -206,11 +206,13 @@ def _compare_all(walk: _Walk, seen: list[Checkpoint], trusted: list[Checkpoint],
     return f"{compared} of {len(seen) + len(trusted)} lie within and are of this ledger"
 
 
-def _range_steps(pages: Iterable[bytes], seen: list[bytes], trust: Trust) -> Generator[str, None, RangeSummary]:
+def _check_range(checks: Checks, pages: Iterable[bytes], seen: list[bytes], trust: Trust) -> RangeSummary:
+    checks.begin("proof")
     given = iter(pages)
     page = _read_page(next(given, b""))
-    yield f"{len(page.leaves)} leaves from {page.first} entries on"
-    _, newest = yield from open_checkpoint(page.checkpoint.encode("utf-8"), trust)
+    checks.hold(f"{len(page.leaves)} leaves from {page.first} entries on")
+    _, newest = open_checkpoint(checks, page.checkpoint.encode("utf-8"), trust)
+    checks.begin("leaves")
     known = _open_seen(seen, trust)
     trusted = _open_seen([] if trust.checkpoint is None else [trust.checkpoint.encode("utf-8")], trust)
     walk = _Walk(newest, page.checkpoint, frozenset(each.size for each in (*known, *trusted)))
@@ -220,15 +222,18 @@ def _range_steps(pages: Iterable[bytes], seen: list[bytes], trust: Trust) -> Gen
         page = _read_page(data)
         walk.add(page)
         last = page.second
-    yield f"entries {walk.first} to {last} are those of the ledger of {newest.size}"
-    yield _compare_all(walk, known, trusted, last)
+    checks.hold(f"entries {walk.first} to {last} are those of the ledger of {newest.size}")
+    checks.begin("checkpoints seen")
+    checks.hold(_compare_all(walk, known, trusted, last))
+    checks.begin("sequence")
     if walk.fault is not None:
         raise walk.fault
-    yield f"{len(walk.started)} accepted, numbered without gaps"
+    checks.hold(f"{len(walk.started)} accepted, numbered without gaps")
+    checks.begin("results")
     if walk.missing:
         named = ", ".join(walk.missing[:NAMED_MAX]) + (" and more" if len(walk.missing) > NAMED_MAX else "")
         raise CheckFailed("MISSING_RESULT", f"{len(walk.missing)} accepted and without final entry: {named}")
-    yield "each has its final entry"
+    checks.hold("each has its final entry")
     return RangeSummary(walk.first, last, len(walk.started), newest.size)
 
 
@@ -245,4 +250,4 @@ def verify_range(pages: Iterable[bytes], trust: Trust, seen: Iterable[bytes] = (
         the ledger's; ``FORK``, ``ROLLBACK``: not the ledger that was seen; ``DUPLICATE_ID``, ``ID_MISMATCH``,
         ``BAD_INCLUSION``; ``MISSING_RESULT``: an execution has no final entry, or a number was left out.
     """
-    return Verified(*collect_checks(RANGE_CHECKS, _range_steps(pages, list(seen), trust)))
+    return run_checks(_check_range, pages, list(seen), trust)

@@ -8,19 +8,18 @@ was left out, or that the output at hand is the one meant. Compare the output's 
 pass it in.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from contracts.execution.determinism import classify_determinism
 from contracts.execution.metrics import derive_metrics
 from contracts.execution.metrics_record import MetricsRecord, Statement
 from contracts.verify.checks import (
-    OPENING_CHECKS,
     Check,
     CheckFailed,
+    Checks,
+    Verified,
     code_of,
-    collect_checks,
     open_envelope,
     read_payload,
     verdict_of,
@@ -29,7 +28,7 @@ from contracts.verify.record_evidence import check_measurements, check_outcome, 
 from contracts.verify.record_power import check_power_evidence
 from contracts.verify.record_sandbox import check_sandbox
 from contracts.verify.trust import Trust
-from contracts.wire.document import Contract, sha256_digest
+from contracts.wire.document import sha256_digest
 from contracts.wire.envelope import signature_holds
 from contracts.wire.errors import ContractError
 from contracts.wire.keys import load_public_key
@@ -45,11 +44,10 @@ __all__ = [
     "verify_record",
 ]
 
-# The checks of `open_signed`.
-SIGNED_CHECKS = (*OPENING_CHECKS, "signature count", "signature")
+SIGNED_CHECKS = ("size", "envelope", "payload type", "encoding", "signature count", "signature")
+"""The checks of ``open_signed``."""
 CHECKS = (*SIGNED_CHECKS, "record", "key version", "identity", "metrics")
-
-_Document = TypeVar("_Document", bound=Contract)
+"""The checks of a record, for a display that lists the ones that were not reached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +56,17 @@ class VerificationReport:
 
     checks: tuple[Check, ...]
     record: MetricsRecord | None
+    """The record, where it could be read, even if a later check failed."""
 
     @property
     def verdict(self) -> str:
         """``VALID``, or the code of the check that failed."""
         return verdict_of(self.checks)
+
+    @property
+    def verified(self) -> Verified[MetricsRecord]:
+        """The same checks, with the record only where all of them hold."""
+        return Verified(self.checks, self.record if self.verdict == "VALID" else None)
 
 
 def _signing_versions(trust: Trust, signature: bytes, payload: bytes) -> tuple[str, ...]:
@@ -115,19 +119,19 @@ def _check_metrics(record: MetricsRecord) -> None:
         raise CheckFailed("METRIC_INCONSISTENT", f"recomputed from the raw integers, these differ: {', '.join(names)}")
 
 
-def open_signed(
-    data: bytes, trust: Trust, kind: type[_Document]
-) -> Generator[str, None, tuple[_Document, tuple[str, ...]]]:
-    """Make the ``SIGNED_CHECKS`` and read the payload; return it and the versions whose key signed it."""
-    signatures, payload = yield from open_envelope(data)
+def open_signed(checks: Checks, data: bytes, trust: Trust) -> tuple[bytes, tuple[str, ...]]:
+    """Make the ``SIGNED_CHECKS``; return the payload and the versions whose key signed it."""
+    signatures, payload = open_envelope(checks, data)
+    checks.begin("signature count")
     if len(signatures) != 1:
         raise CheckFailed("SIGNATURE_COUNT", f"{len(signatures)} signatures; exactly one is expected")
-    yield "exactly one"
+    checks.hold("exactly one")
+    checks.begin("signature")
     versions = _signing_versions(trust, signatures[0], payload)
     if not versions:
         raise CheckFailed("BAD_SIGNATURE", f"made by none of the {len(trust.keys)} trusted keys over these bytes")
-    yield f"Ed25519, by the key of {', '.join(versions)}"
-    return read_payload(kind, payload), versions
+    checks.hold(f"Ed25519, by the key of {', '.join(versions)}")
+    return payload, versions
 
 
 def require_key_version(what: str, engine_version: str, versions: Sequence[str]) -> str:
@@ -142,18 +146,6 @@ def require_key_version(what: str, engine_version: str, versions: Sequence[str])
     return engine_version
 
 
-def _steps(data: bytes, trust: Trust, seen: list[MetricsRecord]) -> Generator[str, None, None]:
-    statement, versions = yield from open_signed(data, trust, Statement)
-    yield f"{statement.predicateType}, in RFC 8785 form"
-    record = statement.predicate
-    seen.append(record)
-    yield require_key_version("record", record.engine_version, versions)
-    _check_identity(statement)
-    yield f"{record.execution_id}, plan and output digests agree"
-    _check_metrics(record)
-    yield "recomputed from the raw integers, all equal" if record.metrics else "none to recompute"
-
-
 def verify_record(data: bytes, trust: Trust) -> VerificationReport:
     """Verify the bytes of one stored envelope against keys that the caller trusts.
 
@@ -164,10 +156,23 @@ def verify_record(data: bytes, trust: Trust) -> VerificationReport:
     Returns:
         A report; it never raises for a bad record.
     """
-    # Also where a later check fails the caller may want to know which record it was.
-    seen: list[MetricsRecord] = []
-    checks, _ = collect_checks(CHECKS, _steps(data, trust, seen))
-    return VerificationReport(checks, seen[0] if seen else None)
+    # The report names the record even where a later check fails.
+    record: MetricsRecord | None = None
+    with Checks() as checks:
+        payload, versions = open_signed(checks, data, trust)
+        checks.begin("record")
+        statement = read_payload(Statement, payload)
+        record = statement.predicate
+        checks.hold(f"{statement.predicateType}, in RFC 8785 form")
+        checks.begin("key version")
+        checks.hold(require_key_version("record", record.engine_version, versions))
+        checks.begin("identity")
+        _check_identity(statement)
+        checks.hold(f"{record.execution_id}, plan and output digests agree")
+        checks.begin("metrics")
+        _check_metrics(record)
+        checks.hold("recomputed from the raw integers, all equal" if record.metrics else "none to recompute")
+    return VerificationReport(checks.made, record)
 
 
 def output_matches(record: MetricsRecord, output: bytes) -> bool:

@@ -1,15 +1,13 @@
 """Verify the statement that an execution was accepted against the record of how it ended. Pure."""
 
-from collections.abc import Generator
-
 from contracts.execution.execution_plan import ExecutionPlan
 from contracts.execution.metrics_record import MetricsRecord
 from contracts.execution.started_record import StartedRecord, StartedStatement
-from contracts.verify.checks import CheckFailed, Verified, collect_checks
+from contracts.verify.checks import CheckFailed, Checks, Verified, read_payload, run_checks
 from contracts.verify.record import SIGNED_CHECKS, open_signed, require_key_version
 from contracts.verify.speaker import Speaker, check_plan, find_revocation
 
-__all__ = ["STARTED_CHECKS", "started_steps", "verify_lone_started"]
+__all__ = ["STARTED_CHECKS", "check_started", "verify_lone_started"]
 
 STARTED_CHECKS = (*SIGNED_CHECKS, "statement", "key version", "identity", "release")
 
@@ -55,15 +53,24 @@ def _check_release(started: StartedRecord, plan: ExecutionPlan | None, speaker: 
     return f"accepted by {version}" if plan is None else f"planned by {version} of its own policies and images"
 
 
-def _lone_steps(data: bytes, speaker: Speaker, ledger_index: int) -> Generator[str, None, StartedRecord]:
-    statement, versions = yield from open_signed(data, speaker.trust, StartedStatement)
-    yield f"{statement.predicateType}, in RFC 8785 form"
-    started = statement.predicate
-    yield require_key_version("statement", started.engine_version, versions)
+def _open_statement(checks: Checks, data: bytes, speaker: Speaker) -> StartedStatement:
+    payload, versions = open_signed(checks, data, speaker.trust)
+    checks.begin("statement")
+    statement = read_payload(StartedStatement, payload)
+    checks.hold(f"{statement.predicateType}, in RFC 8785 form")
+    checks.begin("key version")
+    checks.hold(require_key_version("statement", statement.predicate.engine_version, versions))
+    return statement
+
+
+def _check_lone(checks: Checks, data: bytes, speaker: Speaker, ledger_index: int) -> StartedRecord:
+    statement = _open_statement(checks, data, speaker)
+    checks.begin("identity")
     _check_subject(statement)
-    yield "the subject is the plan"
-    yield _check_release(started, None, speaker, ledger_index)
-    return started
+    checks.hold("the subject is the plan")
+    checks.begin("release")
+    checks.hold(_check_release(statement.predicate, None, speaker, ledger_index))
+    return statement.predicate
 
 
 def verify_lone_started(data: bytes, speaker: Speaker, *, ledger_index: int) -> Verified[StartedRecord]:
@@ -74,25 +81,25 @@ def verify_lone_started(data: bytes, speaker: Speaker, *, ledger_index: int) -> 
         speaker: who may speak for the version that accepted it.
         ledger_index: place of the statement's leaf.
     """
-    return Verified(*collect_checks(STARTED_CHECKS, _lone_steps(data, speaker, ledger_index)))
+    return run_checks(_check_lone, data, speaker, ledger_index)
 
 
-def started_steps(
-    data: bytes, record: MetricsRecord, speaker: Speaker, ledger_index: int
-) -> Generator[str, None, StartedRecord]:
+def check_started(
+    checks: Checks, data: bytes, record: MetricsRecord, speaker: Speaker, ledger_index: int
+) -> StartedRecord:
     """Make the ``STARTED_CHECKS``.
 
     Args:
+        checks: takes the results.
         data: the envelope.
         record: the verified record of the execution.
         speaker: who may speak for the version that planned it.
-        ledger_index: place of the statement's leaf; whoever relies on the result verifies it.
+        ledger_index: place of the statement's leaf; the caller verifies it.
     """
-    statement, versions = yield from open_signed(data, speaker.trust, StartedStatement)
-    yield f"{statement.predicateType}, in RFC 8785 form"
-    started = statement.predicate
-    yield require_key_version("statement", started.engine_version, versions)
+    statement = _open_statement(checks, data, speaker)
+    checks.begin("identity")
     _check_identity(statement, record)
-    yield "execution, number, plan, nonce and time are the record's"
-    yield _check_release(started, record.plan, speaker, ledger_index)
-    return started
+    checks.hold("execution, number, plan, nonce and time are the record's")
+    checks.begin("release")
+    checks.hold(_check_release(statement.predicate, record.plan, speaker, ledger_index))
+    return statement.predicate

@@ -20,13 +20,59 @@ from contracts.releases.statements import (
     RevocationStatement,
     ValidationStatement,
 )
-from contracts.verify.checks import CheckFailed, code_of, read_payload
+from contracts.verify.checks import Check, CheckFailed, Checks, Verified, code_of, read_payload, run_checks
 from contracts.wire.canonical import canonical_bytes
 from contracts.wire.document import Contract
 from contracts.wire.envelope import Envelope, decode_base64
 from contracts.wire.errors import ContractError
 from contracts.wire.strict_json import MAX_CONTAINERS, MAX_DEPTH, MAX_KEYS, decode_json
 from tests.factories import make_envelope, make_signer
+
+HELD, FAILED = Check("size", "OK", "3 bytes"), Check("form", "MALFORMED", "not JSON")
+
+
+def fail(checks: Checks, code: str) -> str:
+    checks.begin("form")
+    raise CheckFailed(code, "not JSON")
+
+
+class TestChecks:
+    def test_the_first_that_fails_is_the_last_that_is_made(self) -> None:
+        with Checks() as checks:
+            checks.begin("size")
+            checks.hold("3 bytes")
+            fail(checks, "MALFORMED")
+            checks.begin("payload")
+        assert checks.made == (HELD, FAILED)
+        assert Verified(checks.made, None).verdict == "MALFORMED"
+
+    def test_an_error_of_ours_is_no_result(self) -> None:
+        checks = Checks()
+        checks.begin("size")
+        with pytest.raises(ZeroDivisionError), checks:
+            checks.hold(str(1 // 0))
+        assert checks.made == ()
+
+    def test_a_verification_returns_its_document_only_if_every_check_holds(self) -> None:
+        assert run_checks(lambda _: "document") == Verified((), "document")
+        assert run_checks(fail, "MALFORMED") == Verified((FAILED,), None)
+
+    def test_the_checks_of_another_verification_are_taken_with_their_names(self) -> None:
+        checks = Checks()
+        assert checks.take(Verified((HELD,), "document")) == "document"
+        with checks, checks.prefixed("record: "):
+            checks.take(run_checks(fail, "MALFORMED"))
+        checks.begin("nonce")
+        checks.hold("none")
+        assert [each.name for each in checks.made] == ["size", "record: form", "nonce"]
+
+    def test_another_verification_can_be_one_check(self) -> None:
+        with Checks() as checks:
+            checks.begin("manifest")
+            run_checks(fail, "TOO_LARGE").require()
+        assert checks.made == (Check("manifest", "TOO_LARGE", "form: not JSON"),)
+        assert Verified((HELD,), "document").require() == "document"
+
 
 SIGNED: tuple[type[Contract], ...] = (
     Statement,
