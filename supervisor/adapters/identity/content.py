@@ -32,7 +32,7 @@ def read_content(home: Path, source_root: Path, policies: Mapping[str, Digest]) 
     try:
         found = {name: stored_image(home, name) for name in sorted(definitions)}
     except SetupError as error:
-        raise EngineError("image_missing", str(error)) from error
+        raise EngineError("image_missing", error.detail) from error
     images = {name: image for name, image in found.items() if image is not None}
     stale = {name for name in images if images[name].inputs_key != inputs_key(source_root, definitions[name])}
     return Content(

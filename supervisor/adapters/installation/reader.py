@@ -100,7 +100,7 @@ class InstallationReader:
         try:
             image = stored_image(self._home, definition.name)
         except SetupError as error:
-            raise Refusal("image_missing", str(error)) from error
+            raise Refusal("image_missing", error.detail) from error
         if image is not None:
             self._seen[image.image_id] = image
         is_ours = image is not None and self._is_ours(image)
