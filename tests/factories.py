@@ -124,6 +124,7 @@ def make_conclusion(**changes: object) -> Conclusion:
             container_id="c" * 64,
             image=IMAGE,
             start="cold",
+            age_ms=0,
             cpus=(0, 1),
             cpu_features=("AVX2",),
             llama_cpp_version="0.3.36",

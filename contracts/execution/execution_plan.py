@@ -1,8 +1,8 @@
 """The Execution Plan: one resolved execution, every choice explicit and every artifact named by its digest."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, StringConstraints, model_serializer
+from pydantic import Field, StringConstraints
 
 from contracts.execution.power_evidence import PowerSource
 from contracts.execution.run_request import Sampling, StopSequence
@@ -52,7 +52,7 @@ class PlannedScheduling(Contract):
     """The scheduler policy that was chosen."""
     cores: Annotated[int, Field(ge=1, le=4096)]
     """Physical cores leased to the execution alone, with every logical CPU of theirs that the engine may use; which
-    ones is in the record. In plans made before there was `whole_cores` it counts logical CPUs."""
+    ones is in the record."""
     threads: Annotated[int, Field(ge=1, le=MAX_THREADS)]
     """Computing threads."""
     batch_tokens: Annotated[int, Field(ge=1, le=65_536)]
@@ -61,24 +61,12 @@ class PlannedScheduling(Contract):
     """Whether weights are rearranged at load for the instruction set."""
     omp_wait_policy: Literal["passive", "active"]
     """How idle threads wait at a barrier: asleep or spinning."""
-    spin_count: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
-    """Turns that a waiting thread spins before it goes to sleep (libgomp's GOMP_SPINCOUNT); null, and in plans made
-    before there was this field: none or for ever, as `omp_wait_policy` says. Null is not written."""
-    whole_cores: bool = False
-    """Whether the engine may use every logical CPU of each leased core, so that nothing else runs on them; false, and
-    in plans made before there was this field: that was not asked for. False is not written."""
-
-    @model_serializer(mode="wrap")
-    def _leave_out_later_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Written, they would change the digest of every plan from before they were there, which its record names.
-        document: dict[str, Any] = serialize(self)
-        for name, default in _LATER_DEFAULTS.items():
-            if document[name] == default:
-                del document[name]
-        return document
-
-
-_LATER_DEFAULTS = {"spin_count": None, "whole_cores": False}
+    spin_count: Annotated[int, Field(ge=1, le=1_000_000_000)] | None
+    """Turns that a waiting thread spins before it goes to sleep (libgomp's GOMP_SPINCOUNT); null: none or for ever, as
+    `omp_wait_policy` says."""
+    whole_cores: bool
+    """Whether the engine may use every logical CPU of each leased core, so that nothing else runs on them; false: that
+    was not asked for."""
 
 
 class PlannedLimits(Contract):
@@ -129,7 +117,7 @@ class ExecutionPlan(Contract):
     """Isolation tier of the sandbox."""
     power_source: PowerSource
     """The meter in force when it was planned: `model` is cgroup CPU time and a declared table, not a sensor."""
-    role: RoleName = "operator"
-    """Who asked, by the token that was shown. Plans made before there were roles are all the operator's."""
+    role: RoleName
+    """Who asked, by the token that was shown."""
     nonce: Nonce | None
     """The auditor's challenge, if any."""

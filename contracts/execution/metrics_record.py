@@ -1,8 +1,8 @@
 """The metrics record: what the engine states about one execution, as an in-toto Statement v1."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, StringConstraints, model_serializer
+from pydantic import ConfigDict, Field, StringConstraints
 
 from contracts.execution.determinism import Determinism
 from contracts.execution.execution_plan import ExecutionPlan, PlannedArtifact
@@ -49,9 +49,8 @@ class SandboxObservation(Contract):
     start: Literal["cold", "warm"]
     """`cold`: made for this execution after it was accepted. `warm`: made ahead, with nothing of any request in it,
     waiting with its model loaded when this execution leased it. Either way used once and destroyed."""
-    age_ms: Count | None = None
-    """Milliseconds from the start of its container to its lease by this execution; 0 where it is `cold`. null: records
-    made before there were warm starts do not say. Null is not written."""
+    age_ms: Count
+    """Milliseconds from the start of its container to its lease by this execution; 0 where it is `cold`."""
     cpus: Many[Annotated[int, Field(ge=0, le=4095)]]
     """Logical CPUs leased to it."""
     cpu_features: Many[str] | None
@@ -64,14 +63,6 @@ class SandboxObservation(Contract):
     """Exit status seen before the container was destroyed; null: it was still running and was killed."""
     oom_killed: bool | None
     """Whether the kernel ended it for want of memory; null: not known."""
-
-    @model_serializer(mode="wrap")
-    def _leave_out_unknown_age(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Written, it would make every record from before it was there another document than the one that was signed.
-        document: dict[str, Any] = serialize(self)
-        if document["age_ms"] is None:
-            del document["age_ms"]
-        return document
 
 
 class MetricsRecord(Contract):

@@ -80,7 +80,7 @@ def _sandbox_faults(record: MetricsRecord, sandbox: SandboxObservation) -> Itera
     # A core has one logical CPU or several, and all of them are leased with it.
     if len(sandbox.cpus) < record.plan.scheduling.cores:
         yield "it has fewer CPUs than the plan has cores"
-    if (sandbox.start == "warm") != (sandbox.age_ms not in {None, 0}):
+    if (sandbox.start == "warm") != (sandbox.age_ms > 0):
         yield "its age is not that of its start"
     if sandbox.isolation is not None:
         yield from _isolation_faults(record, sandbox, sandbox.isolation)

@@ -1,9 +1,8 @@
 """The suite's targets: the sandboxes of this installation, one for each backend and isolation tier."""
 
-import fcntl
 import itertools
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import docker
@@ -11,6 +10,7 @@ import docker
 from contracts.execution.execution_plan import ExecutionPlan
 from contracts.execution.run_request import ExecutionRequest, LimitsRequest, RunRequest
 from contracts.wire.types import IsolationTier
+from supervisor.adapters.files import locked
 from supervisor.adapters.home import Home
 from supervisor.adapters.installation.model_store import ModelStore
 from supervisor.domain.errors import EngineError
@@ -129,9 +129,9 @@ def _remove_leftovers(client: docker.APIClient, labels: dict[str, str]) -> None:
 @contextmanager
 def _only_suite(home: Home) -> Iterator[None]:
     home.escape.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (home.escape / "lock").open("a") as lock:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(locked(home.escape / "lock", timeout_s=0))
         except BlockingIOError as error:
             raise EngineError("home_taken", f"another escape suite is running on {home.root}") from error
         yield

@@ -3,7 +3,6 @@ import io
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import docker
@@ -127,7 +126,7 @@ def build(home: Path, checkout: Path, docker_host: str) -> Iterator[Build]:
 def test_an_image_is_built_from_its_inputs_and_recorded(build: Build, home: Path) -> None:
     image = build()
     assert image.cmake_flags == ("-DA=1", "-DB=2")
-    assert image.manifest_sha256 == hashlib.sha256(BINDINGS).hexdigest()
+    assert image.manifest_sha256 == "sha256:" + hashlib.sha256(BINDINGS).hexdigest()
     assert Path(image.manifest_path).read_bytes() == BINDINGS
     assert image.llama_cpp_commit is None
     assert "[2/2] Linking" in (home / "log" / "compile-tiny.log").read_text()
@@ -141,7 +140,8 @@ def test_an_image_that_the_engine_lost_is_assembled_again(build: Build, docker_h
     again = build()
     with opened_engine(docker_host) as client:
         assert find_image(client, again.image_id)
-    assert replace(again, image_id="", size_bytes=0) == replace(image, image_id="", size_bytes=0)
+    measured = {"image_id", "size_bytes"}
+    assert again.model_dump(exclude=measured) == image.model_dump(exclude=measured)
 
 
 def test_a_changed_runner_needs_no_compiling(build: Build, checkout: Path, home: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import docker
 import requests
 
-from supervisor.adapters.files import build_lock, replacing, usable_home
+from supervisor.adapters.files import build_lock, usable_home, write_public
 from supervisor.console.steps import Progress, Step
 from supervisor.domain.errors import SetupError
 from supervisor.setup.host.engine_address import is_listening
@@ -138,8 +138,8 @@ def _usual_sockets(environment: Mapping[str, str]) -> list[Path]:
 def _install(host: Host, progress: Progress) -> None:
     if host.is_systemd_running and install_obstacle(host) is None and not host.engine_config.exists():
         # The service starts as it is installed, so what it is to know must be there before.
-        with replacing(host.engine_config) as fresh:
-            fresh.write_text(add_runtime(None, gvisor_runtime(), host.engine_config), encoding="utf-8")
+        config = add_runtime(None, gvisor_runtime(), host.engine_config)
+        write_public(host.engine_config, config.encode("utf-8"))
     install_packages(
         host,
         PACKAGES,

@@ -9,7 +9,7 @@ from pathlib import Path
 import docker
 import requests
 
-from supervisor.adapters.files import digest_of, read_record, write_record
+from supervisor.adapters.files import cache_key, read_record, write_record
 from supervisor.adapters.installation.image_inputs import BASE_REFERENCE
 from supervisor.console.steps import Progress, Step
 from supervisor.domain.errors import SetupError
@@ -57,7 +57,7 @@ def ensure_base_image(home: Path, progress: Progress, docker_host: str) -> BaseI
         SetupError: base_image_failed, or what the engine raises.
     """
     record_path = home / "images" / "base.json"
-    key = digest_of([BASE_REFERENCE, RELEASE])
+    key = cache_key([BASE_REFERENCE, RELEASE])
     record = read_record(record_path)
     with opened_engine(docker_host, BUILD_SILENCE_TIMEOUT_S) as client:
         if record is not None and record.get("key") == key and find_image(client, str(record.get("image_id"))):
@@ -111,7 +111,7 @@ def _bootstrap(home: Path, client: docker.DockerClient, progress: Progress) -> B
     _require_debootstrap(progress)
     work_root = home / "cache"
     # A home's own: set-up in another one takes no name from an image that is in use here.
-    tag = f"{RELEASE}-{digest_of(str(home))[:12]}"
+    tag = f"{RELEASE}-{cache_key(str(home))[:12]}"
     work_root.mkdir(parents=True, exist_ok=True)
     with (
         progress.step(

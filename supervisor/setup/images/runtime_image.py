@@ -1,6 +1,5 @@
 """The runtime image of one backend, from sources to a recorded image id."""
 
-import hashlib
 import io
 import json
 import shutil
@@ -11,7 +10,8 @@ from pathlib import Path
 
 import docker
 
-from supervisor.adapters.files import build_lock, replacing, sha256_of_file, usable_home
+from contracts.wire.document import sha256_digest
+from supervisor.adapters.files import build_lock, digest_of_file, usable_home, write_public
 from supervisor.adapters.installation.backends import BackendDefinition, default_source_root, require_backend
 from supervisor.adapters.installation.image_inputs import (
     ASSEMBLER,
@@ -124,10 +124,9 @@ def _assemble(home: Path, key: str, parts: _Parts, root: Path, progress: Progres
         manifest = _read_manifest(client, image_id)
         size_bytes = image_size_bytes(client, image_id)
         step.note(f"{image_id} ({size_bytes / 1e6:.1f} MB)")
-    digest = hashlib.sha256(manifest).hexdigest()
-    manifest_path = home / "images" / "manifests" / f"{digest}.json"
-    with replacing(manifest_path) as temporary:
-        temporary.write_bytes(manifest)
+    digest = sha256_digest(manifest)
+    manifest_path = home / "images" / "manifests" / f"{digest.removeprefix('sha256:')}.json"
+    write_public(manifest_path, manifest)
     commit = llama_cpp_commit(parts.source_dir, parts.archive.version)
     found = "named by the source archive's CHANGELOG.md" if commit else "the source archive does not name it"
     return BuiltImage(
@@ -146,7 +145,7 @@ def _assemble(home: Path, key: str, parts: _Parts, root: Path, progress: Progres
         toolchain_image_id=parts.toolchain_id,
         source_name=parts.archive.name,
         source_version=parts.archive.version,
-        source_sha256=parts.archive.sha256,
+        source_sha256=parts.archive.digest,
         llama_cpp_commit=commit,
         llama_cpp_commit_reason=found,
     )
@@ -173,7 +172,7 @@ def _fill_context(context: Path, parts: _Parts, root: Path) -> None:
         "backend": parts.backend.name,
         "llama_cpp_version": parts.archive.version,
         # What the program of lock two is compiled from; the supervisor compares it with the policy in force.
-        "lockdown_policy": f"sha256:{sha256_of_file(context / LOCKDOWN_POLICY.name)}",
+        "lockdown_policy": digest_of_file(context / LOCKDOWN_POLICY.name),
     }
     (context / "build.json").write_text(json.dumps(build, sort_keys=True) + "\n", encoding="utf-8")
 

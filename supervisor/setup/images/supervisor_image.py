@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from supervisor.adapters.files import build_lock, sha256_of_file
+from supervisor.adapters.files import build_lock, digest_of_file
 from supervisor.adapters.installation.backends import default_source_root
 from supervisor.console.steps import Progress
 from supervisor.domain.errors import SetupError
@@ -42,7 +42,8 @@ def build_supervisor_image(home: Path, progress: Progress, docker_host: str) -> 
 
 
 def _fetch_wheels(home: Path, root: Path, progress: Progress) -> Path:
-    wheels = home / "cache" / "wheels" / sha256_of_file(root / LOCK_FILE)[:12]
+    digest = digest_of_file(root / LOCK_FILE).removeprefix("sha256:")
+    wheels = home / "cache" / "wheels" / digest[:12]
     command = [
         *(sys.executable, "-P", "-m", "pip", "--disable-pip-version-check", "--no-input", "download", "--quiet"),
         *("--require-hashes", "--no-deps", "--only-binary=:all:", "--dest", str(wheels)),

@@ -93,7 +93,7 @@ def test_the_engine_named_by_the_environment_is_used(tmp_path: Path) -> None:
 def test_no_other_engine_replaces_one_named_that_is_silent(tmp_path: Path) -> None:
     error = refusal(Machine({"DOCKER_HOST": "tcp://a"}, answering={DOCKER}), tmp_path)
     assert error.code == "engine_unreachable"
-    assert "unset DOCKER_HOST" in error.message
+    assert "unset DOCKER_HOST" in error.detail
 
 
 @pytest.mark.parametrize("address", [DOCKER, "unix:///run/user/7/podman/podman.sock", "unix:///run/podman/podman.sock"])
@@ -157,7 +157,7 @@ def test_a_configuration_that_cannot_be_read_stops_set_up(tmp_path: Path) -> Non
     broken.write_text("{")
     error = refusal(Machine(programs={"dockerd"}, engine_config=broken), tmp_path)
     assert error.code == "engine_config_unsound"
-    assert str(broken) in error.message
+    assert str(broken) in error.detail
 
 
 def test_systemd_starts_the_engine_where_it_runs(tmp_path: Path) -> None:
@@ -179,23 +179,23 @@ def test_nothing_is_installed_where_that_is_forbidden_and_the_command_is_named(
 ) -> None:
     error = refusal(machine, tmp_path)
     assert error.code == "engine_missing"
-    assert reason in error.message
-    assert "apt-get install" in error.message
+    assert reason in error.detail
+    assert "apt-get install" in error.detail
     assert machine.done == []
 
 
 def test_a_user_who_cannot_start_the_engine_is_told_how(tmp_path: Path) -> None:
     error = refusal(Machine(programs={"dockerd"}, user_id=1000), tmp_path)
     assert error.code == "engine_unreachable"
-    assert "sudo systemctl start docker" in error.message
+    assert "sudo systemctl start docker" in error.detail
 
 
 def test_a_daemon_that_dies_shows_the_end_of_its_log(tmp_path: Path) -> None:
     daemon = (sys.executable, "-c", "print('no cgroups here'); raise SystemExit(1)")
     error = refusal(Machine(programs={"dockerd"}, answers_once_started=False, daemon=daemon), tmp_path)
     assert error.code == "engine_start_failed"
-    assert "status 1" in error.message
-    assert "no cgroups here" in error.message
+    assert "status 1" in error.detail
+    assert "no cgroups here" in error.detail
 
 
 @pytest.mark.parametrize("has_systemd", [True, False])
@@ -206,7 +206,7 @@ def test_an_engine_that_stays_silent_is_given_up_at_the_deadline(
     machine = Machine(programs={"dockerd"}, answers_once_started=False, has_systemd=has_systemd)
     error = refusal(machine, tmp_path)
     assert error.code == "engine_start_failed"
-    assert "did not answer" in error.message
+    assert "did not answer" in error.detail
 
 
 def test_no_engine_answers_at_a_socket_that_is_not_there(tmp_path: Path) -> None:
