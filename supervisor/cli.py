@@ -1,6 +1,6 @@
 """The command line `weos-engine`: each command in a module of its own, loaded only when it is called.
 
-So `verify` needs no more than the contracts, whatever else is installed.
+So `audit` needs no more than the contracts, whatever else is installed.
 """
 
 import sys
@@ -27,13 +27,12 @@ COMMANDS = {
     "serve": "Serve the API in the foreground.",
     "setup": "Prepare engine, runtime image and demonstration model.",
     "token": "Make bearer tokens for agents.",
-    "verify": "Verify a signed record offline.",
 }
 # Modules of the extra [server], which an auditor's installation is without.
 SERVER_MODULES = frozenset({"aiohttp", "docker", "psutil", "pynvml", "rich"})
 MISSING = (
     "this command needs the engine, of which {name} is missing here; from its source tree: make bootstrap, "
-    "or: pip install '.[server]'. `audit` and `verify` work without it."
+    "or: pip install '.[server]'. `audit` works without it."
 )
 
 

@@ -3,13 +3,14 @@
 from contracts.api.operation import EXECUTION_ID, Operation, Parameter
 from contracts.ledger.bundle import Bundle, ConsistencyProof, EntryPage
 from contracts.ledger.range_proof import RANGE_MAX, RangeProof
+from contracts.wire.canonical import MAX_SAFE_INTEGER
 
-__all__ = ["ENTRIES_MAX", "LEDGER_OPERATIONS"]
+__all__ = ["LEDGER_OPERATIONS", "TEXT"]
 
 TEXT = "text/plain"
 ENTRIES_MAX = 100
 _STORAGE = ("storage_full", "ledger_unsound")
-_COUNT = {"type": "integer", "minimum": 1, "maximum": 2**53 - 1}
+_COUNT = {"type": "integer", "minimum": 1, "maximum": MAX_SAFE_INTEGER}
 
 KIND = Parameter(
     "kind",
@@ -20,7 +21,10 @@ KIND = Parameter(
 FROM = Parameter("from", "query", "Entries of the older ledger.", _COUNT, required=True)
 TO = Parameter("to", "query", "Entries of the newer ledger.", _COUNT, required=True)
 START = Parameter(
-    "start", "query", "The first position.", {"type": "integer", "minimum": 0, "maximum": 2**53 - 1, "default": 0}
+    "start",
+    "query",
+    "The first position.",
+    {"type": "integer", "minimum": 0, "maximum": MAX_SAFE_INTEGER, "default": 0},
 )
 LIMIT = Parameter(
     "limit",

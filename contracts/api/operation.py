@@ -1,5 +1,6 @@
 """One operation of the API as data."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,10 +8,13 @@ from contracts.wire.document import Contract
 
 __all__ = ["EXECUTION_ID", "Operation", "Parameter"]
 
+# No number has more digits than 2^53 - 1, the largest that JSON carries everywhere.
+_INTEGER = re.compile(r"[0-9]{1,16}")
+
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter outside the body."""
+    """One parameter outside the body; requests are read by this description, and the OpenAPI document shows it."""
 
     name: str
     where: str
@@ -18,6 +22,24 @@ class Parameter:
     schema: dict[str, Any]
     required: bool = False
     example: str | None = None
+    form: str | None = None
+    """The schema's pattern in words."""
+
+    def allows(self, value: str) -> bool:
+        """Return whether the schema allows a value as it was sent; as a JSON Schema would, in ASCII digits only."""
+        if self.schema["type"] == "integer":
+            return bool(_INTEGER.fullmatch(value)) and self.schema["minimum"] <= int(value) <= self.schema["maximum"]
+        if "enum" in self.schema:
+            return value in self.schema["enum"]
+        return re.fullmatch(self.schema.get("pattern", ".*"), value) is not None
+
+    def requirement(self) -> str:
+        """Return in words what the schema allows."""
+        if self.schema["type"] == "integer":
+            return f"a number from {self.schema['minimum']} to {self.schema['maximum']}"
+        if "enum" in self.schema:
+            return " or ".join(f"`{value}`" for value in self.schema["enum"])
+        return self.form or "text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,4 +67,5 @@ EXECUTION_ID = Parameter(
     "The execution.",
     {"type": "string", "pattern": "^exec_[0-9a-f]{32}$"},
     required=True,
+    form="`exec_` and 32 hexadecimal digits",
 )

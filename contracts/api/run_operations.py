@@ -5,16 +5,17 @@ from contracts.api.responses import BackendList, Health, ModelList, PlanView, Ru
 from contracts.execution.run_request import RunRequest
 from contracts.wire.envelope import Envelope
 
-__all__ = ["EVENT_STREAM", "IDEMPOTENCY_KEY", "RUN_OPERATIONS"]
+__all__ = ["ACCEPT", "EVENT_STREAM", "IDEMPOTENCY_KEY", "PREFER", "RESPOND_ASYNC", "RUN_OPERATIONS"]
 
 EVENT_STREAM = "text/event-stream"
+RESPOND_ASYNC = "respond-async"
 
 PREFER = Parameter(
     "Prefer",
     "header",
-    "`respond-async` answers 202 at once (RFC 7240); the execution then goes on without its caller.",
+    f"`{RESPOND_ASYNC}` answers 202 at once (RFC 7240); the execution then goes on without its caller.",
     {"type": "string"},
-    example="respond-async",
+    example=RESPOND_ASYNC,
 )
 IDEMPOTENCY_KEY = Parameter(
     "Idempotency-Key",
@@ -22,12 +23,12 @@ IDEMPOTENCY_KEY = Parameter(
     "The same key and body never execute twice: a repetition gets the first one's execution, which therefore goes on "
     "when its caller goes away.",
     {"type": "string", "pattern": "^[\\x21-\\x7e]{1,128}$"},
+    form="1 to 128 printable ASCII characters without spaces",
 )
 ACCEPT = Parameter(
     "Accept",
     "header",
-    "`text/event-stream` streams the tokens: events `started`, `token`, then `done` (a RunView) or `error` "
-    "(a Problem).",
+    f"`{EVENT_STREAM}` streams the tokens: events `started`, `token`, then `done` (a RunView) or `error` (a Problem).",
     {"type": "string"},
     example=EVENT_STREAM,
 )
@@ -35,7 +36,8 @@ BEFORE = Parameter(
     "before",
     "query",
     "Only executions accepted before this one.",
-    {"type": "string", "pattern": "^exec_[0-9a-f]{32}$"},
+    EXECUTION_ID.schema,
+    form=EXECUTION_ID.form,
 )
 LIMIT = Parameter(
     "limit", "query", "At most so many.", {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}
@@ -134,7 +136,7 @@ RUN_OPERATIONS = (
         "GET",
         "/v1/runs/{execution_id}/record",
         "Get the signed record",
-        "The DSSE envelope byte for byte as it is stored; `weos-engine verify` checks it offline.",
+        "The DSSE envelope byte for byte as it is stored; `weos-engine audit record` checks it offline.",
         {200: ("The envelope.", Envelope)},
         ("bad_parameter", "execution_not_found", "record_not_ready", "storage_full", "ledger_unsound"),
         parameters=(EXECUTION_ID,),

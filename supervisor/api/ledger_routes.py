@@ -2,22 +2,20 @@
 
 import asyncio
 import base64
-import re
 from collections.abc import Awaitable, Callable
 from typing import Literal
 
 from aiohttp import web
 
-from contracts.api.ledger_operations import ENTRIES_MAX, TEXT
+from contracts.api.ledger_operations import TEXT
 from contracts.ledger.bundle import Bundle, ConsistencyProof, EntryPage, LedgerEntryView
 from contracts.ledger.note import parse_note
 from contracts.ledger.proof import Checkpoint, InclusionProof, Leaf
 from contracts.ledger.range_proof import RANGE_MAX
-from contracts.wire.canonical import MAX_SAFE_INTEGER
 from contracts.wire.document import Contract
 from contracts.wire.envelope import Envelope
 from contracts.wire.errors import ContractError
-from supervisor.api.request_reader import read_execution_id
+from supervisor.api.request_reader import Query, read_execution_id
 from supervisor.domain.errors import Refusal, StorageError
 from supervisor.domain.planning.ports import ReleasesPort
 from supervisor.domain.records.bundling import build_bundle, released_versions
@@ -32,20 +30,6 @@ RELEASES: web.AppKey[ReleasesPort] = web.AppKey("releases", ReleasesPort)
 def _answer(document: Contract) -> web.Response:
     body = document.model_dump_json(exclude_none=False).encode("utf-8")
     return web.Response(body=body, content_type="application/json")
-
-
-def _read_query(request: web.Request, *known: str) -> dict[str, str]:
-    if set(request.query) - set(known) or len(set(request.query)) < len(request.query):
-        names = ", ".join(f"`{name}`" for name in known)
-        raise Refusal("bad_parameter", f"only {names} are known, each once", field="query")
-    return dict(request.query)
-
-
-def _number(query: dict[str, str], name: str, *, least: int, most: int, default: int | None = None) -> int:
-    text = query.get(name, None if default is None else str(default))
-    if text is None or not re.fullmatch(r"[0-9]{1,16}", text, re.ASCII) or not least <= int(text) <= most:
-        raise Refusal("bad_parameter", f"`{name}` is a number from {least} to {most}", field=name)
-    return int(text)
 
 
 async def get_bundle(request: web.Request) -> web.StreamResponse:
@@ -81,19 +65,15 @@ async def get_checkpoint(request: web.Request) -> web.StreamResponse:
 async def get_proof(request: web.Request) -> web.StreamResponse:
     """GET /v1/ledger/proof/{execution_id}."""
     execution_id = read_execution_id(request)
-    kind = _read_query(request, "kind").get("kind", "final")
-    if kind not in {"started", "final"}:
-        raise Refusal("bad_parameter", "`kind` is `started` or `final`", field="kind")
-    chosen: Literal["started", "final"] = "started" if kind == "started" else "final"
-    proof = await request.app[LEDGER].prove(execution_id, chosen)
+    kind: Literal["started", "final"] = "started" if Query(request, "getProof").text("kind") == "started" else "final"
+    proof = await request.app[LEDGER].prove(execution_id, kind)
     return web.Response(text=proof.encode(), content_type=TEXT, charset="utf-8")
 
 
 async def get_consistency(request: web.Request) -> web.StreamResponse:
     """GET /v1/ledger/consistency."""
-    query = _read_query(request, "from", "to")
-    first = _number(query, "from", least=1, most=MAX_SAFE_INTEGER)
-    second = _number(query, "to", least=1, most=MAX_SAFE_INTEGER)
+    query = Query(request, "getConsistency")
+    first, second = query.number("from"), query.number("to")
     hashes = await request.app[LEDGER].prove_consistency(first, second)
     encoded = tuple(base64.b64encode(each).decode("ascii") for each in hashes)
     return _answer(ConsistencyProof(first=first, second=second, hashes=encoded))
@@ -101,9 +81,8 @@ async def get_consistency(request: web.Request) -> web.StreamResponse:
 
 async def get_range(request: web.Request) -> web.StreamResponse:
     """GET /v1/ledger/range."""
-    query = _read_query(request, "from", "to")
-    first = _number(query, "from", least=0, most=MAX_SAFE_INTEGER)
-    second = _number(query, "to", least=1, most=MAX_SAFE_INTEGER)
+    query = Query(request, "getRange")
+    first, second = query.number("from"), query.number("to")
     if not first <= second <= first + RANGE_MAX:
         detail = f"`to` must be from `from` to {RANGE_MAX} more; ask for a longer range in pieces"
         raise Refusal("ledger_range_unknown", detail, field="to")
@@ -112,11 +91,9 @@ async def get_range(request: web.Request) -> web.StreamResponse:
 
 async def list_entries(request: web.Request) -> web.StreamResponse:
     """GET /v1/ledger/entries."""
-    query = _read_query(request, "start", "limit")
-    start = _number(query, "start", least=0, most=MAX_SAFE_INTEGER, default=0)
-    limit = _number(query, "limit", least=1, most=ENTRIES_MAX, default=ENTRIES_MAX)
+    query = Query(request, "listEntries")
     ledger = request.app[LEDGER]
-    entries = await ledger.entries(start=start, limit=limit)
+    entries = await ledger.entries(start=query.number("start"), limit=query.number("limit"))
     views = tuple(
         LedgerEntryView(position=entry.position, leaf=Leaf.parse(entry.leaf), envelope=Envelope.parse(entry.envelope))
         for entry in entries

@@ -1,4 +1,4 @@
-"""What the HTTP API reads of a request: its host, token, body, headers and path, each checked before it counts."""
+"""What the HTTP API reads of a request: its host, token, body, headers, path and query, each checked before use."""
 
 import asyncio
 import hmac
@@ -8,13 +8,15 @@ from collections.abc import Mapping
 from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMessage
 
-from contracts.api.operation import EXECUTION_ID
-from contracts.api.run_operations import IDEMPOTENCY_KEY
+from contracts.api.openapi import OPERATIONS
+from contracts.api.operation import EXECUTION_ID, Parameter
+from contracts.api.run_operations import ACCEPT, EVENT_STREAM, IDEMPOTENCY_KEY, PREFER, RESPOND_ASYNC
 from contracts.execution.run_request import RunRequest
 from supervisor.domain.caller import Caller
 from supervisor.domain.errors import Refusal
 
 __all__ = [
+    "Query",
     "find_caller",
     "host_is_local",
     "read_execution_id",
@@ -25,6 +27,10 @@ __all__ = [
 ]
 
 ALLOWED_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_QUERY_PARAMETERS = {
+    operation.operation_id: {each.name: each for each in operation.parameters if each.where == "query"}
+    for operation in OPERATIONS
+}
 
 
 def host_is_local(host: str) -> bool:
@@ -68,38 +74,94 @@ async def read_run_request(request: web.Request, deadline_s: float) -> RunReques
     return RunRequest.parse(body)
 
 
+class Query:
+    """The query parameters of a request, read as its operation describes them."""
+
+    def __init__(self, request: web.Request, operation_id: str) -> None:
+        """Check the names.
+
+        Args:
+            request: the request.
+            operation_id: of the operation in `contracts.api`.
+
+        Raises:
+            Refusal: a parameter is unknown to the operation, or is repeated.
+        """
+        self._parameters = _QUERY_PARAMETERS[operation_id]
+        self._values = dict(request.query)
+        if set(self._values) - set(self._parameters) or len(self._values) < len(request.query):
+            names = ", ".join(f"`{name}`" for name in self._parameters)
+            raise Refusal("bad_parameter", f"the query takes {names}, each once", field="query")
+
+    def text(self, name: str) -> str | None:
+        """Return a parameter, its default where it is absent, or None where it has no default.
+
+        Raises:
+            Refusal: it is required and absent, or its schema does not allow it.
+        """
+        parameter = self._parameters[name]
+        value = self._values.get(name)
+        if value is None and not parameter.required:
+            default = parameter.schema.get("default")
+            return None if default is None else str(default)
+        if value is None or not parameter.allows(value):
+            raise _refuse(parameter)
+        return value
+
+    def number(self, name: str) -> int:
+        """Return an integer parameter that is required or has a default.
+
+        Raises:
+            Refusal: it is required and absent, or its schema does not allow it.
+        """
+        value = self.text(name)
+        if value is None:
+            message = f"`{name}` is optional and has no default"
+            raise LookupError(message)
+        return int(value)
+
+
+def _refuse(parameter: Parameter) -> Refusal:
+    code = "bad_header" if parameter.where == "header" else "bad_parameter"
+    return Refusal(code, f"`{parameter.name}` must be {parameter.requirement()}", field=parameter.name)
+
+
 def read_idempotency_key(request: web.Request) -> str | None:
-    """Return the Idempotency-Key.
+    """Return the Idempotency-Key, None where there is none.
 
     Raises:
         Refusal: there are several, or it is not well-formed.
     """
-    keys = request.headers.getall("Idempotency-Key", [])
-    if len(keys) > 1 or not all(re.fullmatch(IDEMPOTENCY_KEY.schema["pattern"], key) for key in keys):
-        detail = "send one Idempotency-Key, of 1 to 128 printable ASCII characters without spaces"
-        raise Refusal("bad_header", detail, field="Idempotency-Key")
+    keys = request.headers.getall(IDEMPOTENCY_KEY.name, [])
+    if len(keys) > 1:
+        raise Refusal("bad_header", f"send one {IDEMPOTENCY_KEY.name}", field=IDEMPOTENCY_KEY.name)
+    if keys and not IDEMPOTENCY_KEY.allows(keys[0]):
+        raise _refuse(IDEMPOTENCY_KEY)
     return keys[0] if keys else None
 
 
 def wants_no_wait(request: web.Request) -> bool:
-    """Tell whether the caller prefers `respond-async` (RFC 7240)."""
-    preferences = ",".join(request.headers.getall("Prefer", [])).lower()
-    return any(part.partition(";")[0].strip() == "respond-async" for part in preferences.split(","))
+    """Return whether the caller prefers `respond-async` (RFC 7240)."""
+    return _names(request, PREFER, RESPOND_ASYNC)
 
 
 def wants_events(request: web.Request) -> bool:
-    """Tell whether the caller accepts server-sent events; naming them is enough, whatever their weight."""
-    accepted = ",".join(request.headers.getall("Accept", [])).lower()
-    return any(part.partition(";")[0].strip() == "text/event-stream" for part in accepted.split(","))
+    """Return whether the caller accepts server-sent events; naming them is enough, whatever their weight."""
+    return _names(request, ACCEPT, EVENT_STREAM)
+
+
+def _names(request: web.Request, header: Parameter, wanted: str) -> bool:
+    elements = ",".join(request.headers.getall(header.name, [])).lower()
+    return any(element.partition(";")[0].strip() == wanted for element in elements.split(","))
 
 
 def read_execution_id(request: web.Request) -> str:
     """Return the execution_id of the path.
 
     Raises:
-        Refusal: it is none.
+        Refusal: it is not well-formed.
     """
-    execution_id = request.match_info["execution_id"]
-    if not re.fullmatch(EXECUTION_ID.schema["pattern"], execution_id):
-        raise Refusal("bad_parameter", "an execution_id is 'exec_' and 32 hexadecimal digits", field="execution_id")
+    execution_id = request.match_info[EXECUTION_ID.name]
+    if not EXECUTION_ID.allows(execution_id):
+        raise _refuse(EXECUTION_ID)
     return execution_id

@@ -4,7 +4,6 @@ import asyncio
 import functools
 import json
 import logging
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
@@ -13,7 +12,6 @@ from aiohttp.typedefs import Handler
 from prometheus_client.registry import Collector
 
 from contracts.api.openapi import OPERATIONS, RECORD_TYPE, build_openapi
-from contracts.api.operation import EXECUTION_ID
 from contracts.api.problem import Problem
 from contracts.api.responses import (
     BackendList,
@@ -33,6 +31,7 @@ from supervisor.api.ledger_routes import LEDGER, LEDGER_HANDLERS, RELEASES
 from supervisor.api.metrics_route import METRICS, METRICS_HANDLERS, build_registry
 from supervisor.api.problems import answer_problem, problem_of, problem_of_parsing, problem_of_run
 from supervisor.api.request_reader import (
+    Query,
     find_caller,
     host_is_local,
     read_execution_id,
@@ -42,7 +41,7 @@ from supervisor.api.request_reader import (
     wants_no_wait,
 )
 from supervisor.domain.caller import Caller
-from supervisor.domain.errors import EngineError, Refusal, StorageError
+from supervisor.domain.errors import EngineError, StorageError
 from supervisor.domain.planning.ports import InstallationPort, ReleasesPort
 from supervisor.domain.records.ports import LedgerPort
 from supervisor.domain.sandbox.ports import SandboxPort
@@ -59,7 +58,6 @@ KEEP_ALIVE_S = 15
 BODY_TIMEOUT_S = 30
 # An engine that hangs is down to whoever asks; a ping of one that is well took a few milliseconds.
 HEALTH_TIMEOUT_S = 5
-MAX_PAGE = 200
 CALLER: web.RequestKey[Caller] = web.RequestKey("caller")
 CONTEXT: web.AppKey["ApiContext"] = web.AppKey("context")
 
@@ -167,15 +165,9 @@ async def _answer_repeated(request: web.Request, view: RunView) -> web.StreamRes
 
 async def list_runs(request: web.Request) -> web.StreamResponse:
     """GET /v1/runs."""
-    if set(request.query) - {"before", "limit"} or len(set(request.query)) < len(request.query):
-        raise Refusal("bad_parameter", "only `before` and `limit` are known, each once", field="query")
-    limit = request.query.get("limit", "50")
-    if not re.fullmatch(r"[0-9]{1,3}", limit) or not 1 <= int(limit) <= MAX_PAGE:
-        raise Refusal("bad_parameter", f"`limit` is a number from 1 to {MAX_PAGE}", field="limit")
-    before = request.query.get("before")
-    if before is not None and not re.fullmatch(EXECUTION_ID.schema["pattern"], before):
-        raise Refusal("bad_parameter", "`before` is an execution_id", field="before")
-    return _answer(await request.app[CONTEXT].book.page(before=before, limit=int(limit)))
+    query = Query(request, "listRuns")
+    page = await request.app[CONTEXT].book.page(before=query.text("before"), limit=query.number("limit"))
+    return _answer(page)
 
 
 async def get_run(request: web.Request) -> web.StreamResponse:

@@ -55,7 +55,7 @@ def export(file: Path) -> None:
 def import_file(file: Path, trust_file: Path) -> None:
     """Put the export FILE into this home, which has no ledger yet; only one that is VALID comes in."""
     home = Home(default_home())
-    with show_progress("importing entries", 0) as bar:
+    with show_progress("importing entries") as bar:
 
         def step(entries: int) -> None:
             bar.total = entries

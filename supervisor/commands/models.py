@@ -4,21 +4,17 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from supervisor.adapters.home import Home, default_home
 from supervisor.adapters.installation.model_store import ModelStore
+from supervisor.console.bar import show_progress
 
 __all__ = ["command"]
 
 
 def _store() -> ModelStore:
     return ModelStore(Home(default_home()).models)
-
-
-def _bar() -> Progress:
-    return Progress(TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
 
 
 @click.group(name="models")
@@ -33,11 +29,8 @@ def command() -> None:
 @click.option("--architecture", help="What FILE is claimed to be, such as llama; compared where given.")
 def add(name: str, file: Path, quantization: str, architecture: str | None) -> None:
     """Copy the GGUF FILE into the store as NAME, after holding its header against the claim."""
-    with _bar() as bar:
-        task = bar.add_task("copying and hashing", total=file.stat().st_size)
-        model = _store().add(
-            name, quantization, file, architecture=architecture, progress=lambda size: bar.advance(task, size)
-        )
+    with show_progress("copying and hashing bytes", file.stat().st_size) as bar:
+        model = _store().add(name, quantization, file, architecture=architecture, progress=bar.step)
     click.echo(f"{model.name} {model.quantization} ({model.architecture}) is installed as {model.sha256}")
 
 
@@ -69,9 +62,8 @@ def verify(name: str, quantization: str | None) -> None:
     """Hash the file of NAME again and compare."""
     sizes = {model.quantization: model.size_bytes for model in _store().list() if model.name == name}
     for each in _chosen(name, quantization):
-        with _bar() as bar:
-            task = bar.add_task(f"hashing {name} {each}", total=sizes.get(each))
-            _store().verify(name, each, lambda size, bar=bar, task=task: bar.advance(task, size))  # type: ignore[misc] # defaults bind the loop's values
+        with show_progress(f"hashing bytes of {name} {each}", sizes.get(each, 0)) as bar:
+            _store().verify(name, each, bar.step)
         click.echo(f"{name} {each} is unchanged")
 
 

@@ -22,6 +22,7 @@ from contracts.wire.errors import ContractError
 from supervisor.adapters.home import Home, default_home
 from supervisor.client.engine_client import EngineClient
 from supervisor.commands.audit.files import TRUST_OPTION, read_bounded, read_trust
+from supervisor.console.bar import show_progress
 from supervisor.domain.errors import EngineError
 
 __all__ = ["command"]
@@ -45,15 +46,13 @@ def _read_record(client: EngineClient, path: str) -> MetricsRecord:
 def _execute(client: EngineClient, request: bytes) -> tuple[MetricsRecord, list[str]]:
     pieces: list[str] = []
     view: dict[str, Any] | None = None
-    for event in client.stream_run(request):
-        if event.name == "token":
-            pieces.append(event.document["text"])
-            if sys.stderr.isatty():
-                click.echo(f"\r{len(pieces)} tokens", nl=False, err=True)
-        elif event.name in {"done", "error"}:
-            view = event.document
-    if sys.stderr.isatty():
-        click.echo(err=True)
+    with show_progress("repeating tokens") as bar:
+        for event in client.stream_run(request):
+            if event.name == "token":
+                pieces.append(event.document["text"])
+                bar.step()
+            elif event.name in {"done", "error"}:
+                view = event.document
     if view is None or "execution_id" not in view:
         raise EngineError("engine_unavailable", "the engine ended the stream without a result; see its log")
     return _read_record(client, f"/v1/runs/{view['execution_id']}/record"), pieces

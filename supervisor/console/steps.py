@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
-__all__ = ["ConsoleProgress", "Progress", "SilentProgress", "Step"]
+__all__ = ["ConsoleProgress", "Progress", "Step"]
 
 PLAIN_INTERVAL_S = 5.0
 BAR_CELLS = 24
@@ -39,24 +39,6 @@ class Progress(Protocol):
     def unchanged(self, title: str) -> None:
         """Say that a step has nothing to do."""
         ...
-
-
-class SilentProgress:
-    """Shows nothing."""
-
-    @contextmanager
-    def step(self, title: str, reason: str) -> Iterator[Step]:
-        """Do nothing."""
-        yield self
-
-    def unchanged(self, title: str) -> None:
-        """Do nothing."""
-
-    def update(self, done: float, total: float, detail: str = "") -> None:
-        """Do nothing."""
-
-    def note(self, text: str) -> None:
-        """Do nothing."""
 
 
 class _BarStep:

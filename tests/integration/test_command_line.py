@@ -51,7 +51,7 @@ async def test_a_prompt_is_run_and_its_record_verified_offline(served: Api, tmp_
     assert ran.stdout.strip()
     assert "tokens_per_watt" in ran.stderr
     assert "not measured" in ran.stderr
-    verified = await call(served, "verify", str(record))
+    verified = await call(served, "audit", "record", str(record))
     assert verified.returncode == 0
     assert verified.stdout.splitlines()[-1] == "VALID"
     data = bytearray(record.read_bytes())
@@ -59,7 +59,7 @@ async def test_a_prompt_is_run_and_its_record_verified_offline(served: Api, tmp_
     middle = len(data) // 2
     data[middle] = ord("A") if data[middle] != ord("A") else ord("B")
     record.write_bytes(data)
-    refused = await call(served, "verify", str(record))
+    refused = await call(served, "audit", "record", str(record))
     assert refused.returncode == 1
     assert "FAIL" in refused.stdout
     assert "BAD_SIGNATURE" in refused.stdout
@@ -75,10 +75,10 @@ async def test_a_request_in_a_file_is_run_and_printed_as_json(served: Api, tmp_p
     report.write_bytes(await served.get_bytes(view["record"]))
     output = tmp_path / "output.txt"
     output.write_text(view["output"])
-    good = await call(served, "verify", str(report), "--output", str(output), "--json")
+    good = await call(served, "audit", "record", str(report), "--output", str(output), "--json")
     assert json.loads(good.stdout)["verdict"] == "VALID"
     output.write_text("another text")
-    bad = await call(served, "verify", str(report), "--output", str(output))
+    bad = await call(served, "audit", "record", str(report), "--output", str(output))
     assert (bad.returncode, "OUTPUT_MISMATCH" in bad.stderr) == (1, True)
 
 
@@ -112,8 +112,8 @@ def test_without_a_supervisor_the_mend_is_named(own_home: Home) -> None:
         ("run", "x"),
         ("run", "x", "--request", "pyproject.toml"),
         ("run", "--request", "pyproject.toml"),
-        ("verify", "pyproject.toml", "--trust", "none.json"),
-        ("verify", "pyproject.toml", "--trust", "pyproject.toml"),
+        ("audit", "record", "pyproject.toml", "--trust", "none.json"),
+        ("audit", "record", "pyproject.toml", "--trust", "pyproject.toml"),
         ("models", "verify", "none"),
         ("models", "remove", "none"),
         ("images", "build", "none"),

@@ -8,11 +8,11 @@ from pathlib import Path
 import docker
 import pytest
 
-from supervisor.console.steps import SilentProgress
 from supervisor.domain.errors import SetupError
 from supervisor.setup.host.engine_api import find_image, opened_engine, removed_at_end
 from supervisor.setup.images.base_image import ensure_base_image
 from supervisor.setup.images.runtime_image import BuiltImage, build_runtime_image
+from tests.silent_progress import SilentProgress
 
 pytestmark = pytest.mark.docker
 

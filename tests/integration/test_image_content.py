@@ -8,8 +8,8 @@ from pathlib import Path
 import docker
 import pytest
 
-from supervisor.console.steps import SilentProgress
 from supervisor.setup.images.runtime_image import BuiltImage, build_runtime_image
+from tests.silent_progress import SilentProgress
 
 pytestmark = pytest.mark.docker
 

@@ -24,7 +24,7 @@ from supervisor.adapters.identity.keys import engine_passphrase, key_path, read_
 from supervisor.adapters.identity.release_store import ReleaseStore
 from supervisor.adapters.kernel.host import read_host_facts
 from supervisor.composition import SOURCE_ROOT
-from supervisor.console.steps import SilentProgress, Step
+from supervisor.console.steps import Step
 from supervisor.domain.errors import EngineError
 from supervisor.escape.catalogue import Planned, plan_attempts
 from supervisor.release.conformance import PROPERTIES
@@ -38,6 +38,7 @@ from tests.factories import make_escape_report
 from tests.fakes import spec_request
 from tests.integration.conftest import serving
 from tests.release_home import PASSPHRASE, copy_source, set_version
+from tests.silent_progress import SilentProgress
 from tests.unit.release.test_source_tree import commit, git
 
 pytestmark = pytest.mark.docker
@@ -195,8 +196,8 @@ async def test_a_supervisor_of_the_same_content_runs_as_that_version(released: R
     assert report.record.manifest == release.digest
     file = released.home.root / "record.json"
     file.write_bytes(record)
-    verified = await asyncio.to_thread(released.weos, "verify", str(file))
-    auditor = ("verify", str(file), "--trust", str(released.home.root.parent / "root" / "trust.json"))
+    verified = await asyncio.to_thread(released.weos, "audit", "record", str(file))
+    auditor = ("audit", "record", str(file), "--trust", str(released.home.root.parent / "root" / "trust.json"))
     named = released.home.root / "releases" / FIRST / "manifest.json"
     by_hand = await asyncio.to_thread(released.weos, *auditor, "--manifest", str(named))
     forged = await asyncio.to_thread(released.weos, *auditor, "--manifest", str(file))

@@ -8,9 +8,9 @@ import docker
 import pytest
 from docker.utils.socket import STDERR, STDOUT, frames_iter
 
-from supervisor.console.steps import SilentProgress
 from supervisor.setup.images.demo_model import DEMO_MODEL_FILE, fetch_demo_model
 from supervisor.setup.images.runtime_image import BuiltImage, build_runtime_image, installed_image
+from tests.silent_progress import SilentProgress
 
 pytestmark = pytest.mark.docker
 

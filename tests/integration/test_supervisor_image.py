@@ -16,11 +16,11 @@ from supervisor.adapters.identity.engine_version import development_version
 from supervisor.adapters.kernel.host import read_fingerprint
 from supervisor.client.engine_client import EngineClient
 from supervisor.composition import SOURCE_ROOT
-from supervisor.console.steps import SilentProgress
 from supervisor.domain.power.calibration import Interval, measure_calibration
 from supervisor.setup.images.supervisor_image import build_supervisor_image
 from tests.fakes import spec_request
 from tests.powercap import PowercapHost
+from tests.silent_progress import SilentProgress
 
 pytestmark = pytest.mark.docker
 WAIT_S = 60

@@ -13,13 +13,13 @@ from contracts.execution.run_request import RunRequest
 from contracts.wire.types import IsolationTier
 from supervisor.adapters.home import Home
 from supervisor.adapters.installation.model_store import ModelStore
-from supervisor.console.steps import SilentProgress
 from supervisor.domain.planning.planning import plan_execution
 from supervisor.escape.cell import Cell
 from supervisor.setup.images.runtime_image import build_runtime_image
 from tests.fakes import fixed_installation, spec_request
 from tests.integration.conftest import make_home
 from tests.security.cell import LABELS
+from tests.silent_progress import SilentProgress
 
 CALL_TIMEOUT_S = 120
 

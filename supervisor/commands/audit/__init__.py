@@ -12,6 +12,7 @@ SUMMARIES = {
     "consistency": "Verify that a newer checkpoint of a ledger extends an older one.",
     "log": "Verify the export of a whole ledger.",
     "range": "Verify that between two sizes of a ledger every accepted execution has its record.",
+    "record": "Verify a signed record alone, without its place in a ledger.",
     "replay": "Repeat an execution on the running engine and compare the outputs.",
     "verify": "Verify bundles: records with their proofs, held against keys that you trust.",
     "witness": "Countersign checkpoints; refuse rollbacks and forks.",

@@ -1,4 +1,4 @@
-"""`weos-engine verify`: one line per check, and a verdict; needs nothing but the contracts."""
+"""`weos-engine audit record`: verify one signed record; one line per check, and a verdict."""
 
 import os
 import re
@@ -8,13 +8,13 @@ from pathlib import Path
 import click
 
 from contracts.execution.metrics_record import MetricsRecord
-from contracts.verify.record import CHECKS, VerificationReport, output_matches
+from contracts.verify.record import CHECKS, output_matches
 from contracts.verify.speaker import ReleaseEvidence, claimed_version, verify_released_record
 from contracts.wire.envelope import Envelope
 from supervisor.commands.audit.files import read_bounded, read_trust
 from supervisor.commands.audit.view import describe_checks, show_checks, show_json, show_verdict
 
-__all__ = ["command", "show_report"]
+__all__ = ["command"]
 
 # What may be the name of a directory of the home.
 RELEASED = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6}){2}")
@@ -47,13 +47,7 @@ def _is_output(record: MetricsRecord | None, output: Path) -> bool:
     return output_matches(record, read_bounded(output, record.output.size_bytes))
 
 
-def show_report(report: VerificationReport) -> None:
-    """Print one line per check and the verdict."""
-    show_checks(report.checks, CHECKS)
-    show_verdict(report.verdict)
-
-
-@click.command(name="verify")
+@click.command(name="record")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--trust", "trust_file", type=click.Path(path_type=Path), help="Trust file; default: the home's own.")
 @click.option(
@@ -71,7 +65,8 @@ def command(file: Path, trust_file: Path | None, manifest: Path | None, output: 
     if as_json:
         show_json({"verdict": report.verdict, "checks": describe_checks(report.checks)})
     else:
-        show_report(report)
+        show_checks(report.checks, CHECKS)
+        show_verdict(report.verdict)
     if report.verdict != "VALID":
         sys.exit(1)
     if output is not None and not _is_output(report.record, output):

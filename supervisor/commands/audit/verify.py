@@ -1,10 +1,9 @@
 """`weos-engine audit verify`: one line per check and a verdict per bundle."""
 
 import json
+import math
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from contracts.verify.trust import Trust
 from contracts.wire.envelope import Envelope
 from supervisor.commands.audit.files import TRUST_OPTION, read_bounded, read_trust
 from supervisor.commands.audit.view import describe_checks, printable, show_checks, show_not_proven, show_verdict
+from supervisor.console.bar import QUIET_S, show_progress
 
 __all__ = ["command"]
 
@@ -92,24 +92,16 @@ def _show_summary(counted: Counter[str]) -> None:
         click.echo(f"{verdict:<20} {count:>7}")
 
 
-@contextmanager
-def _progress(paths: tuple[Path, ...]) -> Iterator[Iterator[Path]]:
-    # On a terminal the reports themselves show how far it is; a bar among them would be torn apart.
-    if len(paths) == 1 or sys.stdout.isatty() or not sys.stderr.isatty():
-        yield iter(paths)
-        return
-    with click.progressbar(paths, label="verifying", show_pos=True, file=sys.stderr) as bar:
-        yield iter(bar)
-
-
 def _judge_all(bundles: tuple[Path, ...], question: _Question, *, brief: bool, as_json: bool) -> Counter[str]:
     # Each report is shown and forgotten, so that thousands of bundles need no more memory than a few.
     counted: Counter[str] = Counter()
     seen, total = SeenBundles(), len(bundles)
     if as_json:
         click.echo('{"bundles": [')
-    with _progress(bundles) as paths:
-        for number, path in enumerate(paths, 1):
+    # On a terminal the reports show the progress; a bar among them would be torn apart.
+    quiet_s = math.inf if sys.stdout.isatty() else QUIET_S
+    with show_progress("verifying bundles", total, quiet_s) as bar:
+        for number, path in enumerate(bundles, 1):
             report = _judge(path, question, seen, several=total > 1)
             counted[report.verdict] += 1
             if as_json:
@@ -118,6 +110,7 @@ def _judge_all(bundles: tuple[Path, ...], question: _Question, *, brief: bool, a
                 _show_brief(path, report)
             else:
                 _show_full(path, report, number, total)
+            bar.step()
     if as_json:
         click.echo(f'],\n"verdicts": {json.dumps(dict(sorted(counted.items())))}}}')
     elif total > 1:

@@ -191,7 +191,7 @@ def test_an_audit_needs_no_server(tmp_path: Path, bare: dict[str, str]) -> None:
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.splitlines()[-1] == "VALID"
     record = put(tmp_path, "record.json", canonical_bytes(DEVELOPED.document["record"]))
-    alone = weos(bare, "verify", record, "--trust", put_trust(tmp_path))
+    alone = weos(bare, "audit", "record", record, "--trust", put_trust(tmp_path))
     assert alone.returncode == 0, alone.stderr
 
 

@@ -28,10 +28,19 @@ def test_long_work_tells_at_times_where_there_is_no_terminal(capsys: pytest.Capt
     assert capsys.readouterr().err == "counting: 10% (1 of 10)\n"
 
 
-def test_work_of_unknown_length_does_not_divide_by_it(capsys: pytest.CaptureFixture[str]) -> None:
-    with show_progress("counting", 0, 0) as bar:
-        bar.step()
-    assert "100%" in capsys.readouterr().err
+def test_work_of_unknown_length_is_only_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    with show_progress("counting", quiet_s=0) as bar:
+        bar.step(3)
+    assert capsys.readouterr().err == "counting: 3\n"
+
+
+def test_work_of_unknown_length_is_counted_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    with show_progress("counting", quiet_s=0) as bar:
+        bar.step(3)
+    assert "3" in terminal.getvalue()
+    assert "%" not in terminal.getvalue()
 
 
 def test_long_work_moves_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from supervisor.console import steps as progress_module
-from supervisor.console.steps import ConsoleProgress, SilentProgress
+from supervisor.console.steps import ConsoleProgress
 
 
 def shown(*, is_terminal: bool) -> tuple[ConsoleProgress, io.StringIO]:
@@ -49,12 +49,3 @@ def test_what_is_unchanged_is_said_to_be() -> None:
     progress, buffer = shown(is_terminal=False)
     progress.unchanged("Base image")
     assert "Base image: unchanged" in buffer.getvalue()
-
-
-def test_silent_progress_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    progress = SilentProgress()
-    progress.unchanged("x")
-    with progress.step("x", "y") as step:
-        step.update(1, 2)
-        step.note("z")
-    assert capsys.readouterr() == ("", "")

@@ -9,7 +9,6 @@ from pydantic import ValidationError
 
 from contracts.execution.calibration import Calibration, CalibrationStep, HostFingerprint
 from contracts.execution.power_evidence import DomainName, PowerModel, PowerSource
-from supervisor.console.steps import SilentProgress
 from supervisor.domain.errors import EngineError
 from supervisor.domain.power.calibration import (
     Interval,
@@ -23,6 +22,7 @@ from supervisor.domain.power.calibration import (
 )
 from supervisor.domain.power.meter import MeterReading
 from supervisor.power.calibrator import Calibrator
+from tests.silent_progress import SilentProgress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

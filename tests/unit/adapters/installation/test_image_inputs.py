@@ -7,12 +7,12 @@ import pytest
 
 from supervisor.adapters.installation.backends import default_source_root, require_backend
 from supervisor.adapters.installation.image_inputs import inputs_key
-from supervisor.console.steps import SilentProgress
 from supervisor.domain.errors import SetupError
 from supervisor.setup.images.demo_model import CARRIER, DEMO_MODEL_FILE, fetch_demo_model
 from supervisor.setup.images.llama_build import build_key
 from supervisor.setup.images.runtime_image import build_runtime_image
 from supervisor.setup.images.sources import parse_archives
+from tests.silent_progress import SilentProgress
 
 ROOT = default_source_root()
 SOURCES = ROOT / "runtime-image"

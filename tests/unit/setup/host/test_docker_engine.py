@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from supervisor.console.steps import SilentProgress
 from supervisor.domain.errors import SetupError
 from supervisor.setup.host import docker_engine
 from supervisor.setup.host.docker_engine import ensure_engine, is_answering, this_host
 from supervisor.setup.host.machine import Host
+from tests.silent_progress import SilentProgress
 
 DOCKER = "unix:///var/run/docker.sock"
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from supervisor.console.steps import SilentProgress
 from supervisor.domain.errors import SetupError
 from supervisor.domain.sandbox.isolation import RegisteredRuntime
 from supervisor.setup.host import gvisor
 from supervisor.setup.host.gvisor import Engine, ensure_gvisor
 from supervisor.setup.host.machine import Host
+from tests.silent_progress import SilentProgress
 
 ARGUMENTS = ["--network=none", "--platform=ptrace", "--oci-seccomp=true"]
 RUNSC = "/usr/bin/runsc"

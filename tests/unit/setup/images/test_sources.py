@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.console.steps import SilentProgress
 from supervisor.domain.errors import SetupError
 from supervisor.setup.images.sources import Archive, fetch_archive, llama_cpp_commit, parse_archives, unpack_source
 from supervisor.setup.images.unpacking import unpack_files
 from tests.places import REPOSITORY
+from tests.silent_progress import SilentProgress
 
 SOURCES = REPOSITORY / "runtime-image" / "sources.txt"
 HEX = "ab" * 32
