@@ -32,7 +32,7 @@ def build(backend: str) -> None:
 
 @command.command(name="supervisor")
 def build_supervisor() -> None:
-    """Build the image of the supervisor itself; README.md says how to start it."""
+    """Build the image of the supervisor itself; docs/deploying.md says how to start it."""
     home, progress = Home(default_home()), ConsoleProgress()
     home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
     image_id = build_supervisor_image(home.root, progress, ensure_engine(home.root, progress))

@@ -8,7 +8,7 @@ can have been on the card:
   display server, a daemon of MPS, another supervisor's execution) is a gap, with the process's id as the reason. It is
   looked for when the meter is opened and at every reading, so it is seen within a tick; one that comes and goes between
   two readings is not seen. Needed for that are the host's process ids: a supervisor in a container runs in the host's
-  namespace (README.md).
+  namespace (docs/deploying.md).
 - Two executions of this supervisor are never on it at once, see `supervisor.power.meter_leases`.
 """
 
