@@ -270,7 +270,7 @@ def test_a_tier_that_is_not_there_is_named_and_is_an_error_when_asked_for(
 ) -> None:
     installation = without_gvisor(read_installation(own_home))
     assert run_escape(own_home, installation, [], as_json=True, plan=rows("fork")) == 0
-    assert "cpu_avx2 gvisor: not tried: the container engine knows no runtime" in capsys.readouterr().err
+    assert "cpu_avx2 gvisor: not tried: the container engine has no runtime" in capsys.readouterr().err
     with pytest.raises(Refusal) as caught:
         run_escape(own_home, installation, ["gvisor"], as_json=True, plan=rows("fork"))
     assert caught.value.code == "isolation_unavailable"
