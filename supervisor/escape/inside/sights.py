@@ -107,7 +107,7 @@ class Sights:
         return (each for each in self._everything() if not each.path.startswith(("/proc/", "/sys/", "/dev/")))
 
     def create_everywhere(self) -> str:
-        """Create a file in every directory: it could be a binary, fill the disk, or carry a message to later executions."""
+        """Create a file in every directory: as a binary, to fill the disk, or as a message to a later execution."""
         directories = [each.path for each in self._everything() if stat.S_ISDIR(each.status.st_mode)]
         call, here = self._tools.call, Tools.HERE
         return unanimous(

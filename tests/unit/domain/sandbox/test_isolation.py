@@ -75,7 +75,10 @@ def test_the_tier_is_there_when_the_engine_runs_it_as_the_policy_says(program: s
             {"weos-gvisor": RegisteredRuntime("runsc", (*ARGUMENTS, "--ignore-cgroups"), is_installed=True)},
             "other arguments",
         ),
-        ({"weos-gvisor": RegisteredRuntime("/usr/bin/runsc", ARGUMENTS, is_installed=False)}, "not installed at /usr/bin/runsc"),
+        (
+            {"weos-gvisor": RegisteredRuntime("/usr/bin/runsc", ARGUMENTS, is_installed=False)},
+            "not installed at /usr/bin/runsc",
+        ),
     ],
 )
 def test_a_tier_that_is_not_there_is_refused_with_the_mend(
