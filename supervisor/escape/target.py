@@ -23,7 +23,7 @@ from supervisor.setup.host.gvisor import registered_runtimes
 
 __all__ = ["LABEL", "Target", "open_target", "plan_of_target", "runnable_backends"]
 
-# Longer than any start of a container takes on a busy machine.
+# Longer than the start of a container takes on a busy machine.
 CALL_TIMEOUT_S = 120
 # Measured on two CPUs: four containers at a time took 0.08 s each, two 0.09, one 0.14.
 CONTAINERS_PER_CPU = 2
@@ -33,7 +33,7 @@ LABEL = "weos.escape"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One sandbox as the suite needs it."""
+    """One sandbox that the suite attacks."""
 
     cells: tuple[Cell, ...]
     image_environment: tuple[str, ...]
@@ -41,10 +41,10 @@ class Target:
 
 
 def runnable_backends(installation: Installation) -> tuple[Backend, ...]:
-    """Return the backends that have an image and the processor they need.
+    """Return the backends that have an image and that this machine's processor supports.
 
     Raises:
-        EngineError: ``image_missing``, there is none.
+        EngineError: ``image_missing`` if there is no such backend.
     """
     found = tuple(
         backend
@@ -52,19 +52,19 @@ def runnable_backends(installation: Installation) -> tuple[Backend, ...]:
         if backend.image_id is not None and backend.required_cpu_flags <= installation.host.cpu_flags
     )
     if not found:
-        raise EngineError("image_missing", "no runtime image is installed that this machine can run; run: make setup")
+        raise EngineError("image_missing", "this machine can run none of the installed images; run: make setup")
     return found
 
 
 def plan_of_target(installation: Installation, backend: str, isolation: IsolationTier) -> ExecutionPlan:
-    """Return a plan as any execution gets it, with the smallest model: which one does not matter here.
+    """Return the plan of an ordinary execution with the smallest model, since any model serves here.
 
     Raises:
-        EngineError: ``model_missing``, none is installed.
+        EngineError: ``model_missing`` if no model is installed.
         Refusal: the policies do not let this backend run in this tier.
     """
     if not installation.models:
-        raise EngineError("model_missing", "no model is installed, and a sandbox without one is not the real one")
+        raise EngineError("model_missing", "no model is installed, but the suite needs the sandbox of a real execution")
     model = min(installation.models, key=lambda each: each.size_bytes)
     execution = ExecutionRequest(
         backend=backend,
@@ -77,10 +77,10 @@ def plan_of_target(installation: Installation, backend: str, isolation: Isolatio
 
 @contextmanager
 def open_target(home: Home, docker_host: str, plan: ExecutionPlan, installation: Installation) -> Iterator[Target]:
-    """Give the sandbox of a plan; at its end no container is left, nor is one of a suite that was killed before.
+    """Yield the sandbox of a plan. Afterwards no container is left, not even from a suite that was killed earlier.
 
     Raises:
-        EngineError: ``home_taken``, another suite is running on this home.
+        EngineError: ``home_taken`` if another suite is running on this home.
         Refusal: ``isolation_unavailable``, ``model_missing`` or ``model_altered``.
     """
     runtimes = registered_runtimes(docker_host)
@@ -114,7 +114,7 @@ def open_target(home: Home, docker_host: str, plan: ExecutionPlan, installation:
 
 
 def _leases(cpus: Sequence[int], cores: int) -> list[tuple[int, ...]]:
-    # Sandboxes share the machine's CPUs here: nothing is measured.
+    # The sandboxes share the machine's CPUs, because nothing is measured here.
     around = itertools.cycle(cpus)
     count = min(CONTAINERS_MAX, CONTAINERS_PER_CPU * len(cpus))
     return [tuple(sorted(set(itertools.islice(around, cores)))) for _ in range(count)]

@@ -303,7 +303,10 @@ async def test_two_executions_are_on_the_card_one_after_the_other(card: Card, ru
 
 
 async def test_where_a_policy_wants_a_sensor_a_card_without_one_executes_nothing(card: Card, runner: GpuRunner) -> None:
-    card.missing, card.sensor_fault = "shared", "policies/power.toml says require_sensor, and NVML: shared"
+    card.missing, card.sensor_fault = (
+        "shared",
+        "policies/power.toml sets require_sensor, but no sensor can be used: NVML: shared",
+    )
     async with serving(card, runner) as engine:
         await failed(engine, request(200), "power_sensor_required", 503)
         assert engine.sandboxes.opened == []

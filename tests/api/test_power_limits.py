@@ -177,7 +177,7 @@ async def test_less_than_one_cpu_needs_is_refused_with_what_would_do(watts: floa
 
 async def test_where_a_policy_wants_a_sensor_nothing_runs_without() -> None:
     fixed = fixed_installation()
-    power = replace(make_metering(), sensor_fault="policies/power.toml says require_sensor").facts()
+    power = replace(make_metering(), sensor_fault="policies/power.toml sets require_sensor").facts()
     async with Engine(HeldRunner(), replace(fixed, power=power)).serving() as engine:
         for path in ("/v1/runs", "/v1/plans"):
             answer = await engine.client.post(path, json=request())

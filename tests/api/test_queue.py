@@ -69,7 +69,7 @@ async def test_what_can_never_fit_is_refused_at_once_and_so_is_its_plan() -> Non
             answer = await engine.client.post(path, json=spec_request())
             problem = await problem_of(answer)
             assert (answer.status, problem.code) == (422, "insufficient_memory")
-            assert "can be leased here" in problem.detail
+            assert "can be leased on this machine" in problem.detail
         assert engine.ledger.started == {}
 
 

@@ -1,4 +1,4 @@
-"""Which meter an execution gets: one that was lost is opened anew for the next, on a host that is a directory."""
+"""The meter of each execution: a lost meter is reopened for the next execution, on a host that is a directory."""
 
 import asyncio
 import shutil
@@ -122,13 +122,13 @@ async def test_a_sensor_that_stays_away_falls_back_with_the_reason_and_may_retur
         assert metering.fallback_reason == "RAPL: cannot be read (No such file or directory)"
         assert metering.template(reserved_cpus=1).baseline.source == "declared"
     assert [each.message for each in caplog.records] == [
-        "executions are modelled until the energy counters can be read again: "
+        "energy is modelled until the energy counters can be read again: "
         "RAPL: cannot be read (No such file or directory)"
     ]
     (host.root / "away").rename(host.powercap / ZONE / "energy_uj")
     assert meters.facts().source == "rapl"
     assert (await read_in_lease(meters)).faults == ()
-    assert "opened anew" in caplog.records[-1].message
+    assert "have been reopened" in caplog.records[-1].message
     assert len(caplog.records) == 2
 
 

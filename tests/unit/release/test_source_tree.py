@@ -99,9 +99,9 @@ def test_many_differences_are_counted(tree: Path) -> None:
 
 
 def test_what_is_no_checkout_is_refused(tree: Path, tmp_path: Path) -> None:
-    assert "no git checkout with a commit" in refusal(tree)
+    assert "is not a git checkout with a commit" in refusal(tree)
     (tmp_path / "plain").mkdir()
-    assert "no git checkout" in refusal(tmp_path / "plain")
+    assert "is not a git checkout" in refusal(tmp_path / "plain")
 
 
 def test_without_git_nothing_is_released(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -195,7 +195,7 @@ def test_whole_cores_where_there_are_none_are_refused_with_what_there_is() -> No
     halves = (Core((0,), is_whole=False), Core((1,), is_whole=False))
     refusal = refusal_of(request_with({"scheduler_policy": "exclusive"}), fixed_installation(cores=halves))
     assert refusal.code == "insufficient_cores"
-    assert "of the 2 that can be leased" in refusal.detail
+    assert "of any of the 2 leasable cores" in refusal.detail
     assert refusal.errors[0].field == "/execution/scheduler_policy"
 
 
@@ -265,7 +265,7 @@ def test_an_execution_on_a_gpu_is_planned_by_its_meter_and_its_lowest_limit() ->
     assert plan_execution(request_with(), installation).power_source == "model"
     fault = refusal_of(request_with({"backend": "cuda", "limits": {"max_tokens": 8, "max_watts": 25}}), installation)
     assert fault.code == "power_limit_unenforceable"
-    assert "beside a GPU that takes no limit below 100 W" in fault.detail
+    assert "plus a GPU that accepts no limit below 100 W" in fault.detail
     lowest = float(fault.detail.split()[-2])
     limits = {"max_tokens": 8, "max_watts": lowest}
     assert plan_execution(request_with({"backend": "cuda", "limits": limits}), installation).scheduling.threads == 1

@@ -20,7 +20,7 @@ NO_ZONE = MissingMeter("no zone", is_there=False)
 DENIED = MissingMeter("permission denied: needs root", is_there=True)
 NO_LIBRARY = MissingMeter("no library", is_there=False)
 MIG = MissingMeter("the device is partitioned (MIG)", is_there=True)
-STALE = "the calibration does not count: it is 91 days old"
+STALE = "the calibration is not valid: it is 91 days old"
 
 
 def choose(

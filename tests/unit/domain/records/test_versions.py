@@ -146,7 +146,7 @@ def test_a_manifest_is_what_the_installation_consists_of() -> None:
 def test_a_version_has_an_image_of_its_own_source_for_every_backend(
     changes: dict[str, Any], backends: list[str], named: str
 ) -> None:
-    with pytest.raises(EngineError, match=f"image of {named} made from this source") as caught:
+    with pytest.raises(EngineError, match=f"image of {named} was built from this source") as caught:
         choose_images(content(**changes), backends)
     assert caught.value.code == "image_missing"
 

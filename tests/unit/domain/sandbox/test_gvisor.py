@@ -45,8 +45,8 @@ TIER_ARGUMENTS_SORTED = tuple(sorted(TIER.arguments))
         (gvisor_as_asked(processes=(replace(KERNEL, is_in_hosts_user_namespace=True), STUB)), "user namespace"),
         (gvisor_as_asked(processes=(SERVER, replace(KERNEL, threads=()))), "host's root"),
         (gvisor_as_asked(processes=(SERVER, with_thread(KERNEL, user_ids=(65534, 0, 0, 0)))), "host's root"),
-        (gvisor_as_asked(processes=(SERVER, KERNEL, with_thread(STUB, seccomp_mode=0))), "no filter"),
-        (gvisor_as_asked(processes=(with_thread(SERVER, seccomp_filters=0), KERNEL)), "no filter"),
+        (gvisor_as_asked(processes=(SERVER, KERNEL, with_thread(STUB, seccomp_mode=0))), "no system call filter"),
+        (gvisor_as_asked(processes=(with_thread(SERVER, seccomp_filters=0), KERNEL)), "no system call filter"),
         (gvisor_as_asked(processes=(SERVER, with_thread(KERNEL, no_new_privileges=False))), "gain privileges"),
         (
             gvisor_as_asked(processes=(with_thread(SERVER, cap_effective="0000000000200000"), KERNEL)),

@@ -67,15 +67,18 @@ def test_the_tier_is_there_when_the_engine_runs_it_as_the_policy_says(program: s
 @pytest.mark.parametrize(
     ("registered", "match"),
     [
-        ({}, "knows no runtime 'weos-gvisor'"),
-        ({"runsc": RegisteredRuntime("runsc", ARGUMENTS, is_installed=True)}, "knows no runtime"),
+        ({}, "has no runtime 'weos-gvisor'"),
+        ({"runsc": RegisteredRuntime("runsc", ARGUMENTS, is_installed=True)}, "has no runtime"),
         ({"weos-gvisor": RegisteredRuntime("/usr/bin/runc", ARGUMENTS, is_installed=True)}, "other arguments"),
         ({"weos-gvisor": RegisteredRuntime("runsc", ARGUMENTS[:2], is_installed=True)}, "other arguments"),
         (
             {"weos-gvisor": RegisteredRuntime("runsc", (*ARGUMENTS, "--ignore-cgroups"), is_installed=True)},
             "other arguments",
         ),
-        ({"weos-gvisor": RegisteredRuntime("/usr/bin/runsc", ARGUMENTS, is_installed=False)}, "not at /usr/bin/runsc"),
+        (
+            {"weos-gvisor": RegisteredRuntime("/usr/bin/runsc", ARGUMENTS, is_installed=False)},
+            "not installed at /usr/bin/runsc",
+        ),
     ],
 )
 def test_a_tier_that_is_not_there_is_refused_with_the_mend(

@@ -53,7 +53,7 @@ def test_one_thread_that_can_do_more_is_enough(flawed: ThreadStatus) -> None:
 
 
 def test_a_sandbox_that_began_without_its_first_lock_is_refused() -> None:
-    assert "where it had 0" in missing([thread_under(0)], [thread_under(2)])
+    assert "and had 0 before" in missing([thread_under(0)], [thread_under(2)])
     missing([thread_under(1, seccomp_mode=0)], [thread_under(2)])
 
 

@@ -60,9 +60,13 @@ def test_nothing_is_given_back_twice() -> None:
 @pytest.mark.parametrize(
     ("wanted", "code", "words"),
     [
-        (demand(5), "insufficient_cores", "5 physical cores; 4 can be leased"),
-        (Demand(1, whole_cores=True), "insufficient_cores", "1 whole physical cores; 0 can be leased"),
-        (demand(model_bytes=990, private_bytes=11), "insufficient_memory", "1001 bytes, 990 of them.*1000 can be"),
+        (demand(5), "insufficient_cores", "5 physical cores, but only 4 can be leased"),
+        (Demand(1, whole_cores=True), "insufficient_cores", "1 whole physical cores, but only 0 can be leased"),
+        (
+            demand(model_bytes=990, private_bytes=11),
+            "insufficient_memory",
+            "1001 bytes of memory .990 for.*only 1000 bytes can be",
+        ),
     ],
 )
 def test_what_can_never_fit_is_refused_with_what_there_is(wanted: Demand, code: str, words: str) -> None:
