@@ -14,7 +14,9 @@ from supervisor.release.conformance import LONG_TOKENS, PROPERTIES, try_properti
 from supervisor.release.subject import Broken, Subject
 from supervisor.release.workload import WORKLOAD, Case, Workload, run_workload
 from tests.api.harness import Engine
-from tests.fakes import MODEL_SHA256, READY, FakeSandbox, Script
+from tests.fakes.installation import MODEL_SHA256
+from tests.fakes.runner_scripts import READY
+from tests.fakes.sandboxes import FakeSandbox, Script
 
 Asked = tuple[str, str, bytes | None, dict[str, str]]
 Change = Callable[[Asked], Asked]

@@ -6,7 +6,8 @@ import contextlib
 import pytest
 
 from tests.api.harness import Engine, eventually, problem_of, read_events
-from tests.fakes import HeldRunner, spec_request
+from tests.fakes.run_requests import spec_request
+from tests.fakes.runner_scripts import HeldRunner
 
 KEY = {"Idempotency-Key": "a-key"}
 EVENTS = {"Accept": "text/event-stream"}

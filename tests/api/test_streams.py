@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from tests.api.harness import PATIENCE_S, Engine, check_problem, eventually, read_event, read_events
-from tests.fakes import FakeSandbox, HeldRunner, answering, saying, spec_request
+from tests.fakes.run_requests import spec_request
+from tests.fakes.runner_scripts import HeldRunner, answering, saying
+from tests.fakes.sandboxes import FakeSandbox
 
 EVENTS = {"Accept": "text/event-stream"}
 

@@ -14,7 +14,7 @@ from contracts.verify.record import verify_record
 from supervisor.adapters.policies import load_policies
 from supervisor.client.engine_client import EngineClient
 from supervisor.composition import SOURCE_ROOT
-from tests.fakes import spec_request
+from tests.fakes.run_requests import spec_request
 from tests.integration.conftest import Api, make_home, serving
 
 pytestmark = pytest.mark.docker

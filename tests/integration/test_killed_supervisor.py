@@ -21,7 +21,7 @@ from contracts.verify.record import verify_record
 from contracts.verify.trust import Trust
 from supervisor.adapters.home import Home
 from supervisor.client.engine_client import EngineClient
-from tests.fakes import spec_request
+from tests.fakes.run_requests import spec_request
 from tests.integration.conftest import make_home
 from tests.integration.dying import POINTS
 from tests.integration.test_executions import LONG
