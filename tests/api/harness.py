@@ -1,11 +1,9 @@
 """One supervisor over fakes behind a real socket, and what every answer and every ended execution must satisfy."""
 
 import asyncio
-import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import ClientResponse, ClientSession, ClientTimeout, TraceConfig, TraceRequestEndParams
@@ -302,31 +300,3 @@ async def eventually(condition: Callable[[], bool]) -> None:
 
 async def problem_of(answer: ClientResponse) -> Problem:
     return Problem.parse(await answer.read())
-
-
-@dataclass(frozen=True)
-class Event:
-    """One server-sent event."""
-
-    name: str
-    document: dict[str, Any]
-
-
-async def read_event(answer: ClientResponse) -> Event | None:
-    """Return the next event of a stream, or None at its end; comments are passed over."""
-    name = ""
-    async with asyncio.timeout(PATIENCE_S):
-        while raw := await answer.content.readline():
-            line = raw.decode().rstrip("\n")
-            if line.startswith("event: "):
-                name = line.removeprefix("event: ")
-            elif line.startswith("data: "):
-                return Event(name, json.loads(line.removeprefix("data: ")))
-    return None
-
-
-async def read_events(answer: ClientResponse) -> list[Event]:
-    events = []
-    while (event := await read_event(answer)) is not None:
-        events.append(event)
-    return events

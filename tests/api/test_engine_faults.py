@@ -8,7 +8,8 @@ from aiohttp import ClientPayloadError
 from contracts.api.responses import Health
 from supervisor.domain.errors import Refusal
 from supervisor.domain.planning.installation import Installation
-from tests.api.harness import Engine, eventually, problem_of, read_event, read_events
+from tests.api.harness import Engine, eventually, problem_of
+from tests.event_streams import read_event, read_events
 from tests.fakes.run_requests import spec_request
 from tests.fakes.runner_scripts import HeldRunner, answering
 

@@ -5,7 +5,8 @@ import contextlib
 
 import pytest
 
-from tests.api.harness import Engine, eventually, problem_of, read_events
+from tests.api.harness import Engine, eventually, problem_of
+from tests.event_streams import read_events
 from tests.fakes.run_requests import spec_request
 from tests.fakes.runner_scripts import HeldRunner
 
