@@ -19,7 +19,8 @@ from supervisor.adapters.identity.keys import FileSigner
 from supervisor.domain.planning.planning import plan_execution
 from supervisor.domain.records.recording import Conclusion, build_record, encode_statement
 from supervisor.execution.recorder import Recorder
-from tests.fakes import IMAGE, fixed_installation, spec_request
+from tests.fakes.installation import IMAGE, fixed_installation
+from tests.fakes.run_requests import spec_request
 from tests.meters import make_power
 
 __all__ = [

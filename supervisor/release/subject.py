@@ -12,7 +12,8 @@ from contracts.verify.record import verify_record
 from contracts.verify.trust import Trust, TrustedKey
 from contracts.wire.errors import ContractError
 from contracts.wire.types import IsolationTier
-from supervisor.client.engine_client import Answer, StreamEvent
+from supervisor.client.engine_client import Answer
+from supervisor.client.event_stream import StreamEvent
 
 __all__ = ["Broken", "EngineApi", "Executed", "Subject", "merge"]
 

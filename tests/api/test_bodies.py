@@ -9,7 +9,8 @@ import pytest
 
 from tests.api.harness import PATIENCE_S, Engine, problem_of
 from tests.api.raw import HEAD, exchange, read_answer
-from tests.fakes import answering, spec_request
+from tests.fakes.run_requests import spec_request
+from tests.fakes.runner_scripts import answering
 
 MIB = 1_048_576
 JSON = {"Content-Type": "application/json"}

@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 
 from contracts.releases.reports import ComparedModel, ConformanceResult
-from supervisor.client.engine_client import Answer, StreamEvent
+from supervisor.client.engine_client import Answer
+from supervisor.client.event_stream import StreamEvent, parse_events
 from supervisor.release.conformance import LONG_TOKENS, PROPERTIES, try_properties
 from supervisor.release.subject import Broken, Subject
 from supervisor.release.workload import WORKLOAD, Case, Workload, run_workload
 from tests.api.harness import Engine
-from tests.fakes import MODEL_SHA256, READY, FakeSandbox, Script
+from tests.fakes.installation import MODEL_SHA256
+from tests.fakes.runner_scripts import READY
+from tests.fakes.sandboxes import FakeSandbox, Script
 
 Asked = tuple[str, str, bytes | None, dict[str, str]]
 Change = Callable[[Asked], Asked]
@@ -66,12 +69,8 @@ class Bridge:
     def stream_run(self, request: dict[str, Any] | bytes) -> Iterator[StreamEvent]:
         assert isinstance(request, dict)
         headers = {"Content-Type": "application/json", "Accept": "text/event-stream"}
-        name = ""
-        for line in self.ask("POST", "/v1/runs", json.dumps(request).encode(), headers).body.decode().splitlines():
-            if line.startswith("event: "):
-                name = line.removeprefix("event: ")
-            elif line.startswith("data: "):
-                yield StreamEvent(name, json.loads(line.removeprefix("data: ")))
+        answer = self.ask("POST", "/v1/runs", json.dumps(request).encode(), headers)
+        yield from parse_events(answer.body.splitlines())
 
 
 @pytest.fixture

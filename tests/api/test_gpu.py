@@ -19,7 +19,10 @@ from supervisor.domain.power.meter import MeterPort, MissingMeter
 from supervisor.domain.power.metering import Metering
 from supervisor.power.meter_leases import GpuAccess
 from tests.api.harness import Engine, eventually, problem_of
-from tests.fakes import IMAGE, READY, FakeSandbox, HeldRunner, fixed_installation, spec_request
+from tests.fakes.installation import IMAGE, fixed_installation
+from tests.fakes.run_requests import spec_request
+from tests.fakes.runner_scripts import READY, HeldRunner
+from tests.fakes.sandboxes import FakeSandbox
 from tests.gpu_device import OURS, FakeDevice
 from tests.meters import FakeMeter, make_metering
 

@@ -6,8 +6,10 @@ import contextlib
 import pytest
 
 from supervisor.domain.errors import StorageError
-from tests.api.harness import Engine, eventually, problem_of, read_event, read_events
-from tests.fakes import FakeSandbox, HeldRunner, answering
+from tests.api.harness import Engine, eventually, problem_of
+from tests.event_streams import read_event, read_events
+from tests.fakes.runner_scripts import HeldRunner, answering
+from tests.fakes.sandboxes import FakeSandbox
 
 EVENTS = {"Accept": "text/event-stream"}
 

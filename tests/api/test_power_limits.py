@@ -16,7 +16,10 @@ from supervisor.domain.power.meter import MeterReading
 from supervisor.domain.power.metering import Metering
 from supervisor.domain.sandbox.ports import ExitStatus
 from tests.api.harness import Engine, problem_of
-from tests.fakes import FakeSandbox, HeldRunner, fixed_installation, spec_request
+from tests.fakes.installation import fixed_installation
+from tests.fakes.run_requests import spec_request
+from tests.fakes.runner_scripts import HeldRunner
+from tests.fakes.sandboxes import FakeSandbox
 from tests.meters import FakeMeter, make_metering
 
 CAP_W = 20

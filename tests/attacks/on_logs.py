@@ -18,7 +18,7 @@ from contracts.wire.canonical import canonical_bytes
 from contracts.wire.envelope import Envelope, seal
 from supervisor.domain.records.recording import encode_statement
 from tests.attacks.logs import ENGINE, TRUST, GenuineLog, make_genuine
-from tests.fakes import make_log
+from tests.fakes.ledger import make_log
 
 __all__ = ["ATTACKS", "Attack", "Made", "attack", "make_genuine_twin", "resealed"]
 

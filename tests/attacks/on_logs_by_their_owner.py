@@ -9,7 +9,7 @@ from contracts.wire.envelope import Envelope
 from tests.attacks.logs import TRUST, GenuineLog, execution_id, make_genuine
 from tests.attacks.on_logs import Made, attack, make_genuine_twin, resealed
 from tests.factories import in_container, make_conclusion, make_signer
-from tests.fakes import make_log
+from tests.fakes.ledger import make_log
 
 __all__: list[str] = []
 

@@ -19,7 +19,7 @@ from supervisor.domain.errors import ExecutionFault, SetupError
 from supervisor.setup.host.docker_engine import is_answering, this_host
 from supervisor.setup.host.gvisor import Engine, ensure_gvisor
 from supervisor.setup.images.runtime_image import build_runtime_image
-from tests.fakes import fixed_installation
+from tests.fakes.installation import fixed_installation
 from tests.silent_progress import SilentProgress
 
 pytestmark = pytest.mark.docker

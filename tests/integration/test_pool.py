@@ -20,7 +20,7 @@ from supervisor.adapters.home import Home
 from supervisor.adapters.kernel.placement import find_placement
 from supervisor.composition import Adapters
 from supervisor.domain.sandbox.ports import Sandbox, SandboxPort
-from tests.fakes import spec_request
+from tests.fakes.run_requests import spec_request
 from tests.integration.conftest import Api, serving
 from tests.integration.test_executions import LONG, until_gone
 

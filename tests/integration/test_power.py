@@ -23,7 +23,7 @@ from supervisor.adapters.power.rapl import RaplMeter, open_rapl
 from supervisor.composition import SOURCE_ROOT, Adapters
 from supervisor.power.meter_leases import MeterLeases
 from supervisor.power.meters import open_metering
-from tests.fakes import spec_request
+from tests.fakes.run_requests import spec_request
 from tests.integration.conftest import Api, serving
 
 pytestmark = pytest.mark.docker

@@ -18,7 +18,7 @@ from supervisor.adapters.home import Home
 from supervisor.adapters.installation.image_record import record_path
 from supervisor.composition import Adapters
 from supervisor.domain.sandbox.ports import Sandbox, SandboxPort
-from tests.fakes import spec_request
+from tests.fakes.run_requests import spec_request
 from tests.integration.conftest import Api, serving
 from tests.security.hostile.channels import CHANNELS
 from tests.security.hostile.image import hostile_images

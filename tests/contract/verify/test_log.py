@@ -14,7 +14,7 @@ from tests.attacks.logs import DEVELOPMENT, LOG, TRUST, GenuineLog, execution_id
 from tests.attacks.on_logs import ATTACKS
 from tests.attacks.on_released_logs import RELEASED, ROOTED, vouched
 from tests.factories import make_signer
-from tests.fakes import make_log
+from tests.fakes.ledger import make_log
 from tests.releases import VERSION, make_revocation, sealed_revocation
 
 GENUINE = make_genuine().lines()

@@ -11,7 +11,7 @@ from contracts.verify.range import RANGE_CHECKS, verify_range
 from contracts.verify.trust import Trust
 from tests.attacks.logs import TRUST, GenuineLog, execution_id, make_genuine
 from tests.factories import make_signer
-from tests.fakes import make_log
+from tests.fakes.ledger import make_log
 
 
 def prove(log: GenuineLog, first: int, second: int, size: int | None = None, **changes: Any) -> bytes:

@@ -4,7 +4,7 @@ import pytest
 
 from supervisor.domain.errors import EngineError, Refusal
 from supervisor.escape.target import plan_of_target, runnable_backends
-from tests.fakes import fixed_installation
+from tests.fakes.installation import fixed_installation
 
 INSTALLATION = fixed_installation()
 

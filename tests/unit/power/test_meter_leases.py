@@ -23,7 +23,8 @@ from supervisor.domain.power.meter import MeterReading
 from supervisor.power.meter_leases import GpuAccess, MeterLeases
 from supervisor.power.meters import open_metering
 from tests.factories import make_gpu_plan
-from tests.fakes import fixed_installation, spec_request
+from tests.fakes.installation import fixed_installation
+from tests.fakes.run_requests import spec_request
 from tests.meters import FakeMeter, make_metering
 from tests.powercap import RANGE_UJ, PowercapHost
 

@@ -15,7 +15,7 @@ from supervisor.adapters.installation.reader import InstallationReader
 from supervisor.composition import SOURCE_ROOT
 from supervisor.domain.errors import EngineError, Refusal
 from tests.factories import make_escape_report, make_plan
-from tests.fakes import IMAGE, VERSION, fixed_installation
+from tests.fakes.installation import IMAGE, VERSION, fixed_installation
 
 MANIFEST = b'{"files":[{"path":"/usr/bin/python3.11","sha256":"' + b"e" * 64 + b'"}],"links":[]}'
 

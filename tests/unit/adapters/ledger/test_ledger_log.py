@@ -14,7 +14,7 @@ from contracts.ledger.proof import Checkpoint, Leaf
 from supervisor.adapters.ledger.log_identity import LogIdentity
 from supervisor.adapters.ledger.store import SqliteLedger
 from supervisor.domain.errors import Refusal, StorageError
-from tests.fakes import make_log
+from tests.fakes.ledger import make_log
 from tests.unit.adapters.ledger.test_store import LOG, final, ledger_at, started
 
 

@@ -15,7 +15,8 @@ from supervisor.domain.pool.survey import survey_installation
 from supervisor.domain.power.energy import gpu_limit_within
 from supervisor.domain.power.facts import GpuLimits
 from supervisor.domain.scheduling.topology import Core
-from tests.fakes import IMAGE, MODEL_SHA256, fixed_installation, spec_request
+from tests.fakes.installation import IMAGE, MODEL_SHA256, fixed_installation
+from tests.fakes.run_requests import spec_request
 
 POLICIES = fixed_installation().policies.scheduling
 

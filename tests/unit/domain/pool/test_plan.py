@@ -12,7 +12,7 @@ from supervisor.domain.pool.plan import NS_PER_S, PooledSandbox, PoolStep, Wante
 from supervisor.domain.pool.survey import Survey, survey_installation
 from supervisor.domain.sandbox.recipe import recipe_of
 from supervisor.execution.pool_metrics import PoolFacts
-from tests.fakes import IMAGE, fixed_installation
+from tests.fakes.installation import IMAGE, fixed_installation
 from tests.unit.domain.planning.test_planning import request_with
 
 POLICY = fixed_installation().policies.pool.model_copy(update={"size_max": 4, "max_age_s": 60})

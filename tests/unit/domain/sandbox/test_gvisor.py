@@ -5,7 +5,8 @@ import pytest
 
 from supervisor.domain.errors import ExecutionFault
 from supervisor.domain.sandbox.gvisor import FilterCall, GvisorFacts, judge_gvisor
-from tests.fakes import fixed_installation, gvisor_as_asked, thread_under
+from tests.fakes.installation import fixed_installation
+from tests.fakes.sandbox_facts import gvisor_as_asked, thread_under
 
 TIER = fixed_installation().policies.sandbox.isolation.gvisor
 USER = "65532:65532"

@@ -7,7 +7,7 @@ from contracts.execution.execution_plan import ExecutionPlan
 from supervisor.domain.sandbox.hardening import build_container_config, model_path
 from supervisor.domain.sandbox.recipe import recipe_of
 from tests.factories import make_plan
-from tests.fakes import IMAGE, fixed_installation
+from tests.fakes.installation import IMAGE, fixed_installation
 
 POLICIES = fixed_installation().policies
 POLICY = POLICIES.sandbox

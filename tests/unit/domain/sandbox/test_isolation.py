@@ -12,7 +12,7 @@ from supervisor.domain.sandbox.isolation import (
     read_runtimes,
     require_registered,
 )
-from tests.fakes import fixed_installation
+from tests.fakes.installation import fixed_installation
 
 POLICY = fixed_installation().policies.sandbox.isolation
 ROLES = {role: RolePolicy(isolation="hardened") for role in get_args(RoleName)}

@@ -5,7 +5,8 @@ import pytest
 from contracts.execution.runner_protocol import ReadyEvent
 from supervisor.domain.errors import ExecutionFault
 from supervisor.domain.sandbox.locks import ThreadStatus, judge_locks, require_compiled_lock, under_filter
-from tests.fakes import LOCKDOWN_POLICY, READY, thread_under
+from tests.fakes.runner_scripts import LOCKDOWN_POLICY, READY
+from tests.fakes.sandbox_facts import thread_under
 
 USER = "65532:65532"
 NONE = "0" * 16

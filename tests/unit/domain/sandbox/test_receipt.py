@@ -9,7 +9,8 @@ from supervisor.domain.sandbox.hardening import build_container_config
 from supervisor.domain.sandbox.receipt import Expectation, MountPoint, SandboxFacts, build_receipt, describe_difference
 from supervisor.domain.sandbox.recipe import recipe_of
 from tests.factories import make_plan
-from tests.fakes import IMAGE_FACTS, MODEL_FILE, facts_as_asked, fixed_installation, thread_under
+from tests.fakes.installation import fixed_installation
+from tests.fakes.sandbox_facts import IMAGE_FACTS, MODEL_FILE, facts_as_asked, thread_under
 
 POLICIES = fixed_installation().policies
 CONFIG = build_container_config(

@@ -7,7 +7,7 @@ from contracts.execution.runner_protocol import RunnerEvent, parse_event
 from supervisor.domain.errors import ExecutionFault
 from supervisor.domain.sandbox.transcript import Transcript
 from tests.factories import make_plan
-from tests.fakes import READY
+from tests.fakes.runner_scripts import READY
 
 
 def event(**fields: Any) -> RunnerEvent:

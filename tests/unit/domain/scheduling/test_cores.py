@@ -10,7 +10,7 @@ from supervisor.domain.policies.policy import HousekeepingPolicy
 from supervisor.domain.scheduling.cores import Demand, choose_cores, demand_of, wanted_cores
 from supervisor.domain.scheduling.topology import Core, CpuPlace, form_cores, split_housekeeping
 from tests.factories import make_plan
-from tests.fakes import fixed_installation
+from tests.fakes.installation import fixed_installation
 
 CORES = st.lists(st.tuples(st.integers(1, 4), st.integers(0, 3), st.booleans()), max_size=24)
 
