@@ -32,7 +32,7 @@ def say(text: str) -> None:
 
 
 def home() -> Path:
-    """Return the place where everything of this installation lives."""
+    """Return the place where everything of this installation lives, as `supervisor.place` does."""
     data_home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
     return Path(os.environ.get("WEOS_HOME") or Path(data_home) / "weos").absolute()
 
