@@ -18,6 +18,7 @@ from benchmarks.peers.engine import Engine, run_request
 from benchmarks.rows.speed import Bench
 from contracts.execution.run_request import Sampling
 from contracts.execution.runner_protocol import ExitCommand, JobCommand, SetupCommand, encode_command
+from contracts.wire.units import KIB, MIB
 from supervisor.adapters.docker.attach import STDOUT, attach, read_frame
 from supervisor.adapters.policies import load_policies
 from supervisor.composition import SOURCE_ROOT
@@ -28,8 +29,6 @@ __all__ = ["measure_memory", "private_and_file_bytes"]
 AT_ONCE = 8
 CONTEXT_TOKENS = 512
 TOKENS = 32
-MIB = 2**20
-KIB = 2**10
 RECEIVE_TIMEOUT_S = 60.0
 POLL_S = 0.05
 
