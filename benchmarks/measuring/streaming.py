@@ -11,7 +11,6 @@ from supervisor.client.event_stream import parse_events
 
 __all__ = ["Arrivals", "delays_ns", "read_slowly", "read_stream"]
 
-NS_PER_S = 1_000_000_000
 SLOW_PAUSE_S = 0.25
 SLOW_BYTES = 64
 # As little as the kernel grants, so that what is not read waits on the supervisor's side.

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-__all__ = ["cpu_ns", "resident_bytes"]
+from contracts.wire.units import KIB
 
-KIB = 1024
+__all__ = ["cpu_ns", "resident_bytes"]
 
 
 def cpu_ns(pid: int) -> int:

@@ -11,6 +11,7 @@ from math import isqrt
 from operator import add
 
 from contracts.execution.power_evidence import Phase, PowerEvidence, PowerSample, SampleMark
+from contracts.wire.units import PJ_PER_UJ, PPM
 
 __all__ = [
     "AttributedEnergy",
@@ -22,8 +23,6 @@ __all__ = [
 ]
 
 
-PJ_PER_UJ = 1_000_000
-PPM = 1_000_000
 # The error of a sensor, and the error of attribution by CPU time where another load shares the machine.
 SENSOR_PPM = 50_000
 ATTRIBUTION_PPM = 500_000

@@ -14,13 +14,10 @@ from contracts.execution.power_evidence import Phase, PowerEvidence, PowerSource
 from contracts.execution.runner_protocol import FinishReason
 from contracts.wire.document import Contract, Many
 from contracts.wire.types import Count, Nanoseconds
+from contracts.wire.units import NS_PER_MS, NS_PER_S, PPM, UJ_PER_J
 
 __all__ = ["Measurements", "Metrics", "derive_metrics"]
 
-NS_PER_S = 1_000_000_000
-NS_PER_MS = 1_000_000
-UJ_PER_J = 1_000_000
-PPM = 1_000_000
 # The energy of a phase is published only if the phase lasts at least this many updates of the counter.
 UPDATES_PER_PHASE = 2
 _PHASE_OF: dict[str, Phase] = {

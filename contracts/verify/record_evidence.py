@@ -14,10 +14,10 @@ from contracts.execution.execution_plan import ExecutionPlan
 from contracts.execution.metrics import Measurements
 from contracts.execution.metrics_record import MetricsRecord
 from contracts.verify.checks import CheckFailed
+from contracts.wire.units import NS_PER_S
 
-__all__ = ["LATE_NS", "NS_PER_S", "check_measurements", "check_outcome", "check_times"]
+__all__ = ["LATE_NS", "check_measurements", "check_outcome", "check_times"]
 
-NS_PER_S = 1_000_000_000
 # The engine's own loop keeps the time limit, and is kept waiting by a loaded machine: fractions of a second were seen.
 # What was sent before the limit may come in after it by as much. A minute is for machines that are worse.
 LATE_NS = 60 * NS_PER_S

@@ -14,12 +14,12 @@ from contracts.execution.metrics import Measurements
 from contracts.execution.metrics_record import MetricsRecord, SandboxObservation
 from contracts.execution.power_evidence import PowerEvidence, PowerLimitEvidence, SampleMark
 from contracts.verify.checks import CheckFailed
-from contracts.verify.record_evidence import LATE_NS, NS_PER_S
+from contracts.verify.record_evidence import LATE_NS
 from contracts.wire.canonical import MAX_SAFE_INTEGER
+from contracts.wire.units import MW_PER_W, NS_PER_S
 
 __all__ = ["check_power_evidence"]
 
-MW_PER_W = 1000
 PERCENT = 100
 # The largest word for a power; what a sensor says beyond it is written as this (`Milliwatts`).
 MOST_MW = 10**9

@@ -14,17 +14,12 @@ from contracts.wire.types import RoleName
 from supervisor.adapters.files import locked, write_private
 from supervisor.domain.caller import Caller
 from supervisor.domain.errors import EngineError
+from supervisor.place import default_home
 
 __all__ = ["LOG_KEY", "Home", "default_home"]
 
 # The name under which the ledger's key lies among the keys.
 LOG_KEY = "log"
-
-
-def default_home() -> Path:
-    """Return `WEOS_HOME`, or the user's data directory."""
-    data_home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-    return Path(os.environ.get("WEOS_HOME") or Path(data_home) / "weos").absolute()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import docker
 
 from contracts.execution.execution_plan import ExecutionPlan
 from contracts.wire.types import IsolationTier
+from supervisor.adapters.docker.attach import STDERR, STDOUT, attach, read_frame
 from supervisor.domain.errors import EngineError
 from supervisor.domain.policies.policy import Policies
 from supervisor.domain.sandbox.hardening import build_container_config
@@ -22,9 +23,6 @@ PYTHON = ("/usr/bin/python3.11", "-I", "-S", "-B")
 # milliseconds.
 SILENCE_S = 120
 OUTPUT_BYTES_MAX = 4_194_304
-# The container engine's stream format: one byte stream number, three zero bytes, four bytes length, big-endian.
-HEADER_BYTES = 8
-STDOUT, STDERR = 1, 2
 # The shell's convention, which the container engine follows: a status above this names the signal.
 SIGNALLED = 128
 
@@ -107,30 +105,20 @@ class Cell:
         return str(created["Id"])
 
     def _exchange(self, container_id: str, stdin: bytes) -> Ended:
-        attached = self.client.attach_socket(container_id, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
-        connection = attached._sock
+        connection = attach(self.client, container_id)
         connection.settimeout(self.silence_s)
         outputs = {STDOUT: b"", STDERR: b""}
         try:
             self.client.start(container_id)
             connection.sendall(stdin)
             connection.shutdown(socket.SHUT_WR)
-            # The SDK's own reader has no deadline.
-            while header := _read(connection, HEADER_BYTES):
-                outputs[header[0]] += _read(connection, int.from_bytes(header[4:], "big"))
-                if len(outputs[header[0]]) > OUTPUT_BYTES_MAX:
+            while frame := read_frame(connection):
+                stream, content = frame
+                outputs[stream] += content
+                if len(outputs[stream]) > OUTPUT_BYTES_MAX:
                     return Ended(outputs[STDOUT], outputs[STDERR], None)
         except TimeoutError:
             return Ended(outputs[STDOUT], outputs[STDERR], None)
         finally:
-            attached.close()
             connection.close()
         return Ended(outputs[STDOUT], outputs[STDERR], int(self.client.wait(container_id)["StatusCode"]))
-
-
-def _read(connection: socket.socket, size: int) -> bytes:
-    # Fewer bytes are returned only at the end of the stream.
-    data = b""
-    while len(data) < size and (part := connection.recv(size - len(data))):
-        data += part
-    return data

@@ -9,7 +9,7 @@ from contracts.execution.escape_report import EscapeAttempt, EscapeReport
 from supervisor.escape.attack import judge
 from supervisor.escape.catalogue import Planned
 from supervisor.escape.cell import Cell
-from supervisor.escape.engine_facts import EngineFacts
+from supervisor.escape.container_engine_facts import ContainerEngineFacts
 from supervisor.escape.system_calls import WALKED
 from supervisor.escape.task import Numbered, observe
 from supervisor.escape.walk import walk_calls
@@ -27,7 +27,7 @@ ANSWER_LENGTH_MAX = 1000
 def run_suite(
     cells: Sequence[Cell],
     image_environment: Sequence[str],
-    facts: EngineFacts,
+    facts: ContainerEngineFacts,
     planned: Sequence[Planned],
     tell: Tell = lambda _done, _total: None,
 ) -> EscapeReport:
@@ -77,7 +77,7 @@ def _await_all(futures: Sequence["Future[Any]"], tell: Tell) -> None:
 
 def _build_report(
     cell: Cell,
-    facts: EngineFacts,
+    facts: ContainerEngineFacts,
     planned: Sequence[Planned],
     observed: dict[int, str],
     walked: dict[Literal["one", "two"], tuple[str, ...]],

@@ -18,7 +18,7 @@ from supervisor.domain.planning.installation import Backend, Installation
 from supervisor.domain.planning.planning import plan_execution
 from supervisor.domain.sandbox.isolation import require_registered
 from supervisor.escape.cell import Cell
-from supervisor.escape.engine_facts import EngineFacts, read_engine_facts
+from supervisor.escape.container_engine_facts import ContainerEngineFacts, read_container_engine_facts
 from supervisor.setup.host.gvisor import registered_runtimes
 
 __all__ = ["LABEL", "Target", "open_target", "plan_of_target", "runnable_backends"]
@@ -37,7 +37,7 @@ class Target:
 
     cells: tuple[Cell, ...]
     image_environment: tuple[str, ...]
-    facts: EngineFacts
+    facts: ContainerEngineFacts
 
 
 def runnable_backends(installation: Installation) -> tuple[Backend, ...]:
@@ -106,7 +106,7 @@ def open_target(home: Home, docker_host: str, plan: ExecutionPlan, installation:
                 for cpus in _leases(installation.host.logical_cpus, plan.scheduling.cores)
             ]
             program = runtimes[tier.runtime].program if tier.runtime in runtimes else tier.runtime
-            facts = read_engine_facts(client, tier.runtime, program)
+            facts = read_container_engine_facts(client, tier.runtime, program)
             yield Target(tuple(cells), tuple(image["Config"]["Env"] or ()), facts)
         finally:
             _remove_leftovers(client, labels)

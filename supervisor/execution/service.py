@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from contracts.api.responses import RunView
 from contracts.execution.execution_plan import ExecutionPlan
 from contracts.execution.runner_protocol import JobCommand, encode_command
+from contracts.wire.units import NANO_CPUS_PER_CPU, NS_PER_MS
 from supervisor.domain.errors import ExecutionFault, StorageError
 from supervisor.domain.policies.policy import Policies
 from supervisor.domain.power.metering import Metering, MeteringPort
 from supervisor.domain.records.ports import FinalEntry, LedgerPort
 from supervisor.domain.records.recording import Conclusion
-from supervisor.domain.sandbox.hardening import NANO_CPUS_PER_CPU
 from supervisor.domain.sandbox.ports import Sandbox
 from supervisor.domain.sandbox.receipt import describe_difference
 from supervisor.domain.sandbox.recipe import recipe_of
@@ -34,7 +34,6 @@ _log = logging.getLogger(__name__)
 STORE_RETRY_S = 2.0
 # Making a record durable takes some 4 ms, a third more beside the end of its sandbox; a disk may also take for ever.
 RECORD_HEAD_START_S = 0.1
-NS_PER_MS = 1_000_000
 
 
 class ExecutionService:

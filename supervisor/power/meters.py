@@ -12,7 +12,7 @@ from contracts.wire.errors import ContractError
 from supervisor.adapters.kernel.cgroup import is_in_container, judge_quotas
 from supervisor.adapters.kernel.host import read_fingerprint
 from supervisor.adapters.power.model_meter import ModelMeter
-from supervisor.adapters.power.nvml import GapMeter, IsOurs, open_nvml
+from supervisor.adapters.power.nvml import BelongsToExecution, GapMeter, open_nvml
 from supervisor.adapters.power.nvml_limit import open_limit
 from supervisor.adapters.power.rapl import open_rapl
 from supervisor.domain.errors import Refusal
@@ -36,7 +36,7 @@ __all__ = [
 
 # An execution's container gets one device.
 GPU_INDEX = 0
-MEND = "run: weos-engine power calibrate"
+HOW_TO_FIX = "run: weos-engine power calibrate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +80,13 @@ def find_calibration(
     try:
         calibration = Calibration.parse(path.read_bytes())
     except FileNotFoundError:
-        return FoundCalibration(None, f"there is no calibration; {MEND}")
+        return FoundCalibration(None, f"there is no calibration; {HOW_TO_FIX}")
     except (OSError, ContractError) as error:
-        return FoundCalibration(None, f"the calibration cannot be read ({error}); {MEND}")
+        return FoundCalibration(None, f"the calibration cannot be read ({error}); {HOW_TO_FIX}")
     fault = judge_calibration(calibration, host, now, max_age_days, domains=domains)
-    return FoundCalibration(calibration, None if fault is None else f"the calibration is not valid: {fault}; {MEND}")
+    return FoundCalibration(
+        calibration, None if fault is None else f"the calibration is not valid: {fault}; {HOW_TO_FIX}"
+    )
 
 
 def open_meter(
@@ -123,8 +125,8 @@ def open_meter(
     meter: MeterPort = cpu
     gpu_fault = None
     if gpu_index is not None:
-        is_ours: IsOurs = partial(is_in_container, root=root)
-        gpu = open_nvml(cpu, index=gpu_index, is_ours=is_ours)
+        belongs_to_execution: BelongsToExecution = partial(is_in_container, root=root)
+        gpu = open_nvml(cpu, index=gpu_index, belongs_to_execution=belongs_to_execution)
         if isinstance(gpu, MissingMeter):
             gpu_fault, meter = gpu, GapMeter(gpu_index, cpu, gpu.reason)
         else:

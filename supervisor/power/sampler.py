@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from contracts.execution.power_evidence import PowerEvidence, SampleMark
+from contracts.wire.units import MS_PER_S
 from supervisor.domain.errors import ExecutionFault
 from supervisor.domain.power.governor import Governor
 from supervisor.domain.power.meter import MeterPort
@@ -14,8 +15,6 @@ from supervisor.domain.power.power_log import PowerLog
 from supervisor.domain.sandbox.ports import Sandbox
 
 __all__ = ["PowerLimit", "PowerSampler"]
-
-MS_PER_S = 1000
 
 
 @dataclass(frozen=True, slots=True)

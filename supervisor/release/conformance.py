@@ -12,6 +12,7 @@ from typing import Any
 from contracts.execution.metrics_record import MetricsRecord
 from contracts.releases.reports import ConformanceResult
 from contracts.wire.document import sha256_digest
+from contracts.wire.units import NS_PER_S
 from supervisor.release.subject import Broken, Executed, Subject
 
 __all__ = ["PROPERTIES", "TIER_PROPERTIES", "Property", "try_properties"]
@@ -20,7 +21,6 @@ PROMPT = "The capital of France is"
 OTHER_PROMPT = "Explique inferência eficiente"
 LONG_TOKENS = 1500
 POLL_S = 0.02
-NS_PER_S = 1_000_000_000
 ERROR_STATUS = 400
 END_S = 300.0
 # Section 6 of the integration specification.

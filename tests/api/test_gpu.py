@@ -50,13 +50,13 @@ class Card:
         if self.missing is not None:
             port = GapMeter(self.device.index, self.cpu, self.missing)
         else:
-            port = NvmlMeter(self.device, self.cpu, self._is_ours)
+            port = NvmlMeter(self.device, self.cpu, self._belongs_to_execution)
         self.opened.append(port)
         fallback = None if self.missing is None else f"NVML: {self.missing}"
         fixed = make_metering(self.cpu, host_cpus=2)
         return replace(fixed, port=port, fallback_reason=fallback, sensor_fault=self.sensor_fault)
 
-    def _is_ours(self, pid: int, container_id: str | None) -> bool:
+    def _belongs_to_execution(self, pid: int, container_id: str | None) -> bool:
         self.container = container_id
         return pid == OURS and container_id is not None
 

@@ -10,6 +10,7 @@ from contracts.verify.record import verify_record
 from contracts.wire.canonical import canonical_bytes
 from contracts.wire.document import sha256_digest
 from contracts.wire.envelope import Envelope, decode_base64, seal
+from contracts.wire.units import NS_PER_S
 from tests.factories import make_envelope, make_signer, make_trust
 
 __all__ = [
@@ -29,7 +30,6 @@ __all__ = [
     "warm",
 ]
 
-NS_PER_S = 1_000_000_000
 SIGNER = make_signer()
 Change = Callable[[dict[str, Any]], object]
 

@@ -243,8 +243,8 @@ def test_what_anything_prints_never_reaches_the_events(start: Start) -> None:
 def test_warming_up_leaves_no_trace_in_the_answer(start: Start) -> None:
     script = (
         "import sys; sys.path.insert(0, '/opt/weos/lib')\n"
-        "from runner import engine, main\n"
-        "engine.LlamaEngine.warm_up = lambda self: None\n"
+        "from runner import main, model\n"
+        "model.LlamaModel.warm_up = lambda self: None\n"
         # Warming up starts the threads; under the second lock nothing starts one any more.
         "main.lock_down = lambda program: None\n"
         "main.main()\n"

@@ -25,7 +25,7 @@ from supervisor.escape import lock_two
 from supervisor.escape.attack import Attack
 from supervisor.escape.catalogue import Planned, plan_attempts
 from supervisor.escape.cell import Cell
-from supervisor.escape.engine_facts import read_engine_facts
+from supervisor.escape.container_engine_facts import read_container_engine_facts
 from supervisor.escape.target import LABEL
 from supervisor.escape.task import Numbered, observe
 from tests.integration.conftest import make_home
@@ -294,7 +294,7 @@ def test_a_suite_leaves_no_container_not_even_one_that_was_killed(own_home: Home
 
 def test_a_runtime_that_does_not_say_its_version_is_told(hardened: Cell) -> None:
     with pytest.raises(EngineError, match="does not report its version"):
-        read_engine_facts(hardened.client, "no-such-runtime", "/bin/false")
+        read_container_engine_facts(hardened.client, "no-such-runtime", "/bin/false")
 
 
 def test_without_an_engine_nothing_is_tried(own_home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

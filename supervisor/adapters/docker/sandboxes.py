@@ -5,7 +5,6 @@ Blocking calls of the SDK run in a small thread pool; the stream of one executio
 
 import asyncio
 import logging
-import os
 import shutil
 import socket
 import time
@@ -19,6 +18,7 @@ import docker
 import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
+from supervisor.adapters.docker.attach import attach
 from supervisor.adapters.docker.container import DockerSandbox, StartedContainer
 from supervisor.adapters.docker.frames import AttachedStream
 from supervisor.adapters.docker.removals import Removals
@@ -202,15 +202,9 @@ class DockerSandboxes:
             # The engine drops a limit that its kernel lacks and only says so here.
             detail = f"the container engine warns: {'; '.join(created['Warnings'])[:500]}"
             raise ExecutionFault("limit_unenforceable", detail)
-        parameters = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
-        attached = self._client.attach_socket(container_id, parameters)
-        # The SDK hands out a file object around the socket; a duplicate descriptor gives us the socket itself.
-        plain = socket.socket(fileno=os.dup(attached.fileno()))
-        plain.setblocking(False)
-        # The response behind it owns the connection; closing it leaves our duplicate open.
-        attached._response.close()
-        attached.close()
-        return container_id, plain
+        attached = attach(self._client, container_id)
+        attached.setblocking(False)
+        return container_id, attached
 
     def _start(self, container_id: str) -> StartedContainer:
         self._client.start(container_id)

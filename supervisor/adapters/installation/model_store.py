@@ -18,6 +18,7 @@ from contracts.execution.execution_plan import PlannedModel
 from contracts.wire.document import Contract
 from contracts.wire.errors import ContractError
 from contracts.wire.types import Count, Digest, ModelName, QuantizationName
+from contracts.wire.units import MIB
 from supervisor.adapters.files import locked, write_private
 from supervisor.adapters.installation.gguf_header import read_gguf_header
 from supervisor.adapters.kernel.container_facts import facts_of
@@ -27,7 +28,7 @@ from supervisor.domain.sandbox.ports import LocatedModel
 
 __all__ = ["ModelStore"]
 
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = MIB
 FILE_NAME = "model.gguf"
 Progress = Callable[[int], None]
 

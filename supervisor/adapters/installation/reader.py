@@ -104,14 +104,14 @@ class InstallationReader:
             raise Refusal("image_missing", error.detail) from error
         if image is not None:
             self._seen[image.image_id] = image
-        is_ours = image is not None and self._is_ours(image)
+        belongs_to_version = image is not None and self._belongs_to_version(image)
         return Backend(
             name=definition.name,
             required_cpu_flags=frozenset(definition.required_cpu_flags),
-            image_id=image.image_id if image is not None and is_ours else None,
+            image_id=image.image_id if image is not None and belongs_to_version else None,
         )
 
-    def _is_ours(self, image: BuiltImage) -> bool:
+    def _belongs_to_version(self, image: BuiltImage) -> bool:
         # Also an image that is built while a released version runs: it is none of that version's.
         if self._images is not None and self._images.get(image.backend) != image.image_id:
             return False

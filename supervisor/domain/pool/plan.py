@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from contracts.wire.units import NS_PER_S
 from supervisor.domain.policies.policy import PoolPolicy
 
-__all__ = ["NS_PER_S", "DropReason", "PoolStep", "PooledSandbox", "Wanted", "plan_pool"]
+__all__ = ["DropReason", "PoolStep", "PooledSandbox", "Wanted", "plan_pool"]
 
-NS_PER_S = 1_000_000_000
 
 DropReason = Literal["age", "unwanted", "budget", "unhealthy"]
 

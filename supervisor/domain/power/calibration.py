@@ -7,6 +7,7 @@ from statistics import median, quantiles
 
 from contracts.execution.calibration import Calibration, CalibrationStep, HostFingerprint
 from contracts.execution.power_evidence import DomainName, PowerBaseline, PowerModel
+from contracts.wire.units import MW_NS_PER_UJ, NS_PER_MS
 from supervisor.domain.power.meter import MeterReading
 
 __all__ = [
@@ -21,8 +22,6 @@ __all__ = [
     "median_mw",
 ]
 
-MW_NS_PER_UJ = 1_000_000
-NS_PER_MS = 1_000_000
 # CPUs that may be busy on a quiet host: enough for the calibrating process and a daemon or two, and on a large machine
 # one CPU in fifty.
 QUIET_CPUS = 0.15

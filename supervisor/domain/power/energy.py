@@ -3,13 +3,12 @@
 from math import floor
 
 from contracts.execution.power_evidence import PowerModel
+from contracts.wire.units import MW_PER_W
 from supervisor.domain.errors import Refusal
 from supervisor.domain.policies.policy import PowerPolicy
 from supervisor.domain.power.facts import GpuLimits, PowerFacts
 
 __all__ = ["gpu_limit_within", "select_power_model", "threads_within"]
-
-MW_PER_W = 1000
 
 
 def select_power_model(processor: str, policy: PowerPolicy) -> PowerModel:

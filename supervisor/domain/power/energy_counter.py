@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
+from contracts.wire.units import NJ_PER_UJ, NS_PER_S, UJ_PER_J
+
 __all__ = ["CounterReading", "counted_uj"]
 
-NJ_PER_UJ = 1000
-UJ_PER_J = 1_000_000
-NS_PER_S = 1_000_000_000
 # No processor package and no memory attached to it draws as much: the largest are designed for about 500 W.
 MOST_W = 1000
 # A counter moves in steps of a millisecond or more, and its reader may be delayed between the clock and the counter.

@@ -16,14 +16,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from contracts.execution.power_evidence import MAX_SAMPLES, PowerAction, PowerLimitEvidence
+from contracts.wire.units import NANO_CPUS_PER_CPU, NS_PER_MS, UW_PER_MW
 from supervisor.domain.policies.policy import GovernorPolicy
 
 __all__ = ["Decision", "Governor", "RollingMean", "Verdict"]
 
 PERCENT = 100
-NANO = 1_000_000_000
-NS_PER_MS = 1_000_000
-UW_PER_MW = 1000
 WINDOW_NS = 1_000_000_000
 # The largest power that a record can hold. A sensor that reports more is broken, and above every limit in any case.
 MAX_MW = 10**9
@@ -127,11 +125,11 @@ class Governor:
         self._interval_ns = max(policy.interval_ms * NS_PER_MS, policy.updates_min * update_ns)
         self._cap_mw = cap_mw
         self._idle_mw = idle_mw
-        self._floor_nano = policy.quota_floor_percent * NANO // PERCENT
+        self._floor_nano = policy.quota_floor_percent * NANO_CPUS_PER_CPU // PERCENT
         self._most_nano = max(self._floor_nano, quota_max_nano)
         self._target_mw = cap_mw * policy.target_percent / PERCENT
         # At this price only the lowest quota is affordable. A higher price would only take longer to correct.
-        self._dearest = max(1.0, (self._target_mw - idle_mw) * NANO / self._floor_nano)
+        self._dearest = max(1.0, (self._target_mw - idle_mw) * NANO_CPUS_PER_CPU / self._floor_nano)
         start_mw_per_cpu = max(1, high_mw_per_cpu) * PERCENT / policy.start_percent
         self._mw_per_cpu = min(start_mw_per_cpu, self._dearest)
         self._quota_nano = self._affordable_nano(0)
@@ -206,7 +204,7 @@ class Governor:
         if self._granted_at_ns is None:
             self._note(at_ns, None)
             self._granted_at_ns = at_ns
-        self._granted_ns += self._quota_nano * max(0, at_ns - self._granted_at_ns) // NANO
+        self._granted_ns += self._quota_nano * max(0, at_ns - self._granted_at_ns) // NANO_CPUS_PER_CPU
         self._granted_at_ns = max(at_ns, self._granted_at_ns)
 
     def _bear_gap(self, at_ns: int) -> Decision:
@@ -237,7 +235,7 @@ class Governor:
         duration_ns = now.at_ns - before.at_ns
         power_mw = max(0, now.energy_uj - before.energy_uj) * NS_PER_MS / duration_ns
         used_ns = min(max(0, now.cpu_time_ns - before.cpu_time_ns), now.granted_ns - before.granted_ns)
-        self._learn(power_mw, used_ns * NANO / duration_ns)
+        self._learn(power_mw, used_ns * NANO_CPUS_PER_CPU / duration_ns)
         quota_nano = self._affordable_nano(power_mw)
         if power_mw > self._cap_mw:
             quota_nano = min(quota_nano, self._quota_nano)
@@ -248,7 +246,7 @@ class Governor:
 
     def _learn(self, power_mw: float, used_nano: float) -> None:
         dynamic_mw = power_mw - self._idle_mw
-        seen = dynamic_mw * NANO / max(1.0, used_nano)
+        seen = dynamic_mw * NANO_CPUS_PER_CPU / max(1.0, used_nano)
         if power_mw > self._cap_mw:
             self._mw_per_cpu = min(max(self._mw_per_cpu, seen), self._dearest)
             return
@@ -260,7 +258,7 @@ class Governor:
 
     def _affordable_nano(self, power_mw: float) -> int:
         excess_mw = max(0.0, power_mw - self._cap_mw) * self._policy.payback_percent / PERCENT
-        wanted = (self._target_mw - self._idle_mw - excess_mw) * NANO / self._mw_per_cpu
+        wanted = (self._target_mw - self._idle_mw - excess_mw) * NANO_CPUS_PER_CPU / self._mw_per_cpu
         return min(max(int(wanted), self._floor_nano), self._most_nano)
 
     def _set(self, quota_nano: int, at_ns: int, power_mw: int | None) -> None:

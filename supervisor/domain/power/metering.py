@@ -6,13 +6,11 @@ from typing import Protocol
 
 from contracts.execution.execution_plan import ExecutionPlan
 from contracts.execution.power_evidence import PowerBaseline, PowerEvidence, PowerModel
+from contracts.wire.units import MW_PER_W, NANO_CPUS_PER_CPU
 from supervisor.domain.policies.policy import GovernorPolicy
 from supervisor.domain.power.facts import PowerFacts
 from supervisor.domain.power.governor import Governor
 from supervisor.domain.power.meter import MeterPort
-
-MW_PER_W = 1000
-NANO_CPUS_PER_CPU = 1_000_000_000
 
 __all__ = ["Metering", "MeteringPort"]
 

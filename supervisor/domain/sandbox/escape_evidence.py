@@ -9,7 +9,7 @@ from contracts.wire.types import Digest
 
 __all__ = ["EscapeEvidence", "find_evidence"]
 
-MEND = "run: weos-engine doctor --escape"
+HOW_TO_FIX = "run: weos-engine doctor --escape"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +29,14 @@ def find_evidence(report: EscapeReport | None, plan: ExecutionPlan, *, kernel: s
         kernel: release of the kernel that it is executed on.
     """
     if report is None:
-        return EscapeEvidence(None, f"the escape suite has not been run on this kind of sandbox; {MEND}")
+        return EscapeEvidence(None, f"the escape suite has not been run on this kind of sandbox; {HOW_TO_FIX}")
     others = list(_differences(report, plan, kernel))
     if others:
-        return EscapeEvidence(None, f"the escape suite was run with another {', '.join(others)}; {MEND}")
+        return EscapeEvidence(None, f"the escape suite was run with another {', '.join(others)}; {HOW_TO_FIX}")
     if report.failures:
-        return EscapeEvidence(None, f"{len(report.failures)} attack(s) of the escape suite were not blocked; {MEND}")
+        return EscapeEvidence(
+            None, f"{len(report.failures)} attack(s) of the escape suite were not blocked; {HOW_TO_FIX}"
+        )
     return EscapeEvidence(report.canonical_digest(), None)
 
 

@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from contracts.wire.units import NANO_CPUS_PER_CPU
 from supervisor.domain.policies.policy import SandboxPolicy
 from supervisor.domain.policies.seccomp_profile import SeccompProfile
 from supervisor.domain.sandbox.recipe import SandboxRecipe
 
-__all__ = ["NANO_CPUS_PER_CPU", "build_container_config", "model_path"]
-
-NANO_CPUS_PER_CPU = 1_000_000_000
+__all__ = ["build_container_config", "model_path"]
 
 
 def model_path(policy: SandboxPolicy) -> str:

@@ -13,7 +13,7 @@ __all__ = ["RegisteredRuntime", "choose_tier", "fault_of_start", "read_runtimes"
 # The weakest tier first.
 STRENGTH: tuple[IsolationTier, ...] = get_args(IsolationTier)
 FIELD = "/execution/isolation"
-MEND = "install and register it with: make gvisor"
+HOW_TO_FIX = "install and register it with: make gvisor"
 DETAIL_MAX = 512
 # dockerd 20.10: there is no runtime of this name; its program could not be run, or ended without a message.
 RUNTIME_MISSING = ("Unknown runtime", "unable to retrieve OCI runtime error")
@@ -106,7 +106,7 @@ def fault_of_start(runtime: str, explanation: str) -> ExecutionFault:
 
 
 def _unavailable(what: str) -> Refusal:
-    return Refusal("isolation_unavailable", f"{what}; {MEND}", field=FIELD)
+    return Refusal("isolation_unavailable", f"{what}; {HOW_TO_FIX}", field=FIELD)
 
 
 def _stronger(one: IsolationTier, other: IsolationTier) -> IsolationTier:

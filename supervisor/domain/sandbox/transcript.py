@@ -11,11 +11,11 @@ from contracts.execution.runner_protocol import (
     RunnerEvent,
     TokenEvent,
 )
+from contracts.wire.units import NS_PER_S
 from supervisor.domain.errors import ExecutionFault
 
 __all__ = ["Transcript", "check_ready"]
 
-NS_PER_S = 1_000_000_000
 
 # Errors that the runner may blame on the request; every other error is the engine's.
 _CALLERS_FAULT = {"context_overflow", "empty_prompt"}

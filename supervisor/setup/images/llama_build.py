@@ -13,10 +13,10 @@ from supervisor.adapters.installation.backends import BackendDefinition
 from supervisor.adapters.installation.image_inputs import SCRIPT
 from supervisor.console.steps import Progress, Step
 from supervisor.domain.errors import SetupError
-from supervisor.setup.host.engine_api import (
+from supervisor.setup.host.container_engine_api import (
     BUILD_SILENCE_TIMEOUT_S,
     SETUP_LABELS,
-    opened_engine,
+    opened_container_engine,
     remove_if_there,
     removed_at_end,
 )
@@ -104,7 +104,7 @@ def compile_llama(home: Path, compilation: Compilation, artifact: Path, progress
     reason = f"once per source and flags, on {os.cpu_count()} cores; GGML_NATIVE=OFF, the flags say all"
     with (
         progress.step(compilation.title, reason) as step,
-        opened_engine(docker_host, BUILD_SILENCE_TIMEOUT_S) as client,
+        opened_container_engine(docker_host, BUILD_SILENCE_TIMEOUT_S) as client,
     ):
         container_name = f"weos-compile-{cache_key([str(home), compilation.key])[:12]}"
         # What a killed set-up left behind; the home's lock is ours, so it can be nothing else.

@@ -25,12 +25,12 @@ from supervisor.adapters.installation.image_inputs import (
 from supervisor.adapters.installation.image_record import BuiltImage, store_image, stored_image
 from supervisor.console.steps import Progress
 from supervisor.domain.errors import SetupError
-from supervisor.setup.host.engine_api import (
+from supervisor.setup.host.container_engine_api import (
     BUILD_SILENCE_TIMEOUT_S,
     build_image,
     find_image,
     image_size_bytes,
-    opened_engine,
+    opened_container_engine,
     removed_at_end,
 )
 from supervisor.setup.images.base_image import BaseImage, ensure_base_image
@@ -95,7 +95,7 @@ def build_runtime_image(
 
 
 def _is_present(image: BuiltImage, docker_host: str) -> bool:
-    with opened_engine(docker_host) as client:
+    with opened_container_engine(docker_host) as client:
         return Path(image.manifest_path).exists() and find_image(client, image.image_id)
 
 
@@ -116,7 +116,7 @@ def _assemble(home: Path, key: str, parts: _Parts, root: Path, progress: Progres
     with (
         progress.step(f"Assembling the runtime image {name}", reason) as step,
         tempfile.TemporaryDirectory() as context,
-        opened_engine(docker_host, BUILD_SILENCE_TIMEOUT_S) as client,
+        opened_container_engine(docker_host, BUILD_SILENCE_TIMEOUT_S) as client,
     ):
         _fill_context(Path(context), parts, root)
         arguments = {"TOOLCHAIN": parts.toolchain_id}

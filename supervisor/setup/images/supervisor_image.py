@@ -10,7 +10,7 @@ from supervisor.adapters.files import build_lock, digest_of_file
 from supervisor.adapters.installation.backends import default_source_root
 from supervisor.console.steps import Progress
 from supervisor.domain.errors import SetupError
-from supervisor.setup.host.engine_api import BUILD_SILENCE_TIMEOUT_S, build_image, opened_engine
+from supervisor.setup.host.container_engine_api import BUILD_SILENCE_TIMEOUT_S, build_image, opened_container_engine
 from supervisor.setup.images.base_image import ensure_base_image
 
 __all__ = ["TAG", "build_supervisor_image"]
@@ -35,7 +35,7 @@ def build_supervisor_image(home: Path, progress: Progress, docker_host: str) -> 
         with (
             progress.step("Building the supervisor image", reason) as step,
             tempfile.TemporaryDirectory() as context,
-            opened_engine(docker_host, BUILD_SILENCE_TIMEOUT_S) as client,
+            opened_container_engine(docker_host, BUILD_SILENCE_TIMEOUT_S) as client,
         ):
             _fill_context(Path(context), root, wheels)
             return build_image(client, Path(context), "Dockerfile", {"BASE": base.image_id}, TAG, step)

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from contracts.wire.units import UJ_PER_J
 from tests.attacks.stating import (
     NS_PER_S,
     Change,
@@ -20,7 +21,6 @@ from tests.attacks.stating import (
     warm,
 )
 
-UJ_PER_J = 1_000_000
 MEASURED = {"source": "measured", "measured_at": "2026-01-30T00:00:00.000Z"}
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from supervisor import bootstrap
 from supervisor.adapters.files import write_private
 from supervisor.adapters.home import Home, default_home
 from supervisor.adapters.identity.engine_version import development_version, source_digest
@@ -146,12 +147,24 @@ def test_a_home_is_free_again_when_its_supervisor_was_killed(empty_home: Home) -
         pass
 
 
-def test_the_home_is_in_the_users_data_directory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("WEOS_HOME", raising=False)
-    monkeypatch.setenv("XDG_DATA_HOME", "/data")
-    assert default_home() == Path("/data/weos")
-    monkeypatch.setenv("WEOS_HOME", "/elsewhere")
-    assert default_home() == Path("/elsewhere")
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"HOME": "/user"}, "/user/.local/share/weos"),
+        ({"HOME": "/user", "XDG_DATA_HOME": ""}, "/user/.local/share/weos"),
+        ({"XDG_DATA_HOME": "/data"}, "/data/weos"),
+        ({"XDG_DATA_HOME": "/data", "WEOS_HOME": "/elsewhere"}, "/elsewhere"),
+        ({"XDG_DATA_HOME": "/data", "WEOS_HOME": ""}, "/data/weos"),
+    ],
+)
+def test_bootstrap_and_engine_agree_on_the_home(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: str
+) -> None:
+    for name in ("XDG_DATA_HOME", "WEOS_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert default_home() == bootstrap.home() == Path(expected)
 
 
 def test_a_version_changes_with_what_shapes_a_result(tmp_path: Path) -> None:

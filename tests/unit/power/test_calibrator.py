@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from contracts.execution.calibration import Calibration, CalibrationStep, HostFingerprint
 from contracts.execution.power_evidence import DomainName, PowerModel, PowerSource
+from contracts.wire.units import NS_PER_S
 from supervisor.domain.errors import EngineError
 from supervisor.domain.power.calibration import (
     Interval,
@@ -27,7 +28,6 @@ from tests.silent_progress import SilentProgress
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NS_PER_S = 1_000_000_000
 NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 DOMAINS: tuple[DomainName, ...] = ("package-0", "dram-0")
 HOST = HostFingerprint(

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contracts.wire.units import NS_PER_S
 from supervisor.adapters.kernel.proc_stat import TICK_NS, read_busy_ns
 from supervisor.adapters.power.model_meter import ModelMeter
 from supervisor.adapters.power.rapl import READ_AT_LEAST_EVERY_S, RaplMeter, open_rapl
@@ -11,7 +12,6 @@ from supervisor.domain.power.energy_counter import MOST_W, CounterReading, count
 from supervisor.domain.power.meter import MeterReading, MissingMeter
 from tests.powercap import RANGE_UJ, Clock, PowercapHost
 
-NS_PER_S = 1_000_000_000
 PACKAGE = "intel-rapl:0"
 AMD_RANGE_UJ = 65_532_610_987
 

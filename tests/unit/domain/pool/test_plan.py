@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contracts.wire.units import MIB, NS_PER_S
 from supervisor.domain.planning.planning import plan_execution
 from supervisor.domain.pool.demand import PoolDemand
-from supervisor.domain.pool.plan import NS_PER_S, PooledSandbox, PoolStep, Wanted, plan_pool
+from supervisor.domain.pool.plan import PooledSandbox, PoolStep, Wanted, plan_pool
 from supervisor.domain.pool.survey import Survey, survey_installation
 from supervisor.domain.sandbox.recipe import recipe_of
 from supervisor.execution.pool_metrics import PoolFacts
@@ -16,7 +17,6 @@ from tests.fakes.installation import IMAGE, fixed_installation
 from tests.unit.domain.planning.test_planning import request_with
 
 POLICY = fixed_installation().policies.pool.model_copy(update={"size_max": 4, "max_age_s": 60})
-MIB = 2**20
 
 
 def ready(number: int, recipe: str, *, memory_bytes: int = MIB, since_s: int = 0) -> PooledSandbox:

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.execution.power_evidence import MAX_SAMPLES, PowerLimitEvidence
+from contracts.wire.units import NANO_CPUS_PER_CPU, NS_PER_S
 from supervisor.domain.policies.policy import GovernorPolicy
 from supervisor.domain.power.governor import Decision, Governor, RollingMean
 
 MS = 1_000_000
-NANO = 1_000_000_000
 POLICY = GovernorPolicy(
     interval_ms=250,
     updates_min=5,
@@ -31,7 +31,7 @@ CAP_MW = 25_000
 IDLE_MW = 3_000
 THREADS = 8
 PRICE_MW = 4_500
-FLOOR_NANO = NANO // 20
+FLOOR_NANO = NANO_CPUS_PER_CPU // 20
 TARGET_MW = 24_250
 OVER_MW = 26_250
 Reading = tuple[int, int | None, int | None]
@@ -41,7 +41,7 @@ def governor(policy: GovernorPolicy = POLICY, **changes: int) -> Governor:
     settings = {
         "cap_mw": CAP_MW,
         "idle_mw": IDLE_MW,
-        "quota_max_nano": THREADS * NANO,
+        "quota_max_nano": THREADS * NANO_CPUS_PER_CPU,
         "high_mw_per_cpu": PRICE_MW,
         "update_ns": MS,
     }
@@ -68,7 +68,7 @@ class Execution:
         """Return the watts of each interval."""
         powers = []
         for _ in range(ticks):
-            cpus = min(demand_cpus, self.law.quota_nano * self.refill / NANO)
+            cpus = min(demand_cpus, self.law.quota_nano * self.refill / NANO_CPUS_PER_CPU)
             powers.append(IDLE_MW + cpus * self.price_mw)
             self.at_ns += TICK_NS
             self.energy_uj += powers[-1] * TICK_NS / MS
@@ -102,7 +102,7 @@ readings = st.lists(
     st.tuples(
         st.integers(-TICK_NS, 20 * TICK_NS),
         st.none() | st.integers(-(10**6), 10**9),
-        st.none() | st.integers(-NANO, 20 * NANO),
+        st.none() | st.integers(-NANO_CPUS_PER_CPU, 20 * NANO_CPUS_PER_CPU),
     ),
     max_size=60,
 )
@@ -111,7 +111,7 @@ readings = st.lists(
 @given(steps=readings, cap_mw=st.integers(1, 10**6), idle_mw=st.integers(0, 10**6), high_mw=st.integers(0, 10**6))
 def test_the_quota_stays_within_its_bounds(steps: list[Reading], cap_mw: int, idle_mw: int, high_mw: int) -> None:
     law = governor(cap_mw=cap_mw, idle_mw=idle_mw, high_mw_per_cpu=high_mw)
-    assert FLOOR_NANO <= law.quota_nano <= THREADS * NANO
+    assert FLOOR_NANO <= law.quota_nano <= THREADS * NANO_CPUS_PER_CPU
     at_ns = energy_uj = cpu_ns = 0
     for step_ns, step_uj, step_cpu_ns in steps:
         at_ns += step_ns
@@ -122,7 +122,7 @@ def test_the_quota_stays_within_its_bounds(steps: list[Reading], cap_mw: int, id
             energy_uj=None if step_uj is None else energy_uj,
             cpu_time_ns=None if step_cpu_ns is None else cpu_ns,
         )
-        assert FLOOR_NANO <= decision.quota_nano <= THREADS * NANO
+        assert FLOOR_NANO <= decision.quota_nano <= THREADS * NANO_CPUS_PER_CPU
         assert decision.quota_nano == law.quota_nano
 
 
@@ -142,7 +142,7 @@ def test_over_the_limit_the_quota_is_never_raised(powers_mw: list[int], cpus: fl
 def test_whatever_a_cpu_costs_the_power_settles_below_the_limit(
     price_mw: int, high_mw: int, refill: float, threads: int
 ) -> None:
-    law = governor(high_mw_per_cpu=high_mw, quota_max_nano=threads * NANO)
+    law = governor(high_mw_per_cpu=high_mw, quota_max_nano=threads * NANO_CPUS_PER_CPU)
     execution = Execution(law, price_mw=price_mw, refill=refill)
     powers = execution.run(40, demand_cpus=threads)
     # Where a CPU costs more than was thought possible it begins over the limit. Where, besides, the kernel hands out
@@ -157,7 +157,7 @@ def test_whatever_a_cpu_costs_the_power_settles_below_the_limit(
 
 
 def test_it_starts_from_a_part_of_what_the_dearest_cpu_allows() -> None:
-    assert governor().quota_nano == pytest.approx((TARGET_MW - IDLE_MW) / PRICE_MW * 0.6 * NANO, abs=1)
+    assert governor().quota_nano == pytest.approx((TARGET_MW - IDLE_MW) / PRICE_MW * 0.6 * NANO_CPUS_PER_CPU, abs=1)
     assert governor(with_policy(start_percent=100)).quota_nano > governor().quota_nano
     assert governor(with_policy(target_percent=50)).quota_nano < governor().quota_nano
 
@@ -194,7 +194,7 @@ def test_a_wrong_idle_power_is_not_learned_while_nothing_runs(idle_error_mw: int
 def test_time_that_the_kernel_hands_out_beyond_the_quota_is_counted_against_it() -> None:
     law = governor()
     Execution(law, refill=1.4).run(20)
-    assert law.quota_nano * 1.4 == pytest.approx((TARGET_MW - IDLE_MW) / PRICE_MW * NANO, rel=0.04)
+    assert law.quota_nano * 1.4 == pytest.approx((TARGET_MW - IDLE_MW) / PRICE_MW * NANO_CPUS_PER_CPU, rel=0.04)
 
 
 def test_what_was_over_the_limit_is_paid_back_in_the_next_interval() -> None:
@@ -202,8 +202,8 @@ def test_what_was_over_the_limit_is_paid_back_in_the_next_interval() -> None:
     kept = feed(governor(with_policy(payback_percent=0)), [over_mw], cpus=2.5)[-1].quota_nano
     paid = feed(governor(), [over_mw], cpus=2.5)[-1].quota_nano
     price_mw = (over_mw - IDLE_MW) / 2.5
-    assert kept == pytest.approx((TARGET_MW - IDLE_MW) / price_mw * NANO, rel=0.001)
-    assert paid == pytest.approx((TARGET_MW - IDLE_MW - (over_mw - CAP_MW)) / price_mw * NANO, rel=0.001)
+    assert kept == pytest.approx((TARGET_MW - IDLE_MW) / price_mw * NANO_CPUS_PER_CPU, rel=0.001)
+    assert paid == pytest.approx((TARGET_MW - IDLE_MW - (over_mw - CAP_MW)) / price_mw * NANO_CPUS_PER_CPU, rel=0.001)
 
 
 def test_a_cheaper_cpu_is_believed_by_degrees() -> None:
@@ -344,8 +344,8 @@ def brute_windows(accepted: list[tuple[int, int]]) -> list[Fraction]:
         raise AssertionError
 
     first_ns = accepted[0][0]
-    ends = [(at_ns, energy_uj) for at_ns, energy_uj in accepted if at_ns - NANO >= first_ns]
-    return [(energy_uj - energy_at(at_ns - NANO)) / 1000 for at_ns, energy_uj in ends]
+    ends = [(at_ns, energy_uj) for at_ns, energy_uj in accepted if at_ns - NS_PER_S >= first_ns]
+    return [(energy_uj - energy_at(at_ns - NS_PER_S)) / 1000 for at_ns, energy_uj in ends]
 
 
 @given(
@@ -376,14 +376,14 @@ def test_the_evidence_agrees_with_a_count_by_hand(steps: list[tuple[int, int | N
 def test_no_window_is_complete_in_the_first_second() -> None:
     mean = RollingMean()
     assert mean.add(0, 0) is None
-    assert mean.add(NANO - 1, 999) is None
-    assert mean.add(NANO, 2_000_000) == 2_000
+    assert mean.add(NS_PER_S - 1, 999) is None
+    assert mean.add(NS_PER_S, 2_000_000) == 2_000
 
 
 def test_a_counter_that_falls_is_no_negative_power() -> None:
     mean = RollingMean()
     mean.add(0, 5_000_000)
-    assert mean.add(NANO, 0) == 0
+    assert mean.add(NS_PER_S, 0) == 0
 
 
 def test_the_evidence_says_what_only_the_caller_knows() -> None:

@@ -9,7 +9,7 @@ import pytest
 from supervisor.domain.errors import SetupError
 from supervisor.domain.sandbox.isolation import RegisteredRuntime
 from supervisor.setup.host import gvisor
-from supervisor.setup.host.gvisor import Engine, ensure_gvisor
+from supervisor.setup.host.gvisor import ContainerEngine, ensure_gvisor
 from supervisor.setup.host.machine import Host
 from tests.silent_progress import SilentProgress
 
@@ -63,9 +63,9 @@ class Machine:
             find_program=self.programs.get,
             run=self.run,
             start_detached=lambda _command, _log: pytest.fail("nothing is started here"),
-            engine_config=self.config,
+            container_engine_config=self.config,
         )
-        engine = Engine("unix:///engine", self.process, self.config, self.runtimes, self.reload)
+        engine = ContainerEngine("unix:///engine", self.process, self.config, self.runtimes, self.reload)
         ensure_gvisor(home, host, engine, SilentProgress(), consent=consent)
 
 

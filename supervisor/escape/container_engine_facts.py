@@ -7,13 +7,13 @@ import docker
 
 from supervisor.domain.errors import EngineError
 
-__all__ = ["EngineFacts", "read_engine_facts"]
+__all__ = ["ContainerEngineFacts", "read_container_engine_facts"]
 
 VERSION_TIMEOUT_S = 30
 
 
 @dataclass(frozen=True, slots=True)
-class EngineFacts:
+class ContainerEngineFacts:
     """Versions, as each program reports its own."""
 
     kernel: str
@@ -21,7 +21,7 @@ class EngineFacts:
     runtime: str
 
 
-def read_engine_facts(client: docker.APIClient, runtime: str, program: str) -> EngineFacts:
+def read_container_engine_facts(client: docker.APIClient, runtime: str, program: str) -> ContainerEngineFacts:
     """Return the versions, from the container engine or, if it does not know a runtime's version, from the runtime.
 
     Args:
@@ -34,7 +34,7 @@ def read_engine_facts(client: docker.APIClient, runtime: str, program: str) -> E
     """
     version = client.version()
     components: dict[str, str] = {each["Name"]: each["Version"] for each in version.get("Components") or ()}
-    return EngineFacts(
+    return ContainerEngineFacts(
         kernel=version["KernelVersion"],
         container_engine=f"{next(iter(components), 'Engine')} {version['Version']}",
         runtime=f"{runtime} {components.get(runtime) or _ask_version(program)}",
