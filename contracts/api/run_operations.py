@@ -1,4 +1,4 @@
-"""The operations of the API but those of the ledger, as data."""
+"""The operations of the API, except those on the ledger, as data."""
 
 from contracts.api.operation import EXECUTION_ID, Operation, Parameter
 from contracts.api.responses import BackendList, Health, ModelList, PlanView, RunList, RunView, VersionView
@@ -13,34 +13,38 @@ RESPOND_ASYNC = "respond-async"
 PREFER = Parameter(
     "Prefer",
     "header",
-    f"`{RESPOND_ASYNC}` answers 202 at once (RFC 7240); the execution then goes on without its caller.",
+    f"`{RESPOND_ASYNC}` returns 202 at once (RFC 7240); the execution then continues even if the client disconnects.",
     {"type": "string"},
     example=RESPOND_ASYNC,
 )
 IDEMPOTENCY_KEY = Parameter(
     "Idempotency-Key",
     "header",
-    "The same key and body never execute twice: a repetition gets the first one's execution, which therefore goes on "
-    "when its caller goes away.",
+    "Requests with the same key and body execute only once. The execution continues if the client disconnects, and "
+    "repeating the request fetches its result.",
     {"type": "string", "pattern": "^[\\x21-\\x7e]{1,128}$"},
     form="1 to 128 printable ASCII characters without spaces",
 )
 ACCEPT = Parameter(
     "Accept",
     "header",
-    f"`{EVENT_STREAM}` streams the tokens: events `started`, `token`, then `done` (a RunView) or `error` (a Problem).",
+    f"`{EVENT_STREAM}` streams the tokens as events: `started`, any number of `token`, then `done` (a RunView) or "
+    "`error` (a Problem).",
     {"type": "string"},
     example=EVENT_STREAM,
 )
 BEFORE = Parameter(
     "before",
     "query",
-    "Only executions accepted before this one.",
+    "Return only executions that were accepted before the execution with this identifier.",
     EXECUTION_ID.schema,
     form=EXECUTION_ID.form,
 )
 LIMIT = Parameter(
-    "limit", "query", "At most so many.", {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}
+    "limit",
+    "query",
+    "Maximum number of executions to return.",
+    {"type": "integer", "minimum": 1, "maximum": 200, "default": 50},
 )
 
 _BODY = ("malformed_json", "body_too_large", "unsupported_media_type", "invalid_request")
@@ -92,8 +96,9 @@ RUN_OPERATIONS = (
         "POST",
         "/v1/runs",
         "Execute a request",
-        "Validates, plans and executes one request in a fresh sandbox. Waits for the end unless told otherwise; a "
-        "waiting caller without an Idempotency-Key that goes away cancels the execution.",
+        "Validates, plans and executes one request in a sandbox of its own. The response comes when the execution has "
+        "ended, or at once with `Prefer: respond-async`. If a waiting client disconnects, its execution is cancelled. "
+        "With an `Idempotency-Key` it continues, and repeating the request fetches the result.",
         {200: ("The execution completed.", RunView), 202: ("The execution was accepted.", RunView)},
         (*_BODY, *_PLANNING, *_EXECUTION),
         request=RunRequest,
@@ -106,8 +111,8 @@ RUN_OPERATIONS = (
         "GET",
         "/v1/runs",
         "List executions",
-        "Newest first, a page at a time.",
-        {200: ("A page.", RunList)},
+        "Returns one page of executions, newest first.",
+        {200: ("A page of executions.", RunList)},
         ("bad_parameter", "execution_not_found", "storage_full", "ledger_unsound"),
         parameters=(BEFORE, LIMIT),
     ),
@@ -116,7 +121,7 @@ RUN_OPERATIONS = (
         "GET",
         "/v1/runs/{execution_id}",
         "Show one execution",
-        "As it stands now; with its metrics once it has ended.",
+        "The current state of the execution; includes its metrics once it has ended.",
         {200: ("The execution.", RunView)},
         ("bad_parameter", "execution_not_found", "storage_full", "ledger_unsound"),
         parameters=(EXECUTION_ID,),
@@ -126,7 +131,7 @@ RUN_OPERATIONS = (
         "DELETE",
         "/v1/runs/{execution_id}",
         "Cancel one execution",
-        "Answers when its record is stored.",
+        "The response comes once the record of the cancelled execution is stored.",
         {200: ("The cancelled execution.", RunView)},
         ("bad_parameter", "execution_not_found", "already_finished", "storage_full", "ledger_unsound"),
         parameters=(EXECUTION_ID,),
@@ -136,7 +141,7 @@ RUN_OPERATIONS = (
         "GET",
         "/v1/runs/{execution_id}/record",
         "Get the signed record",
-        "The DSSE envelope byte for byte as it is stored; `weos-engine audit record` checks it offline.",
+        "The DSSE envelope, byte for byte as it is stored; `weos-engine audit record` checks it offline.",
         {200: ("The envelope.", Envelope)},
         ("bad_parameter", "execution_not_found", "record_not_ready", "storage_full", "ledger_unsound"),
         parameters=(EXECUTION_ID,),
@@ -146,7 +151,7 @@ RUN_OPERATIONS = (
         "POST",
         "/v1/plans",
         "Plan a request",
-        "The plan that the request would get; nothing is executed or recorded.",
+        "Returns the plan that the request would get. Nothing is executed or recorded.",
         {200: ("The plan.", PlanView)},
         (*_BODY, *_PLANNING, "image_missing"),
         request=RunRequest,
@@ -156,7 +161,7 @@ RUN_OPERATIONS = (
         "GET",
         "/v1/backends",
         "List backends",
-        "Every backend, installed or not.",
+        "All backends, installed or not.",
         {200: ("The backends.", BackendList)},
         ("image_missing", "model_index_damaged"),
     ),
@@ -165,7 +170,7 @@ RUN_OPERATIONS = (
         "GET",
         "/v1/models",
         "List models",
-        "Every installed model.",
+        "All installed models.",
         {200: ("The models.", ModelList)},
         ("image_missing", "model_index_damaged"),
     ),
@@ -174,7 +179,7 @@ RUN_OPERATIONS = (
         "GET",
         "/v1/version",
         "Show the engine version",
-        "The version, its public key and its policies.",
+        "The version, its public key and the digests of its policies.",
         {200: ("The version.", VersionView)},
         (),
     ),
@@ -182,9 +187,9 @@ RUN_OPERATIONS = (
         "getHealth",
         "GET",
         "/healthz",
-        "Show whether executions can be taken",
-        "503 with the same body where they would be refused.",
-        {200: ("They can.", Health), 503: ("They cannot.", Health)},
+        "Show whether executions are accepted",
+        "Returns 503 with the same body if executions would be refused.",
+        {200: ("Executions are accepted.", Health), 503: ("Executions would be refused.", Health)},
         (),
     ),
     Operation(
@@ -192,8 +197,8 @@ RUN_OPERATIONS = (
         "GET",
         "/metrics",
         "Get counters and gauges",
-        "What is leased, what waits, what was refused: the text that Prometheus reads.",
-        {200: ("The numbers.", None)},
+        "Resources in use, waiting executions and refused requests, in the text format of Prometheus.",
+        {200: ("The counters and gauges.", None)},
         (),
         media_type="text/plain",
     ),

@@ -10,7 +10,7 @@ MAX_FIELD_CHARACTERS = 256
 class FieldError(BaseModel):
     """One fault in a document: its place, a stable code and an explanation."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     field: str
     """JSON Pointer (RFC 6901) to the faulty value; an empty string means the whole document."""
