@@ -1,14 +1,22 @@
-# Every target does all of its own set-up; `make help` lists them.
+# Every target does its own set-up; `make help` lists them.
 PYTHON ?= python3
 DATA_HOME := $(if $(XDG_DATA_HOME),$(XDG_DATA_HOME),$(HOME)/.local/share)
 export WEOS_HOME ?= $(DATA_HOME)/weos
 BIN := $(WEOS_HOME)/venv/bin
 FAST_TESTS := tests/unit tests/contract tests/api
+LINT := $(BIN)/ruff check .
+FORMATTED := $(BIN)/ruff format --check .
+GENERATED := $(BIN)/python -m contracts.generate --check
 
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= event stream gguf command request record statement proof bundle json
 
-.PHONY: help run serve setup gvisor test test-gpu check fuzz bench bench-packages bench-power format schemas lock bootstrap
+# One part of a gate: its name, then its command; says how long it took, and ends the recipe where it failed.
+PART := part() { local name=$$1 from=$$SECONDS; shift; echo "== $$name"; "$$@" || exit 1; \
+	echo "-- $$name: $$((SECONDS - from)) s"; }
+
+.PHONY: help run serve setup gvisor test test-gpu quick check lint generated hooks fuzz bench bench-packages bench-power \
+	format schemas lock bootstrap
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -17,42 +25,64 @@ help: ## show this list
 bootstrap:
 	@$(PYTHON) supervisor/bootstrap.py
 
-run: bootstrap ## from nothing to one signed execution, verified
+run: bootstrap ## prepare everything, execute one request and verify its signed record
 	@$(BIN)/weos-engine demo
 
-serve: setup ## leave the API running in the foreground
+serve: setup ## serve the API in the foreground
 	@exec $(BIN)/weos-engine serve
 
-setup: bootstrap ## prepare everything and execute nothing
+setup: bootstrap ## prepare everything, without executing a request
 	@$(BIN)/weos-engine setup
 
-gvisor: setup ## install gVisor's runsc and register it (YES=1: also with an engine that was here before)
+gvisor: setup ## install gVisor's runsc and register it (YES=1: also with a container engine that was here before)
 	@$(BIN)/weos-engine gvisor $(if $(filter 1,$(YES)),--yes)
 
-test: setup gvisor ## the whole test suite, containers included
+test: setup gvisor ## run the whole test suite, containers included
 	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
 
-test-gpu: bootstrap ## the tests that need an NVIDIA card; skipped, with the reason, where there is none (WEOS_GPU_LIMIT=1: all)
+test-gpu: bootstrap ## run the tests that need an NVIDIA card; skipped where there is none (WEOS_GPU_LIMIT=1: all of them)
 	@$(BIN)/python -m pytest tests/gpu -s
 
-check: bootstrap ## the gates of style: lint, types, imports, generated files, tests without containers
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
-	$(BIN)/python -m contracts.generate --check
-	$(BIN)/python -m pytest $(FAST_TESTS) --cov --cov-report=
-	$(BIN)/coverage report --include='contracts/*,supervisor/domain/*' --skip-covered --show-missing --fail-under=100
+lint: bootstrap
+	@$(LINT)
+	@$(FORMATTED)
+
+generated: bootstrap
+	@$(GENERATED)
+
+quick: SHELL := /bin/bash
+quick: bootstrap ## run the short gates: lint, types, unit tests
+	@$(PART); part lint $(LINT); \
+	part format $(FORMATTED); \
+	part types $(BIN)/mypy; \
+	part "unit tests" $(BIN)/python -m pytest -q tests/unit; \
+	echo "-- all: $$SECONDS s"
+
+check: SHELL := /bin/bash
+check: bootstrap ## run every gate that needs no container, and say how long each took
+	@$(PART); part lint $(LINT); \
+	part format $(FORMATTED); \
+	part types $(BIN)/mypy; \
+	part imports $(BIN)/lint-imports; \
+	part dependencies $(BIN)/deptry contracts supervisor benchmarks; \
+	part "generated files" $(GENERATED); \
+	part tests $(BIN)/python -m pytest $(FAST_TESTS) --cov --cov-report=; \
+	part coverage $(BIN)/coverage report --include='contracts/*,supervisor/domain/*' --skip-covered --show-missing \
+		--fail-under=100; \
+	echo "-- all: $$SECONDS s"
+
+hooks: bootstrap ## let git run lint and the check of generated files before each commit
+	@$(BIN)/pre-commit install
 
 fuzz: SHELL := /bin/bash
-fuzz: bootstrap ## try the parsers for FUZZ_SECONDS each (60), led by coverage; what is learned is kept
+fuzz: bootstrap ## fuzz each parser for FUZZ_SECONDS (60), guided by coverage; the inputs found are kept
 	@set -o pipefail; for target in $(FUZZ_TARGETS); do \
 		kept="$(WEOS_HOME)/fuzz/$$target"; mkdir -p "$$kept"; echo "$$target: $(FUZZ_SECONDS) s, in $$kept"; \
 		$(BIN)/python -m tests.fuzz.harness "$$target" "$$kept" -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 \
 			2>&1 | grep -vE 'INFO|WARNING|NEW|REDUCE|RELOAD|ictionary|# Uses' || exit 1; \
 	done
 
-# What draws the plots: no installation carries it.
+# The packages of plots and simulations, which no installation carries.
 bench-packages: bootstrap
 	@cmp -s benchmarks/requirements.lock "$(WEOS_HOME)/bench/requirements.lock" || { \
 		rm -rf "$(WEOS_HOME)/bench" && \
@@ -60,23 +90,23 @@ bench-packages: bootstrap
 			--only-binary=:all: --target "$(WEOS_HOME)/bench" -r benchmarks/requirements.lock && \
 		cp benchmarks/requirements.lock "$(WEOS_HOME)/bench/"; }
 
-bench: bench-packages ## measure against bare llama.cpp and plain containers: build/bench (QUICK=1: shorter; ROWS=a,b: only those)
+bench: bench-packages ## measure against bare llama.cpp and plain containers: build/bench (QUICK=1: shorter; ROWS=a,b: only these)
 	@PYTHONPATH="$(WEOS_HOME)/bench" $(BIN)/python -m benchmarks.suite --output build/bench \
 		$(if $(filter 1,$(QUICK)),--quick) $(if $(ROWS),--only $(ROWS))
 	@PYTHONPATH="$(WEOS_HOME)/bench" $(BIN)/python -m benchmarks.scale --measured build/bench/results.json \
 		--output build/bench
 
-bench-power: bench-packages ## simulate how max_watts is kept: a table, figures and a plot in build/bench-power
+bench-power: bench-packages ## simulate how `max_watts` is enforced: a table, figures and a plot in build/bench-power
 	@PYTHONPATH="$(WEOS_HOME)/bench" $(BIN)/python -m benchmarks.power.simulation --output build/bench-power
 
-format: bootstrap ## rewrite the code in the house's format
+format: bootstrap ## format the code, and fix what ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-schemas: bootstrap ## write the JSON Schemas and the OpenAPI document anew
+schemas: bootstrap ## rewrite the JSON Schemas, the examples and the OpenAPI document
 	$(BIN)/python -m contracts.generate
 
-lock: ## refresh the hash-locked requirements (needs uv; writes no addresses)
+lock: ## update the hash-locked requirements (needs uv; writes no addresses)
 	uv pip compile pyproject.toml --all-extras --generate-hashes --no-emit-index-url --no-header --no-annotate \
 		--universal --python-version 3.11 -o supervisor/requirements.lock
 	uv pip compile pyproject.toml --extra server --generate-hashes --no-emit-index-url --no-header --no-annotate \

@@ -6,30 +6,23 @@ resource of the supervisor's is busy all the time it is the bottleneck, and no m
 """
 
 import argparse
-import heapq
 import json
 import random
 import sys
-from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from bisect import insort
+from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import median_low
 from typing import Any
+
+import simpy
+from simpy.resources.resource import SortedQueue
 
 from benchmarks.measuring.results import Outcome
 
-__all__ = [
-    "CORES",
-    "JOBS",
-    "Costs",
-    "Job",
-    "Plant",
-    "Resource",
-    "costs_from",
-    "main",
-    "simulate",
-    "sweep",
-]
+__all__ = ["Costs", "Job", "costs_from", "main", "show", "simulate", "sweep"]
+
 CORES = (1, 16, 256)
 CALLERS_PER_CORE = 3
 SEED = 1
@@ -72,139 +65,112 @@ class Job:
 JOBS = (Job("1 token", 1), Job("64 tokens", 64), Job("512 tokens", 512))
 
 
-class Resource:
-    """So many equal servers with one queue, first come first served; urgent work goes before work ahead."""
+class _Queue(SortedQueue):
+    """Inserts where simpy sorts the whole queue: with hundreds of callers waiting that took twelve times as long."""
 
-    def __init__(self, plant: "Plant", servers: int) -> None:
-        self._plant = plant
-        self._free = self.servers = servers
-        self._waiting: tuple[deque[Callable[[], None]], deque[Callable[[], None]]] = (deque(), deque())
-        self.busy_s = 0.0
-
-    def request(self, granted: Callable[[], None], *, is_urgent: bool = True) -> None:
-        """Call ``granted`` once a server is free; it must be given back by `release`."""
-        if self._free:
-            self._free -= 1
-            granted()
-        else:
-            self._waiting[0 if is_urgent else 1].append(granted)
-
-    def release(self, used_s: float) -> None:
-        """Give a server back that was used for so long."""
-        self.busy_s += used_s
-        for waiting in self._waiting:
-            if waiting:
-                waiting.popleft()()
-                return
-        self._free += 1
+    def append(self, item: Any) -> None:  # noqa: ANN401 - simpy's
+        insort(self, item, key=lambda each: each.key)
 
 
-# What a process of the simulation asks for: a resource, for how long, and whether somebody waits for it.
-Step = tuple[str, float, bool]
-Process = Generator[Step, None, None]
+class _Servers(simpy.PriorityResource):
+    """Equal servers with one queue: urgent work first, and among equals the first come first."""
+
+    PutQueue = _Queue
+
+
+# What a process of the simulation waits for.
+Waits = Generator[simpy.Event, None, None]
 
 
 class Plant:
-    """The clock, the resources and the events to come."""
+    """The clock, and the resources that executions share: each so many equal servers with one queue."""
 
     def __init__(self, costs: Costs, cores: int, pool_size: int, seed: int) -> None:
         self.costs = costs
-        self.now_s = 0.0
-        self.resources = {
-            "cores": Resource(self, cores),
-            "supervisor": Resource(self, 1),
-            "ledger": Resource(self, 1),
-            "container engine": Resource(self, 1),
-        }
+        self.environment = simpy.Environment()
+        counts = {"cores": cores, "supervisor": 1, "ledger": 1, "container engine": 1}
+        self.resources = {name: _Servers(self.environment, count) for name, count in counts.items()}
+        self.busy_s = dict.fromkeys(counts, 0.0)
         self.ready = pool_size
         self.warm = self.started = 0
         self.ended: list[float] = []
         self._draw = random.Random(seed)  # noqa: S311 - service times, no secret
-        self._events: list[tuple[float, int, Callable[[], None]]] = []
-        self._numbers = 0
 
-    def after(self, delay_s: float, act: Callable[[], None]) -> None:
-        """Do something later."""
-        self._numbers += 1
-        heapq.heappush(self._events, (self.now_s + delay_s, self._numbers, act))
+    def hold(self, name: str, seconds: float, *, is_urgent: bool = True) -> Waits:
+        """Wait for a server and hold it for about as long as asked, a quarter more or less.
 
-    def run(self, process: Process, done: Callable[[], None] = lambda: None) -> None:
-        """Take a process from resource to resource; each is held for about as long as asked, a quarter more or less."""
-        try:
-            name, seconds, is_urgent = next(process)
-        except StopIteration:
-            done()
-            return
-        resource = self.resources[name]
+        Args:
+            name: of the resource.
+            seconds: how long it is held on average.
+            is_urgent: goes before work that nobody waits for; among equals the first come is served first.
+        """
         took_s = seconds * self._draw.uniform(0.75, 1.25)
+        with self.resources[name].request(priority=0 if is_urgent else 1) as granted:
+            yield granted
+            yield self.environment.timeout(took_s)
+        self.busy_s[name] += took_s
 
-        def release() -> None:
-            resource.release(took_s)
-            self.run(process, done)
-
-        resource.request(lambda: self.after(took_s, release), is_urgent=is_urgent)
-
-    def advance(self, until: Callable[[], bool]) -> None:
-        """Let events happen until something holds, or nothing more can happen."""
-        while self._events and not until():
-            self.now_s, _, act = heapq.heappop(self._events)
-            act()
+    def run_until_ended(self, executions: int) -> None:
+        """Let events happen until so many executions have ended."""
+        while len(self.ended) < executions:
+            self.environment.step()
 
 
-def _make_sandbox(costs: Costs, *, is_urgent: bool) -> Process:
-    yield "container engine", costs.engine_call_s, is_urgent
-    yield "cores", costs.container_cpu_s + costs.prepare_cpu_s, is_urgent
-
-
-def _execute(plant: Plant, job: Job) -> Process:
+def _make_sandbox(plant: Plant, *, is_urgent: bool) -> Waits:
     costs = plant.costs
-    yield "supervisor", costs.supervisor_execution_s / 2, True
-    yield "ledger", costs.ledger_entry_s, True
+    yield from plant.hold("container engine", costs.engine_call_s, is_urgent=is_urgent)
+    yield from plant.hold("cores", costs.container_cpu_s + costs.prepare_cpu_s, is_urgent=is_urgent)
+
+
+def _replace_sandbox(plant: Plant) -> Waits:
+    # At low priority: on cores that nobody waits for.
+    yield from _make_sandbox(plant, is_urgent=False)
+    plant.ready += 1
+
+
+def _execute(plant: Plant, job: Job) -> Waits:
+    costs = plant.costs
+    yield from plant.hold("supervisor", costs.supervisor_execution_s / 2)
+    yield from plant.hold("ledger", costs.ledger_entry_s)
     plant.started += 1
     if plant.ready:
         plant.ready -= 1
         plant.warm += 1
-        # Replaced at low priority: on cores that nobody waits for.
-        plant.run(_make_sandbox(costs, is_urgent=False), lambda: _refill(plant))
+        plant.environment.process(_replace_sandbox(plant))
     else:
-        yield from _make_sandbox(costs, is_urgent=True)
-    yield "cores", costs.prompt_s + job.tokens * costs.token_s, True
-    yield "supervisor", costs.supervisor_execution_s / 2 + job.tokens * costs.supervisor_token_s, True
-    yield "ledger", costs.ledger_entry_s, True
+        yield from _make_sandbox(plant, is_urgent=True)
+    yield from plant.hold("cores", costs.prompt_s + job.tokens * costs.token_s)
+    yield from plant.hold("supervisor", costs.supervisor_execution_s / 2 + job.tokens * costs.supervisor_token_s)
+    yield from plant.hold("ledger", costs.ledger_entry_s)
 
 
-def _refill(plant: Plant) -> None:
-    plant.ready += 1
+def _call_again_and_again(plant: Plant, job: Job) -> Waits:
+    while True:
+        begun_s = plant.environment.now
+        yield from _execute(plant, job)
+        plant.ended.append(plant.environment.now - begun_s)
 
 
 def simulate(costs: Costs, job: Job, *, cores: int, seed: int = SEED) -> Outcome:
     """Let callers ask, three for each core, and count what ends once the start is over."""
     plant = Plant(costs, cores, pool_size=cores, seed=seed)
-
-    def call() -> None:
-        begun_s = plant.now_s
-
-        def answered() -> None:
-            plant.ended.append(plant.now_s - begun_s)
-            call()
-
-        plant.run(_execute(plant, job), answered)
-
     for _ in range(CALLERS_PER_CORE * cores):
-        plant.after(0, call)
-    plant.advance(lambda: len(plant.ended) >= WARM_UP * cores)
-    begun_s, busy = plant.now_s, {name: each.busy_s for name, each in plant.resources.items()}
+        plant.environment.process(_call_again_and_again(plant, job))
+    plant.run_until_ended(WARM_UP * cores)
+    begun_s, busy_s = plant.environment.now, dict(plant.busy_s)
     skipped, warm, started = len(plant.ended), plant.warm, plant.started
-    plant.advance(lambda: len(plant.ended) - skipped >= max(COUNTED_MIN, COUNTED * cores))
-    took_s = plant.now_s - begun_s
-    utilization = {name: (each.busy_s - busy[name]) / took_s / each.servers for name, each in plant.resources.items()}
+    plant.run_until_ended(skipped + max(COUNTED_MIN, COUNTED * cores))
+    took_s = plant.environment.now - begun_s
+    utilization = {
+        name: (plant.busy_s[name] - busy_s[name]) / took_s / each.capacity for name, each in plant.resources.items()
+    }
     counted = sorted(plant.ended[skipped:])
     most = max(utilization, key=lambda name: utilization[name])
     return Outcome(
         cores=cores,
         job=job.name,
         executions_per_s=len(counted) / took_s,
-        p50_s=counted[len(counted) // 2],
+        p50_s=median_low(counted),
         p99_s=counted[len(counted) * 99 // 100],
         warm_part=(plant.warm - warm) / max(1, plant.started - started),
         utilization=utilization,
@@ -224,14 +190,13 @@ def costs_from(document: dict[str, Any], costs: Costs) -> Costs:
     if "append" in rows:
         found["ledger_entry_s"] = 1 / rows["append"]["spread"]["median"]
     if "supervisor_cpu_waiting" in rows:
-        told = sorted(rows["supervisor_cpu_waiting"]["details"]["us_per_token"])
-        found["supervisor_token_s"] = told[len(told) // 2] / 1e6
+        found["supervisor_token_s"] = median_low(rows["supervisor_cpu_waiting"]["details"]["us_per_token"]) / 1e6
     if "execution_cost" in rows:
         found["supervisor_execution_s"] = rows["execution_cost"]["spread"]["median"] / 1e3
     if "rate_8" in rows:
         # With eight callers every core is busy with containers.
-        rates = sorted(pair["peer"] for pair in rows["rate_8"]["pairs"])
-        found["container_cpu_s"] = document["machine"]["logical_cpus"] / rates[len(rates) // 2]
+        rate = median_low(pair["peer"] for pair in rows["rate_8"]["pairs"])
+        found["container_cpu_s"] = document["machine"]["logical_cpus"] / rate
     return replace(costs, **found)
 
 

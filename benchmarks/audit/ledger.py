@@ -30,7 +30,7 @@ from supervisor.domain.records.ports import FinalEntry, StartedEntry
 from tests.attacks.logs import ENGINE, LOG, TRUST, GenuineLog, execution_id
 from tests.factories import WHEN
 
-__all__ = ["ProofFigures", "append", "main", "measure_proof"]
+__all__ = ["append", "main", "measure_proof"]
 
 
 def report(name: str, value: str) -> None:

@@ -11,7 +11,7 @@ from benchmarks.measuring.pairing import percentile
 from benchmarks.peers.engine import Engine, run_request
 from contracts.verify.record import verify_record
 
-__all__ = ["Load", "LoadFigures", "figures_of", "find_lost", "known_executions", "run_load"]
+__all__ = ["Load", "figures_of", "find_lost", "known_executions", "run_load"]
 
 OK = 200
 TOO_MANY = 429

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from contracts.wire.units import KIB
+import psutil
 
 __all__ = ["cpu_ns", "resident_bytes"]
 
@@ -21,8 +21,4 @@ def cpu_ns(pid: int) -> int:
 
 def resident_bytes(pid: int) -> int:
     """Return what a process has in memory."""
-    for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * KIB
-    message = f"process {pid} has ended"
-    raise ProcessLookupError(message)
+    return int(psutil.Process(pid).memory_info().rss)

@@ -14,7 +14,7 @@ from typing import Any
 from supervisor.setup.host.container_engine_api import opened_container_engine, removed_at_end
 from supervisor.setup.images.unpacking import unpack_files
 
-__all__ = ["InProcess", "loop_environment", "unpack_image"]
+__all__ = ["loop_environment", "unpack_image"]
 
 LOOP = Path(__file__).with_name("greedy_loop.py")
 RUN_TIMEOUT_S = 300.0

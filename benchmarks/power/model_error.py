@@ -13,7 +13,7 @@ from supervisor.adapters.policies import load_policies
 from supervisor.composition import SOURCE_ROOT
 from supervisor.domain.power.energy import select_power_model
 
-__all__ = ["Curve", "main", "shape_errors"]
+__all__ = ["main"]
 
 STEPS = 10
 

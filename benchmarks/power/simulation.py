@@ -17,12 +17,7 @@ from benchmarks.power.scenarios import LAWS, PRIORS, SCENARIOS, STEPS_PER_S, tra
 from supervisor.adapters.policies import load_policies
 from supervisor.domain.policies.policy import GovernorPolicy
 
-__all__ = [
-    "Figures",
-    "Summary",
-    "measure",
-    "summarize",
-]
+__all__ = ["measure", "summarize"]
 
 SEEDS = 40
 MEAN_S = 60

@@ -9,7 +9,7 @@ from benchmarks.measuring.machine import load_average
 from benchmarks.measuring.results import Row, Target
 from benchmarks.rows.speed import Bench
 
-__all__ = ["CLIENTS", "measure_clients"]
+__all__ = ["measure_clients"]
 
 CLIENTS = (1, 8, 64)
 REST_S = 2.0

@@ -13,7 +13,7 @@ from benchmarks.peers.engine import Engine, run_request
 from benchmarks.rows.speed import SEED, Bench
 from contracts.wire.units import NS_PER_MS
 
-__all__ = ["CALLERS", "measure_rate"]
+__all__ = ["measure_rate"]
 
 CALLERS = (1, 2, 8)
 REST_S = 1.0

@@ -5,11 +5,11 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import docker
+import psutil
 
 from benchmarks.measuring.machine import load_average
 from benchmarks.measuring.results import Row, Target
@@ -18,7 +18,7 @@ from benchmarks.peers.engine import Engine, run_request
 from benchmarks.rows.speed import Bench
 from contracts.execution.run_request import Sampling
 from contracts.execution.runner_protocol import ExitCommand, JobCommand, SetupCommand, encode_command
-from contracts.wire.units import KIB, MIB
+from contracts.wire.units import MIB
 from supervisor.adapters.docker.attach import STDOUT, attach, read_frame
 from supervisor.adapters.policies import load_policies
 from supervisor.composition import SOURCE_ROOT
@@ -33,20 +33,11 @@ RECEIVE_TIMEOUT_S = 60.0
 POLL_S = 0.05
 
 
-def private_and_file_bytes(smaps: str, file: str) -> tuple[int, int]:
+def private_and_file_bytes(pid: int, file: str) -> tuple[int, int]:
     """Return what a process has for itself outside a file that it has mapped, and what is resident of that file."""
-    private = resident = 0
-    is_file = False
-    for line in smaps.splitlines():
-        words = line.split()
-        # "7f00-7f10 r--s 00000000 fd:00 123   /model/model.gguf" or "Private_Dirty:    12 kB".
-        if not words[0].endswith(":"):
-            is_file = words[-1] == file
-        elif words[0] == "Rss:" and is_file:
-            resident += int(words[1]) * KIB
-        elif words[0] in {"Private_Clean:", "Private_Dirty:"} and not is_file:
-            private += int(words[1]) * KIB
-    return private, resident
+    maps = psutil.Process(pid).memory_maps(grouped=False)
+    private = sum(each.private_clean + each.private_dirty for each in maps if each.path != file)
+    return private, sum(each.rss for each in maps if each.path == file)
 
 
 class _Prepared:
@@ -154,8 +145,7 @@ _Memory = list[tuple[int, int]]
 
 def _memory_before_and_after(prepared: list[_Prepared], path: str) -> tuple[_Memory, _Memory]:
     def read() -> _Memory:
-        smaps = [Path(f"/proc/{each.pid}/smaps").read_text(encoding="utf-8") for each in prepared]
-        return [private_and_file_bytes(text, path) for text in smaps]
+        return [private_and_file_bytes(each.pid, path) for each in prepared]
 
     ready = read()
     job = JobCommand(prompt="1, 2, 3,", max_tokens=TOKENS, seed=0, sampling=Sampling(), stop=())
@@ -171,5 +161,4 @@ def _memory_before_and_after(prepared: list[_Prepared], path: str) -> tuple[_Mem
 
 def _shim_bytes(pid: int) -> int:
     # The first process's parent is the container engine's own for this container.
-    parent = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[1]
-    return private_and_file_bytes(Path(f"/proc/{parent}/smaps").read_text(encoding="utf-8"), "")[0]
+    return private_and_file_bytes(psutil.Process(pid).ppid(), "")[0]

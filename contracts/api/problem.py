@@ -8,7 +8,7 @@ from contracts.wire.document import Contract, Many
 from contracts.wire.errors import FieldError
 from contracts.wire.types import ExecutionId
 
-__all__ = ["PROBLEM_CODES", "Problem", "ProblemCode"]
+__all__ = ["PROBLEM_CODES", "Problem"]
 
 # code -> (HTTP status, title). Codes never change; titles may be improved.
 PROBLEM_CODES: dict[str, tuple[int, str]] = {

@@ -19,13 +19,11 @@ __all__ = [
     "MAX_CONTEXT_TOKENS",
     "MAX_EVENT_BYTES",
     "MAX_THREADS",
-    "PROTOCOL_VERSION",
     "DoneEvent",
     "ErrorEvent",
     "ExitCommand",
     "FinishReason",
     "JobCommand",
-    "LoadedModel",
     "PromptEvent",
     "ReadyEvent",
     "RunnerEvent",
@@ -35,7 +33,6 @@ __all__ = [
     "parse_event",
 ]
 
-PROTOCOL_VERSION = 1
 # The longest line of an honest runner is `done` with held-back text, or `ready` with its features: under 2 KiB.
 MAX_EVENT_BYTES = 16_384
 

@@ -19,7 +19,6 @@ __all__ = [
     "MAX_NOTE_BYTES",
     "SIGNATURES_MAX",
     "Note",
-    "NoteSignature",
     "Verifier",
     "cosign",
     "cosignature_time",

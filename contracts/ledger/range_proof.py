@@ -16,7 +16,7 @@ from contracts.ledger.proof import Leaf
 from contracts.wire.document import Contract, Many
 from contracts.wire.types import Count
 
-__all__ = ["RANGE_MAX", "LateFinal", "LeafFinder", "RangeProof", "build_range_proof"]
+__all__ = ["RANGE_MAX", "LateFinal", "RangeProof", "build_range_proof"]
 
 # Maximum number of leaves in one proof. A leaf takes some 450 bytes; a final leaf after the range takes up to 3,500
 # with its proof.

@@ -15,7 +15,6 @@ __all__ = [
     "KeyringStatement",
     "ManifestStatement",
     "ReleaseStatement",
-    "ReleaseSubject",
     "RevocationStatement",
     "ValidationStatement",
     "state_comparison",

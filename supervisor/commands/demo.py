@@ -23,7 +23,7 @@ from supervisor.composition import SOURCE_ROOT
 from supervisor.console.steps import ConsoleProgress
 from supervisor.domain.errors import EngineError
 
-__all__ = ["command", "demo_request"]
+__all__ = ["command"]
 
 
 def demo_request() -> dict[str, Any]:

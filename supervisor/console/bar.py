@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 
 import click
 
-__all__ = ["QUIET_S", "Bar", "show_progress"]
+__all__ = ["QUIET_S", "show_progress"]
 
 QUIET_S = 2.0
 PLAIN_INTERVAL_S = 5.0

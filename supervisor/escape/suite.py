@@ -14,7 +14,7 @@ from supervisor.escape.system_calls import WALKED
 from supervisor.escape.task import Numbered, observe
 from supervisor.escape.walk import walk_calls
 
-__all__ = ["Tell", "run_suite"]
+__all__ = ["run_suite"]
 
 # Called with the number of finished steps and the number of all steps.
 Tell = Callable[[int, int], None]

@@ -21,7 +21,7 @@ from supervisor.escape.cell import Cell
 from supervisor.escape.container_engine_facts import ContainerEngineFacts, read_container_engine_facts
 from supervisor.setup.host.gvisor import registered_runtimes
 
-__all__ = ["LABEL", "Target", "open_target", "plan_of_target", "runnable_backends"]
+__all__ = ["LABEL", "open_target", "plan_of_target", "runnable_backends"]
 
 # Longer than the start of a container takes on a busy machine.
 CALL_TIMEOUT_S = 120

@@ -12,7 +12,7 @@ from supervisor.escape.attack import Attack
 from supervisor.escape.cell import PYTHON, Cell, Ended
 from supervisor.escape.system_calls import NUMBERS, WALKED
 
-__all__ = ["Lock", "Numbered", "build_script", "observe"]
+__all__ = ["Numbered", "observe"]
 
 # `one`: under the container's rules alone. `two`: with the image's own second lock. `answering`: the same filter
 # program, except that it answers where the real one ends the process, so that one process can try every call.

@@ -27,7 +27,7 @@ from supervisor.execution.pooled_sandbox import SandboxBeingMade, WaitingSandbox
 from supervisor.execution.preparation import PreparedSandbox, Preparer
 from supervisor.tasks import TaskSet, beside
 
-__all__ = ["IdleCpus", "SandboxPool", "make_sandbox_name"]
+__all__ = ["SandboxPool", "make_sandbox_name"]
 
 _log = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from supervisor.domain.sandbox.receipt import Expectation, SandboxFacts, build_r
 from supervisor.domain.sandbox.recipe import SandboxRecipe
 from supervisor.domain.sandbox.transcript import check_ready
 
-__all__ = ["FreshSandbox", "PreparedSandbox", "Preparer", "next_event", "read_event"]
+__all__ = ["FreshSandbox", "PreparedSandbox", "Preparer", "read_event"]
 
 FIRST_LOCK_TIMEOUT_S = 2.0
 FIRST_LOCK_POLL_S = 0.005

@@ -17,7 +17,7 @@ from supervisor.domain.scheduling.topology import Core
 from supervisor.domain.scheduling.waiting_time import Occupancy, ServiceTimes, estimate_place_s, round_up_s
 from supervisor.execution.scheduler_metrics import LeaseCounts, SchedulerSnapshot
 
-__all__ = ["IdleWatcher", "Scheduler", "Ticket"]
+__all__ = ["Scheduler", "Ticket"]
 
 IdleWatcher = Callable[[frozenset[int]], None]
 

@@ -24,15 +24,7 @@ from supervisor.domain.power.meter import MeterPort, MissingMeter, choose_meter
 from supervisor.domain.power.metering import Metering
 from supervisor.power.meter_leases import GpuAccess
 
-__all__ = [
-    "FoundCalibration",
-    "MeterInForce",
-    "find_calibration",
-    "open_gpu",
-    "open_meter",
-    "open_metering",
-    "read_power_facts",
-]
+__all__ = ["FoundCalibration", "find_calibration", "open_gpu", "open_meter", "open_metering", "read_power_facts"]
 
 # An execution's container gets one device.
 GPU_INDEX = 0

@@ -15,7 +15,7 @@ from contracts.wire.types import IsolationTier
 from supervisor.client.engine_client import Answer
 from supervisor.client.event_stream import StreamEvent
 
-__all__ = ["Broken", "EngineApi", "Executed", "Subject", "merge"]
+__all__ = ["Broken", "Executed", "Subject"]
 
 
 ERROR_STATUS = 400

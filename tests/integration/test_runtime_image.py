@@ -8,8 +8,9 @@ import docker
 import pytest
 from docker.utils.socket import STDERR, STDOUT, frames_iter
 
+from supervisor.adapters.installation.image_record import stored_image
 from supervisor.setup.images.demo_model import DEMO_MODEL_FILE, fetch_demo_model
-from supervisor.setup.images.runtime_image import BuiltImage, build_runtime_image, installed_image
+from supervisor.setup.images.runtime_image import BuiltImage, build_runtime_image
 from tests.silent_progress import SilentProgress
 
 pytestmark = pytest.mark.docker
@@ -128,7 +129,7 @@ def token_ids(events: list[dict[str, Any]]) -> list[int]:
 def test_the_image_is_recorded_and_needs_nothing_the_second_time(
     image: BuiltImage, weos_home: Path, docker_host: str
 ) -> None:
-    assert installed_image(weos_home, BACKEND) == image
+    assert stored_image(weos_home, BACKEND) == image
     assert build_runtime_image(weos_home, BACKEND, SilentProgress(), docker_host) == image
     assert image.llama_cpp_commit is not None
 

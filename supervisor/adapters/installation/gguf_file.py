@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from supervisor.adapters.installation.gguf_types import TENSOR_TYPES
 
-__all__ = ["MAX_HEAD_BYTES", "GgufError", "GgufHead", "Tensor", "parse_gguf"]
+__all__ = ["MAX_HEAD_BYTES", "GgufError", "GgufHead", "parse_gguf"]
 
 # A vocabulary of 256,000 tokens with its merges takes about 20 MiB.
 MAX_HEAD_BYTES = 67_108_864

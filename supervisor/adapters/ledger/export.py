@@ -19,12 +19,7 @@ from supervisor.adapters.ledger.reader import LedgerReader
 from supervisor.adapters.ledger.schema import SCHEMA, SCHEMA_VERSION
 from supervisor.adapters.ledger.tree import LedgerTree
 
-__all__ = [
-    "LedgerBuilder",
-    "ReleaseDocuments",
-    "build_ledger",
-    "export_lines",
-]
+__all__ = ["ReleaseDocuments", "build_ledger", "export_lines"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from supervisor.adapters.files import locked, write_private
 from supervisor.adapters.identity.keys import FileSigner, engine_passphrase, key_path, make_signer, read_signer
 from supervisor.domain.errors import EngineError
 
-__all__ = ["Countersigned", "Witness"]
+__all__ = ["Witness"]
 
 KEY = "witness"
 # What shows that a ledger has two histories, or has lost some; both notes are kept.

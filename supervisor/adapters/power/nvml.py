@@ -20,7 +20,7 @@ from contracts.execution.power_evidence import DomainName, PowerSource
 from supervisor.adapters.power.nvml_device import GpuError, open_device
 from supervisor.domain.power.meter import MeterPort, MeterReading, MissingMeter
 
-__all__ = ["BelongsToExecution", "EnergyDevice", "GapMeter", "NvmlMeter", "describe_sharing", "open_nvml"]
+__all__ = ["BelongsToExecution", "GapMeter", "NvmlMeter", "open_nvml"]
 
 # Tells whether a process, by its id on the host, is one of a container; None stands for no container yet.
 BelongsToExecution = Callable[[int, str | None], bool]

@@ -18,7 +18,7 @@ from supervisor.adapters.power.nvml_device import GpuError, open_device
 from supervisor.domain.errors import EngineError
 from supervisor.domain.power.meter import MissingMeter
 
-__all__ = ["LimitedDevice", "NvmlLimit", "describe_left_limit", "open_limit", "restore_left_limit"]
+__all__ = ["NvmlLimit", "describe_left_limit", "open_limit", "restore_left_limit"]
 
 
 class LimitedDevice(Protocol):

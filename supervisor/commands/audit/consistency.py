@@ -20,7 +20,7 @@ from supervisor.commands.audit.export_file import read_export
 from supervisor.commands.audit.files import TRUST_OPTION, read_bounded, read_trust
 from supervisor.commands.audit.view import describe_checks, show_checks, show_json, show_verdict
 
-__all__ = ["FILE", "URL_HELP", "Evidence", "command", "read_evidence", "read_note"]
+__all__ = ["FILE", "URL_HELP", "command", "read_evidence", "read_note"]
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 TIMEOUT_S = 30.0

@@ -20,7 +20,7 @@ from supervisor.commands.audit.view import (
 )
 from supervisor.console.bar import show_progress
 
-__all__ = ["command", "verify_export"]
+__all__ = ["command"]
 
 NOT_PROVEN = (
     "that the statements are true: a signature says who made them",

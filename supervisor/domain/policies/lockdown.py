@@ -11,7 +11,7 @@ from contracts.wire.canonical import MAX_SAFE_INTEGER
 from contracts.wire.document import Contract
 from supervisor.domain.policies.seccomp_profile import CallName
 
-__all__ = ["LockdownCondition", "LockdownPolicy", "LockdownRule"]
+__all__ = ["LockdownPolicy"]
 
 Bits = Annotated[int, Field(ge=0, le=MAX_SAFE_INTEGER)]
 

@@ -8,7 +8,7 @@ from contracts.wire.canonical import MAX_SAFE_INTEGER, canonical_bytes
 from contracts.wire.document import Contract
 from contracts.wire.types import IsolationTier
 
-__all__ = ["CallName", "SeccompArgument", "SeccompProfile", "SeccompRule"]
+__all__ = ["CallName", "SeccompProfile", "SeccompRule"]
 
 CallName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 ArgumentValue = Annotated[int, Field(ge=0, le=MAX_SAFE_INTEGER)]

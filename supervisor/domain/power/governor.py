@@ -19,7 +19,7 @@ from contracts.execution.power_evidence import MAX_SAMPLES, PowerAction, PowerLi
 from contracts.wire.units import NANO_CPUS_PER_CPU, NS_PER_MS, UW_PER_MW
 from supervisor.domain.policies.policy import GovernorPolicy
 
-__all__ = ["Decision", "Governor", "RollingMean", "Verdict"]
+__all__ = ["Decision", "Governor", "RollingMean"]
 
 PERCENT = 100
 WINDOW_NS = 1_000_000_000

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from statistics import median_low
 
 from contracts.releases.reports import (
     CaseComparison,
@@ -21,9 +22,9 @@ RATIO_DIGITS = 4
 
 
 def _median(values: Iterable[float | None]) -> float | None:
-    measured = sorted(value for value in values if value is not None)
+    measured = [value for value in values if value is not None]
     # The lower of the middle two, so that the median is a measured number.
-    return measured[(len(measured) - 1) // 2] if measured else None
+    return median_low(measured) if measured else None
 
 
 def build_case(case: str, backend: str, executions: Sequence[ExecutionFigures]) -> CaseFigures:

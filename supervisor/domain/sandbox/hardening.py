@@ -30,7 +30,6 @@ def build_container_config(
 
     Every value comes from the recipe, the lease or the policy.
     """
-    ulimits = policy.ulimits.model_dump()
     tier = policy.isolation.tier(recipe.isolation)
     return {
         "Image": recipe.runtime_image,
@@ -55,30 +54,43 @@ def build_container_config(
         # container engine would wait ten seconds in vain before it kills the process.
         "StopTimeout": 0,
         "HostConfig": {
-            "Runtime": tier.runtime,
-            "NetworkMode": policy.network,
-            "Dns": list(policy.dns),
-            "ReadonlyRootfs": policy.read_only,
-            "CapDrop": list(policy.cap_drop),
-            "SecurityOpt": [*policy.security_options, seccomp.encode_option(recipe.isolation)],
-            "IpcMode": policy.ipc,
-            "CgroupnsMode": policy.cgroup_namespace,
+            **_isolation_of(recipe, policy, seccomp),
+            **_limits_of(recipe, policy, cpus),
             "CgroupParent": _cgroup_parent(policy, cgroup_driver),
             "LogConfig": {"Type": policy.log_driver, "Config": {}},
-            "Memory": recipe.memory_bytes,
-            "MemorySwap": recipe.memory_bytes,
-            "PidsLimit": tier.pids_max,
-            "NanoCpus": recipe.scheduling.cores * NANO_CPUS_PER_CPU,
-            "CpusetCpus": ",".join(map(str, cpus)),
-            "OomScoreAdj": policy.oom_score_adj,
-            "Ulimits": [{"Name": name, "Soft": value, "Hard": value} for name, value in sorted(ulimits.items())],
-            "MaskedPaths": list(policy.paths.masked),
-            "ReadonlyPaths": list(policy.paths.read_only),
             "Init": False,
             "AutoRemove": False,
             "RestartPolicy": {"Name": "no"},
             "Mounts": [_model_mount(policy, model_source)],
         },
+    }
+
+
+def _isolation_of(recipe: SandboxRecipe, policy: SandboxPolicy, seccomp: SeccompProfile) -> dict[str, Any]:
+    return {
+        "Runtime": policy.isolation.tier(recipe.isolation).runtime,
+        "NetworkMode": policy.network,
+        "Dns": list(policy.dns),
+        "ReadonlyRootfs": policy.read_only,
+        "CapDrop": list(policy.cap_drop),
+        "SecurityOpt": [*policy.security_options, seccomp.encode_option(recipe.isolation)],
+        "IpcMode": policy.ipc,
+        "CgroupnsMode": policy.cgroup_namespace,
+        "MaskedPaths": list(policy.paths.masked),
+        "ReadonlyPaths": list(policy.paths.read_only),
+    }
+
+
+def _limits_of(recipe: SandboxRecipe, policy: SandboxPolicy, cpus: tuple[int, ...]) -> dict[str, Any]:
+    ulimits = policy.ulimits.model_dump()
+    return {
+        "Memory": recipe.memory_bytes,
+        "MemorySwap": recipe.memory_bytes,
+        "PidsLimit": policy.isolation.tier(recipe.isolation).pids_max,
+        "NanoCpus": recipe.scheduling.cores * NANO_CPUS_PER_CPU,
+        "CpusetCpus": ",".join(map(str, cpus)),
+        "OomScoreAdj": policy.oom_score_adj,
+        "Ulimits": [{"Name": name, "Soft": value, "Hard": value} for name, value in sorted(ulimits.items())],
     }
 
 

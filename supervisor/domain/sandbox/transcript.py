@@ -46,11 +46,6 @@ class Transcript:
         """The text so far."""
         return "".join(self._texts)
 
-    @property
-    def window_ns(self) -> int | None:
-        """Arrival of the last token."""
-        return self._token_times_ns[-1] if self._token_times_ns else None
-
     def accept_ready(self, event: RunnerEvent) -> ReadyEvent:
         """Check the first event and return it.
 

@@ -29,7 +29,7 @@ from supervisor.setup.host.container_engine_config import (
 from supervisor.setup.host.machine import Host, install_packages
 from supervisor.setup.host.programs import find_program
 
-__all__ = ["ContainerEngine", "ensure_gvisor", "is_registered", "registered_runtimes"]
+__all__ = ["ContainerEngine", "ensure_gvisor", "registered_runtimes"]
 
 UNIX_SCHEME = "unix://"
 RELOAD_DEADLINE_S = 20.0

@@ -13,7 +13,7 @@ from supervisor.setup.host.programs import find_program, run_command
 if TYPE_CHECKING:
     import subprocess
 
-__all__ = ["Host", "install_obstacle", "install_packages", "is_debian_family", "is_systemd_running"]
+__all__ = ["Host", "install_obstacle", "install_packages"]
 
 INSTALL_TIMEOUT_S = 1200
 INSTALL_UPDATE = ("apt-get", "update", "-q")

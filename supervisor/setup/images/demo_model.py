@@ -9,7 +9,7 @@ from supervisor.console.steps import Progress
 from supervisor.domain.errors import SetupError
 from supervisor.setup.images.sources import Archive, fetch_archive
 
-__all__ = ["DEMO_MODEL_DIGEST", "DEMO_MODEL_FILE", "fetch_demo_model"]
+__all__ = ["DEMO_MODEL_FILE", "fetch_demo_model"]
 
 # SmolLM2-135M-Instruct, Apache-2.0, quantized Q4_1.
 DEMO_MODEL_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"

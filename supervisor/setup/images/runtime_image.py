@@ -43,7 +43,6 @@ __all__ = [
     "SOURCE_NAME",
     "BuiltImage",
     "build_runtime_image",
-    "installed_image",
 ]
 SOURCE_NAME = "llama-cpp-python"
 # All that the runner imports of the package; the high-level one, with numpy and jinja2, stays out.
@@ -61,15 +60,6 @@ class _Parts:
     libraries: Path
     base: BaseImage
     toolchain_id: str
-
-
-def installed_image(home: Path, backend: str) -> BuiltImage | None:
-    """Return the image that the last build of a backend recorded, None if there was none.
-
-    Raises:
-        SetupError: record_invalid.
-    """
-    return stored_image(home, backend)
 
 
 def build_runtime_image(

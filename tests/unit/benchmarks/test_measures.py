@@ -1,5 +1,7 @@
+import mmap
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -14,30 +16,20 @@ from benchmarks.peers.inprocess import loop_environment
 from benchmarks.rows.memory import private_and_file_bytes
 from contracts.verify.record import verify_record
 
-SMAPS = """\
-7f0000000000-7f0006000000 r--s 00000000 fd:00 123                       /model/model.gguf
-Size:              98304 kB
-Rss:               94208 kB
-Private_Clean:     94208 kB
-Private_Dirty:         0 kB
-VmFlags: rd mr mw me ms
-55d000000000-55d000100000 rw-p 00000000 00:00 0                          [heap]
-Rss:                1024 kB
-Private_Clean:         4 kB
-Private_Dirty:       100 kB
-7ffd00000000-7ffd00021000 rw-p 00000000 00:00 0
-Rss:                  12 kB
-Shared_Clean:          8 kB
-Private_Dirty:         4 kB
-"""
+MIB = 2**20
 
 
-def test_the_weights_are_counted_apart_from_what_is_private() -> None:
-    assert private_and_file_bytes(SMAPS, "/model/model.gguf") == (108 * 1024, 94208 * 1024)
-
-
-def test_without_the_file_all_that_is_private_counts() -> None:
-    assert private_and_file_bytes(SMAPS, "/model/other.gguf") == ((94208 + 108) * 1024, 0)
+def test_a_mapped_file_is_counted_apart_from_what_is_private(tmp_path: Path) -> None:
+    weights = tmp_path / "model.gguf"
+    weights.write_bytes(os.urandom(4 * MIB))
+    with weights.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+        assert len(bytes(mapped)) == 4 * MIB
+        private, resident = private_and_file_bytes(os.getpid(), str(weights))
+        everything, nothing = private_and_file_bytes(os.getpid(), str(tmp_path / "other.gguf"))
+    assert (resident, nothing) == (4 * MIB, 0)
+    assert private > MIB
+    # Nobody else has mapped the file, so its pages are this process's own too.
+    assert everything >= private + 3 * MIB
 
 
 def test_a_delay_is_what_a_token_took_longer_than_the_fastest() -> None:

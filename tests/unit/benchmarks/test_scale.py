@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import scale
 from benchmarks.scale import Costs, Job, costs_from, main, show, simulate, sweep
 
 # Nothing but the job takes time.
@@ -96,7 +97,12 @@ def test_what_was_not_measured_keeps_the_default() -> None:
     assert costs_from({"rows": [{"name": "append", "spread": None}]}, Costs()) == Costs()
 
 
-def test_the_command_writes_what_it_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_what_it_prints(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The figures are not looked at; counted in full, 256 cores take seconds.
+    monkeypatch.setattr(scale, "WARM_UP", 1)
+    monkeypatch.setattr(scale, "COUNTED", 2)
     measured = tmp_path / "results.json"
     measured.write_text(json.dumps({"rows": [{"name": "execution_cost", "spread": {"median": 5.0}}]}))
     assert main(["--no-plot", "--measured", str(measured), "--output", str(tmp_path)]) == 0

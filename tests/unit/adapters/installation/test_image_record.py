@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 
-from supervisor.adapters.installation.image_record import BuiltImage, record_path, store_image
+from supervisor.adapters.installation.image_record import BuiltImage, record_path, store_image, stored_image
 from supervisor.domain.errors import SetupError
-from supervisor.setup.images.runtime_image import installed_image
 
 IMAGE = BuiltImage(
     backend="cpu_avx2",
@@ -34,11 +33,11 @@ IMAGE = BuiltImage(
 def test_an_image_is_read_as_it_was_recorded(tmp_path: Path, commit: str | None) -> None:
     image = IMAGE.model_copy(update={"llama_cpp_commit": commit})
     store_image(tmp_path, image)
-    assert installed_image(tmp_path, "cpu_avx2") == image
+    assert stored_image(tmp_path, "cpu_avx2") == image
 
 
 def test_a_backend_never_built_has_no_image(tmp_path: Path) -> None:
-    assert installed_image(tmp_path, "cpu_avx2") is None
+    assert stored_image(tmp_path, "cpu_avx2") is None
 
 
 @pytest.mark.parametrize(
@@ -60,7 +59,7 @@ def test_a_record_that_is_not_exact_is_refused(tmp_path: Path, change: dict[str,
     path.parent.mkdir()
     path.write_text(json.dumps(IMAGE.model_dump(mode="json") | change))
     with pytest.raises(SetupError, match=f"rm {path}") as caught:
-        installed_image(tmp_path, "cpu_avx2")
+        stored_image(tmp_path, "cpu_avx2")
     assert caught.value.code == "record_invalid"
 
 
@@ -69,4 +68,4 @@ def test_a_record_that_lacks_a_field_is_refused(tmp_path: Path) -> None:
     path.parent.mkdir()
     path.write_text("{}")
     with pytest.raises(SetupError, match="image_id"):
-        installed_image(tmp_path, "cpu_avx2")
+        stored_image(tmp_path, "cpu_avx2")

@@ -52,15 +52,14 @@ def test_an_honest_runner_is_believed() -> None:
     assert texts == ["", "O", "", "lá"]
     assert transcript.output == "Olá"
     assert transcript.finished
-    assert transcript.window_ns == 2
     measured = transcript.measurements()
     assert (measured.tokens_prompt, measured.prompt_done_ns, measured.token_times_ns) == (5, 0, (1, 2))
 
 
 def test_nothing_said_is_nothing_measured() -> None:
     transcript = listening(3)
-    assert transcript.window_ns is None
     assert not transcript.finished
+    assert transcript.measurements().token_times_ns == ()
     assert transcript.measurements().tokens_prompt is None
 
 
