@@ -1,10 +1,12 @@
-"""Verify one bundle offline: the record, the statement of its start, and where both stand in the ledger. Pure.
+"""Verify one bundle offline: the record, the statement of its start, and their places in the ledger. Pure.
 
-Everything is held against a trust that the caller has from elsewhere; nothing is believed for being in the bundle.
-The checks, in order: the bundle's form, the record (`contracts.verify`, for a released version through its manifest,
-`contracts.verify.speaker`), the caller's nonce, the statement of the start (`contracts.verify.started`), what else the
-bundle holds, and the ledger (`contracts.verify.place`). A revocation counts from a place in the ledger on, and that
-place is the one the proof states; it is verified further down, so that it counts only where the verdict is VALID.
+Everything is verified against the caller's own trust; nothing is trusted because it is in the bundle. The checks are,
+in order: the bundle's form; the record, for a released version through its manifest (`contracts.verify.record`,
+`contracts.verify.speaker`); the caller's nonce; the statement of the start (`contracts.verify.started`); the bundle's
+other documents; and the ledger (`contracts.verify.place`).
+
+A revocation counts from a ledger index on. The index that the proof states is used before the proof is verified, so
+the result counts only if the verdict is VALID.
 """
 
 from collections.abc import Iterable
@@ -37,20 +39,20 @@ BUNDLE_CHECKS = (
     "attachments",
     *PLACE_CHECKS,
 )
-"""Those that are made of every bundle. A released version's has more: keyrings, manifest, revocations, release."""
+"""The checks of every bundle. Released versions have more: keyrings, manifest, revocations, release."""
 
 
 @dataclass(frozen=True, slots=True)
 class BundleReport:
-    """All checks that were made, in order; the last one is the first that failed, if any."""
+    """All checks that were made, in order; if a check failed, it is the last one."""
 
     checks: tuple[Check, ...]
     record: MetricsRecord | None = None
-    """The record, where it could be read; it is verified where the verdict is VALID."""
+    """The record, if it could be read; it is verified if the verdict is VALID."""
     place: Place | None = None
-    """Its place in the ledger, where that was verified."""
+    """Its place in the ledger, if that was verified."""
     not_proven: tuple[str, ...] = ()
-    """What a VALID verdict does not say of this bundle."""
+    """Sentences that name what a VALID verdict does not prove for this bundle."""
 
     @property
     def verdict(self) -> str:
@@ -70,7 +72,7 @@ class _Opened:
 def _open_bundle(checks: Checks, data: bytes, trust: Trust, revocations: tuple[bytes, ...]) -> _Opened:
     checks.begin("size")
     if len(data) > Bundle.MAX_BYTES:
-        raise CheckFailed("TOO_LARGE", f"more than {Bundle.MAX_BYTES} bytes, which is what is read")
+        raise CheckFailed("TOO_LARGE", f"more than {Bundle.MAX_BYTES} bytes, the largest bundle that is read")
     checks.hold(f"{len(data)} bytes")
     checks.begin("bundle")
     try:
@@ -81,7 +83,7 @@ def _open_bundle(checks: Checks, data: bytes, trust: Trust, revocations: tuple[b
     checks.begin("proofs")
     started = read_stated_leaf("started", bundle.started, bundle.proofs.started)
     final = read_stated_leaf("final", bundle.record, bundle.proofs.final)
-    checks.hold("two of the form C2SP tlog-proof")
+    checks.hold("two proofs in the form C2SP tlog-proof")
     checks.begin("trust")
     logs, witnesses = load_logs(trust), load_witnesses(trust)
     checks.hold(f"{len(logs)} ledgers, {len(witnesses)} witnesses")
@@ -103,8 +105,8 @@ def _evidence(opened: _Opened, manifest: Envelope | None) -> ReleaseEvidence:
 def _require_nonce(record: MetricsRecord, nonce: str | None) -> str:
     stated = record.plan.nonce
     if nonce is not None and nonce != stated:
-        raise CheckFailed("ID_MISMATCH", "the record has none" if stated is None else f"the record's is {stated}")
-    return "not asked for" if nonce is None else nonce
+        raise CheckFailed("ID_MISMATCH", "the record has no nonce" if stated is None else f"the record's is {stated}")
+    return "no nonce was given" if nonce is None else nonce
 
 
 def _payload_of(envelope: Envelope, what: str) -> bytes:
@@ -116,7 +118,7 @@ def _payload_of(envelope: Envelope, what: str) -> bytes:
 
 def _require_named(envelope: Envelope | None, digest: str | None, what: str) -> None:
     if envelope is not None and sha256_digest(_payload_of(envelope, what)) != digest:
-        raise CheckFailed("ID_MISMATCH", f"there is a {what} that no statement of the bundle names")
+        raise CheckFailed("ID_MISMATCH", f"the bundle has a {what} that none of its statements names")
 
 
 def _check_attachments(bundle: Bundle, record: MetricsRecord, started: StartedRecord) -> str:
@@ -125,18 +127,18 @@ def _check_attachments(bundle: Bundle, record: MetricsRecord, started: StartedRe
     _require_named(bundle.started_manifest, None if same else started.manifest, "manifest of the start")
     attached = [each for each in (bundle.manifest, bundle.started_manifest) if each is not None]
     if not attached and (bundle.keyrings or bundle.revocations):
-        raise CheckFailed("ID_MISMATCH", "there are root keyrings or revocations, and no manifest that they are for")
+        raise CheckFailed("ID_MISMATCH", "the bundle has root keyrings or revocations, but no manifest that needs them")
     for envelope in bundle.revocations:
         revocation = read_payload(RevocationStatement, _payload_of(envelope, "revocation")).predicate
         if revocation.engine_version not in {record.engine_version, started.engine_version}:
             raise CheckFailed(
-                "ID_MISMATCH", f"there is a revocation of {revocation.engine_version}, which made nothing"
+                "ID_MISMATCH", f"the bundle has a revocation of {revocation.engine_version}, which made nothing in it"
             )
     return f"{len(attached)} manifests, {len(bundle.keyrings)} keyrings, {len(bundle.revocations)} revocations"
 
 
 class _Verification:
-    """One bundle on its way to a report."""
+    """The verification of one bundle."""
 
     def __init__(self, trust: Trust, nonce: str | None, revocations: tuple[bytes, ...]) -> None:
         self._trust = trust
@@ -148,7 +150,7 @@ class _Verification:
         self._not_proven: tuple[str, ...] = ()
 
     def run(self, data: bytes) -> BundleReport:
-        """Make all the checks."""
+        """Make all the checks and return the report."""
         with self._checks as checks:
             opened = _open_bundle(checks, data, self._trust, self._revocations)
             record, speaker = self._check_record(opened)
@@ -187,10 +189,10 @@ def verify_bundle(
     """Verify the bytes of one bundle.
 
     Args:
-        data: the bundle as `GET /v1/runs/{id}/bundle` gives it.
-        trust: root keys or keys, ledgers, witnesses and the last checkpoint seen: the caller's, from elsewhere.
-        nonce: the caller's challenge, which the execution must have answered; None: there was none.
-        revocations: envelopes of revocations that the caller has from elsewhere; the bundle may keep quiet about them.
+        data: the bundle, as `GET /v1/runs/{id}/bundle` returns it.
+        trust: the caller's root keys or keys, ledgers, witnesses and last checkpoint, from another source.
+        nonce: the challenge that the caller sent with the request; None if the caller sent no nonce.
+        revocations: envelopes of revocations that the caller has; the bundle may leave them out.
 
     Returns:
         A report; it never raises for a bad bundle.

@@ -207,11 +207,11 @@ def open_envelope(checks: Checks, data: bytes) -> tuple[tuple[bytes, ...], bytes
 def read_payload(kind: type[_Document], payload: bytes) -> _Document:
     """Parse a signed payload and require that it is in RFC 8785 form, with every field under its own name.
 
-    A field that may be left out elsewhere, or has another name in Python, may not in what is signed: other readers of
-    the payload would see another document, and digests over its parts would be other ones.
+    A signed document has every field, also those that are optional elsewhere, and no Python name in the place of a
+    field's name. Otherwise other readers of the payload would see another document with other digests.
 
     Raises:
-        CheckFailed: it is not that document, or another spelling of it.
+        CheckFailed: the payload is not that document, or spells it in another way.
     """
     document = _read_plain(kind, payload)
     if document is not None:
@@ -221,7 +221,7 @@ def read_payload(kind: type[_Document], payload: bytes) -> _Document:
     except ContractError as error:
         raise CheckFailed(code_of(error), str(error)) from error
     if canonical_bytes(document.model_dump(mode="json", by_alias=True)) == payload:
-        # What is the form of some document is in that form: nothing is left to ask.
+        # The payload equals the form of a document, so it is in that form.
         return document
     if canonical_bytes(decode_json(payload, max_bytes=kind.MAX_BYTES)) != payload:
         raise CheckFailed("MALFORMED", "the payload is not in RFC 8785 form")
@@ -229,11 +229,11 @@ def read_payload(kind: type[_Document], payload: bytes) -> _Document:
 
 
 def _read_plain(kind: type[_Document], payload: bytes) -> _Document | None:
-    """Read a payload that is as the engine writes them; None: it has to be looked at closely.
+    """Read a payload that is spelled as the engine spells it; None means that it has to be decoded strictly.
 
-    What decoding strictly refuses cannot be part of the RFC 8785 form of a document, and what this leaves to it besides
-    are documents so large that refusing them would cost too much. So where that form is the payload, byte for byte, it
-    need not be decoded a second time.
+    Nothing that strict decoding refuses can be part of a document's RFC 8785 form. So a payload that equals this form,
+    byte for byte, need not be decoded a second time. Very large documents are left to strict decoding, because
+    refusing them here would cost too much.
     """
     if len(payload) > kind.MAX_BYTES or payload.count(b":") > MAX_KEYS or is_crowded(payload):
         return None

@@ -1,6 +1,6 @@
-"""Verify the lines of an export one by one; what only all lines together can show is in `contracts.verify.log`.
+"""Verify the lines of an export one by one; `contracts.verify.log` verifies what only all lines together show.
 
-A line is judged by itself and from values alone, so that several processes can share the work.
+Each line is verified by itself, without shared state, so several processes can share the work.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ __all__ = ["EntryFacts", "EntryReader", "Fault", "StatementFacts"]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong: in which check of `contracts.verify.log`, of which kind, and what."""
+    """One fault: the check of `contracts.verify.log` that fails, its code, and a message."""
 
     check: str
     code: str
@@ -36,33 +36,33 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class StatementFacts:
-    """What a verified statement says, as far as all of them together are judged by it."""
+    """The fields of a verified statement that are compared with other statements."""
 
     engine_version: str
-    """Of the engine that made it."""
+    """Version of the engine that made the statement."""
     planned_by: str
-    """The plan's."""
+    """Engine version in the plan."""
     plan_digest: str
     nonce: str | None
     manifest: str | None
     accepted_at: str
     finished_at: str | None
-    """None: it has only been accepted."""
+    """None if the execution has only been accepted."""
     outcome: str | None
     container_id: str | None
-    """None: there was no container, or it is not known."""
+    """None if there was no container, or if it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
 class EntryFacts:
-    """What one line says."""
+    """The content of one line."""
 
     position: int | None
-    """None: the line is not an entry."""
+    """None if the line is not an entry."""
     leaf: Leaf | None
     leaf_hash: bytes | None
     statement: StatementFacts | None
-    """None: it was refused, or the line was."""
+    """None if the statement or the line was refused."""
     faults: tuple[Fault, ...]
 
 
@@ -71,7 +71,7 @@ def _refused(code: str, message: str) -> EntryFacts:
 
 
 class EntryReader:
-    """Verifies lines against a trust and against what the export's header brings of releases."""
+    """Verifies lines against a trust and the release documents in the export's header."""
 
     def __init__(self, header: ExportHeader, trust: Trust) -> None:
         speakers = Speakers(trust)
@@ -84,7 +84,7 @@ class EntryReader:
         self._last: Speaker | None = None
 
     def read(self, line: bytes) -> EntryFacts:
-        """Verify one line; it never raises for a bad one."""
+        """Verify one line; it never raises for a bad line."""
         try:
             entry = LedgerEntryView.parse(line.removesuffix(b"\n"))
             leaf, envelope = entry.leaf, entry.envelope.encode()
@@ -99,7 +99,9 @@ class EntryReader:
         if encode_entry(entry) != line:
             return replace(facts, faults=(Fault("entries", "MALFORMED", "the line is not in RFC 8785 form"),))
         if rebuilt != leaf:
-            return replace(facts, faults=(Fault("entries", "INCONSISTENT", "the leaf is not that of its envelope"),))
+            return replace(
+                facts, faults=(Fault("entries", "INCONSISTENT", "the leaf does not follow from its envelope"),)
+            )
         try:
             record = self._verify(leaf, envelope, entry.position)
             self._check_planner(record)
@@ -111,10 +113,10 @@ class EntryReader:
         if self._rooted and leaf.manifest is not None:
             speaker = self._released.get(leaf.manifest)
             if speaker is None:
-                message = f"the header brings no manifest {leaf.manifest}"
+                message = f"the header has no manifest {leaf.manifest}"
                 raise CheckFailed("UNTRUSTED_MANIFEST", message)
             return _verify_one(leaf, envelope, position, speaker)
-        # Neighbours mostly have one signer, and a trust file may name many: so the last one's key is tried first.
+        # Neighbouring lines usually have one signer, and a trust file may name many: the last signer is tried first.
         if self._last is not None:
             with suppress(CheckFailed):
                 return _verify_one(leaf, envelope, position, self._last)
@@ -123,7 +125,7 @@ class EntryReader:
         return record
 
     def _check_planner(self, record: MetricsRecord | StartedRecord) -> None:
-        # What one version left behind another records as aborted: the plan has to be the former's all the same.
+        # One version records what another left unfinished as aborted; the plan must still belong to the other version.
         if isinstance(record, MetricsRecord) and record.plan.engine_version != record.engine_version:
             planner = self._releases.get(record.plan.engine_version)
             if planner is not None:
@@ -144,7 +146,7 @@ def _check_releases(checks: Checks, speakers: Speakers, header: ExportHeader, ro
 def _read_releases(speakers: Speakers, header: ExportHeader, root: RootKeyring | None) -> Check:
     name = "releases"
     if root is None:
-        return Check(name, "OK", "the trust has no root: released versions count by its keys alone")
+        return Check(name, "OK", "the trust file has no root: released versions count by its keys only")
     try:
         return Check(name, "OK", run_checks(_check_releases, speakers, header, root).require())
     except CheckFailed as failure:
@@ -196,4 +198,4 @@ def _compare(leaf: Leaf, record: MetricsRecord | StartedRecord) -> tuple[Fault, 
     names = [name for name in ("execution_id", "seq", "manifest") if getattr(leaf, name) != getattr(record, name)]
     if not names:
         return ()
-    return (Fault("identities", "ID_MISMATCH", f"leaf and statement differ in {', '.join(names)}"),)
+    return (Fault("identities", "ID_MISMATCH", f"the leaf and the statement differ in {', '.join(names)}"),)

@@ -1,4 +1,4 @@
-"""Verify where in a ledger an execution stands: both its leaves, their order, and the checkpoint. Pure."""
+"""Verify the place of an execution in a ledger: both its leaves, their order, and the checkpoint. Pure."""
 
 from dataclasses import dataclass
 
@@ -45,11 +45,11 @@ class LedgerTrust:
 
 @dataclass(frozen=True, slots=True)
 class StatedLeaf:
-    """An envelope, and the proof that is said to be of its leaf."""
+    """An envelope, with the inclusion proof that claims to prove its leaf."""
 
     kind: LeafKind
     envelope: bytes
-    """As it is stored."""
+    """The bytes that the ledger stores."""
     proof: InclusionProof
     note: Note
     checkpoint: Checkpoint
@@ -57,20 +57,20 @@ class StatedLeaf:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What was verified of an execution's place in a ledger."""
+    """The verified place of an execution in a ledger."""
 
     checkpoint: Checkpoint
     positions: tuple[int, int]
-    """Indices of the started and of the final leaf."""
+    """Indices of the started leaf and the final leaf."""
     leaf_hashes: tuple[bytes, bytes]
-    """Their hashes, as the tree has them."""
+    """Their hashes in the Merkle tree."""
     seen: Checkpoint | None
-    """The last checkpoint of this ledger in the caller's trust."""
+    """The checkpoint of this ledger in the caller's trust; None if there is none."""
     witnesses: tuple[Witnessed, ...]
 
 
 def read_stated_leaf(kind: LeafKind, envelope: Envelope, proof: str) -> StatedLeaf:
-    """Read a proof, without verifying anything.
+    """Read a proof, without verifying it.
 
     Raises:
         CheckFailed: ``TOO_LARGE`` or ``MALFORMED``.
@@ -89,7 +89,7 @@ def _hash_leaf(stated: StatedLeaf, statement: MetricsRecord | StartedRecord) -> 
 def _require_included(stated: StatedLeaf, leaf_hash: bytes) -> str:
     index, checkpoint = stated.proof.index, stated.checkpoint
     if inclusion_root(leaf_hash, index, checkpoint.size, stated.proof.hashes) != checkpoint.root:
-        detail = f"the {stated.kind} leaf and its proof do not lead from index {index} to the checkpoint's root"
+        detail = f"the {stated.kind} leaf at index {index} and its proof do not lead to the checkpoint's root"
         raise CheckFailed("BAD_INCLUSION", detail)
     return f"index {index} of {checkpoint.size}, {len(stated.proof.hashes)} hashes"
 
@@ -97,21 +97,21 @@ def _require_included(stated: StatedLeaf, leaf_hash: bytes) -> str:
 def _require_one_checkpoint(started: StatedLeaf, final: StatedLeaf) -> str:
     one, other = started.checkpoint, final.checkpoint
     if (one.origin, one.size) == (other.origin, other.size) and one.root != other.root:
-        raise CheckFailed("FORK", f"the two proofs lead to two roots over {one.size} entries; keep them, they prove it")
+        raise CheckFailed("FORK", f"the two proofs lead to two roots over {one.size} entries; keep them as evidence")
     if started.proof.checkpoint != final.proof.checkpoint:
-        raise CheckFailed("INCONSISTENT", "the two proofs do not carry the same checkpoint, and nothing joins the two")
-    return "both proofs carry it"
+        raise CheckFailed("INCONSISTENT", "the two proofs carry different checkpoints, and nothing connects them")
+    return "both proofs carry the same checkpoint"
 
 
 def _require_order(started: StatedLeaf, final: StatedLeaf, seq: int) -> str:
     first, second = started.proof.index, final.proof.index
     if first >= second:
         raise CheckFailed(
-            "INCONSISTENT", f"the record stands at {second}, before the statement of its start at {first}"
+            "INCONSISTENT", f"the record is at index {second}, before the statement of its start at {first}"
         )
-    # Before the start of number n stand the starts of all numbers below it, and each may have its record there too.
+    # The starts of all numbers below n come before the start of number n, and each may have its record there too.
     if not seq - 1 <= first <= 2 * (seq - 1):
-        raise CheckFailed("INCONSISTENT", f"the start of execution {seq} cannot stand at index {first}")
+        raise CheckFailed("INCONSISTENT", f"the start of execution {seq} cannot be at index {first}")
     return f"started at {first}, ended at {second}"
 
 
@@ -127,7 +127,7 @@ def check_place(
         checks: takes the results.
         started: the leaf of the statement that the execution was accepted, and the verified statement.
         final: the leaf of the record, and the verified record.
-        ledgers: the caller's.
+        ledgers: the ledgers and witnesses that the caller trusts.
     """
     checks.begin("origin")
     leaves = (started[0], final[0])
@@ -135,7 +135,7 @@ def check_place(
         origin = require_origin(ledgers.logs, leaf.checkpoint)
     checks.hold(origin)
     checks.begin("checkpoint")
-    # Mostly both carry one and the same.
+    # Both usually carry the same checkpoint; its signature is then verified once.
     for note, checkpoint in dict.fromkeys((leaf.note, leaf.checkpoint) for leaf in leaves):
         message = require_log_signature(ledgers.logs, note, checkpoint)
     checks.hold(message)

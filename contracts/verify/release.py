@@ -1,8 +1,8 @@
-"""Verify what root keys and version keys say of a release, offline: manifest, revocation, the two reports.
+"""Verify the signed documents of a release, offline: manifest, revocation and the two reports.
 
-Everything is held against a root keyring that the caller trusts. What a VALID manifest does not say: that its source
-is free of faults, that a machine which claims to run it does run it, or that there is no second manifest of the same
-version (compare its digest with others').
+Everything is verified against a root keyring that the caller trusts. A VALID manifest does not say that its source has
+no faults, or that a machine runs it. It does not exclude a second manifest of the same version: compare its digest with
+the digest that others have.
 """
 
 from collections.abc import Callable
@@ -53,7 +53,7 @@ def _check_manifest(statement: ManifestStatement) -> None:
     if len({each.backend for each in manifest.images}) != len(manifest.images):
         raise CheckFailed("ID_MISMATCH", "a backend has two images")
     if state_manifest(manifest) != statement:
-        raise CheckFailed("ID_MISMATCH", "the statement's subjects are not the source and images of its manifest")
+        raise CheckFailed("ID_MISMATCH", "the statement's subjects are not the source and images in its manifest")
     before = manifest.predecessor
     if before is not None and version_order(before.engine_version) >= version_order(manifest.engine_version):
         raise CheckFailed("ID_MISMATCH", "the predecessor is not an older version")
@@ -80,9 +80,9 @@ def _open_manifest(checks: Checks, data: bytes, keyring: RootKeyring) -> SignedM
 def verify_manifest(data: bytes, keyring: RootKeyring) -> Verified[SignedManifest]:
     """Verify an engine manifest against root keys that the caller trusts.
 
-    The codes: ``UNTRUSTED_MANIFEST`` for one that they did not sign, ``OUT_OF_VALIDITY``, ``SIGNATURE_COUNT``,
+    Codes: ``UNTRUSTED_MANIFEST`` if the root keys did not sign it, ``OUT_OF_VALIDITY``, ``SIGNATURE_COUNT``,
     ``WEAK_KEY``, ``ID_MISMATCH``, ``SCHEMA_VIOLATION``, ``UNSUPPORTED_TYPE``, ``OUT_OF_RANGE``, ``MALFORMED``,
-    ``TOO_LARGE``. Whether the version was revoked is said by ``contracts.verify.speaker``.
+    ``TOO_LARGE``. ``contracts.verify.speaker`` decides whether the version was revoked.
     """
     return run_checks(_open_manifest, data, keyring)
 
@@ -96,7 +96,7 @@ def _open_revocation(checks: Checks, data: bytes, keyring: RootKeyring) -> Revoc
     checks.hold(f"{revocation.engine_version} from ledger index {revocation.from_index} on")
     checks.begin("consistency")
     if state_revocation(revocation) != statement:
-        raise CheckFailed("ID_MISMATCH", "the statement's subject is not the manifest that is revoked")
+        raise CheckFailed("ID_MISMATCH", "the statement's subject is not the revoked manifest")
     checks.hold("subject agrees")
     checks.begin("validity")
     checks.hold(require_valid_at(signers, revocation.revoked_at, "the revocation"))
@@ -104,7 +104,7 @@ def _open_revocation(checks: Checks, data: bytes, keyring: RootKeyring) -> Revoc
 
 
 def verify_revocation(data: bytes, keyring: RootKeyring) -> Verified[Revocation]:
-    """Verify a revocation against root keys that the caller trusts; ``BAD_SIGNATURE`` where they did not sign it."""
+    """Verify a revocation against root keys that the caller trusts; ``BAD_SIGNATURE`` if they did not sign it."""
     return run_checks(_open_revocation, data, keyring)
 
 
@@ -132,12 +132,12 @@ def _open_report(
     checks.begin("consistency")
     candidate = statement.predicate.candidate
     if sha256_digest(payload) != digest:
-        raise CheckFailed("ID_MISMATCH", "it is not the report that the manifest names")
+        raise CheckFailed("ID_MISMATCH", "it is not the report named in the manifest")
     if (candidate.engine_version, candidate.source) != (manifest.engine_version, manifest.source.digest):
         raise CheckFailed("ID_MISMATCH", "it is about another version or source")
     if state(statement) != statement:
         raise CheckFailed("ID_MISMATCH", "the statement's subject is not the source")
-    checks.hold("the report that the manifest names, about its source")
+    checks.hold("the report named in the manifest, about its source")
     return statement
 
 
@@ -151,12 +151,12 @@ def _open_validation(checks: Checks, data: bytes, release: SignedManifest) -> Va
     if report.failures:
         raise CheckFailed("VALIDATION_FAILED", "; ".join(report.failures))
     attempts = sum(each.attempts for each in report.escape)
-    checks.hold(f"{len(report.conformance)} properties hold, {attempts} attacks came to what was expected")
+    checks.hold(f"{len(report.conformance)} properties hold; {attempts} attacks had the expected outcome")
     return report
 
 
 def verify_validation(data: bytes, release: SignedManifest) -> Verified[ValidationReport]:
-    """Verify a validation report against a manifest; ``VALIDATION_FAILED`` where something in it did not hold."""
+    """Verify a validation report against a manifest; ``VALIDATION_FAILED`` if a property or an attack failed."""
     return run_checks(_open_validation, data, release)
 
 

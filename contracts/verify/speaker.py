@@ -1,7 +1,8 @@
-"""Verify a record of a released version, offline: through its engine manifest and root keys that the caller trusts.
+"""Decide which keys may sign for an engine version, and verify a record of a released version with them.
 
-The checks, in order: the root keyrings from the trusted one to the newest offered; the engine manifest; the
-revocations; the record itself, with the manifest's key; and whether that version may have made it.
+A released version has an engine manifest, signed by root keys that the caller trusts. The checks are, in order: the
+root keyrings, from the trusted one to the newest offered; the engine manifest; the revocations; the record itself, with
+the manifest's key; and whether that version may have made it.
 """
 
 from collections.abc import Sequence
@@ -34,7 +35,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class ReleaseEvidence:
-    """What comes with a record, from whoever: none of it is trusted for coming along."""
+    """The release documents that come with a record; they are verified, never trusted because they came with it."""
 
     manifest: bytes | None = None
     """The envelope of the version's manifest."""
@@ -46,18 +47,18 @@ class ReleaseEvidence:
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """Who may make statements under an engine version."""
+    """The keys that may sign statements of an engine version."""
 
     trust: Trust
-    """The trust, with those keys alone that count for the version."""
+    """The caller's trust, with only the keys that count for the version."""
     release: SignedManifest | None = None
-    """The version's manifest; None where it is trusted through a key that the caller named."""
+    """The version's manifest; None if the caller's trust names the key itself."""
     revocations: tuple[Revocation, ...] = ()
-    """Verified ones, of any version."""
+    """Verified revocations, of any version."""
 
 
 def is_released(engine_version: str) -> bool:
-    """Tell a released version from a development tree's."""
+    """Return whether a version was released; a development version has a `+` in its name."""
     return "+" not in engine_version
 
 
@@ -68,12 +69,12 @@ def _read_claim(checks: Checks, data: bytes) -> str:
 
 
 def claimed_version(data: bytes) -> str | None:
-    """Return the engine version that a record claims, so that its manifest can be looked for; nothing is verified."""
+    """Return the engine version that a record names, to find its manifest; no signature is verified."""
     return run_checks(_read_claim, data).document
 
 
 def check_plan(plan: ExecutionPlan, release: SignedManifest) -> None:
-    """Require that a plan names nothing that its version does not consist of.
+    """Require that a plan uses only policies and images of its version's manifest.
 
     Raises:
         CheckFailed: ``ID_MISMATCH``.
@@ -81,44 +82,44 @@ def check_plan(plan: ExecutionPlan, release: SignedManifest) -> None:
     manifest = release.manifest
     version = manifest.engine_version
     if plan.policies != manifest.policies:
-        raise CheckFailed("ID_MISMATCH", f"the plan names policies that {version} does not consist of")
+        raise CheckFailed("ID_MISMATCH", f"the plan names policies that are not part of {version}")
     if (plan.backend, plan.runtime_image) not in {(each.backend, each.image) for each in manifest.images}:
-        raise CheckFailed("ID_MISMATCH", f"the plan names a runtime image that {version} does not consist of")
+        raise CheckFailed("ID_MISMATCH", f"the plan names a runtime image that is not part of {version}")
 
 
 def _check_record(record: MetricsRecord, release: SignedManifest) -> None:
     manifest = release.manifest
     version = manifest.engine_version
     if record.engine_version != version:
-        detail = f"the record is of engine version {record.engine_version}, the manifest of {version}"
+        detail = f"the record names engine version {record.engine_version}, the manifest {version}"
         raise CheckFailed("KEY_VERSION_MISMATCH", detail)
     if record.manifest != release.digest:
-        raise CheckFailed("ID_MISMATCH", f"the record names another manifest than this one of {version}")
+        raise CheckFailed("ID_MISMATCH", f"the record does not name this manifest of {version}")
     if record.finished_at < manifest.created_at:
-        detail = f"it ended at {record.finished_at}; {version} is of {manifest.created_at}"
+        detail = f"it ended at {record.finished_at}, before {version} was made at {manifest.created_at}"
         raise CheckFailed("OUT_OF_VALIDITY", detail)
     if record.plan.engine_version != version:
-        # An execution that one version left behind is recorded as aborted by the next, which did not plan it.
+        # A version records what another version left unfinished as aborted; it did not plan that execution.
         return
     if record.accepted_at < manifest.created_at:
-        detail = f"it was accepted at {record.accepted_at}; {version} is of {manifest.created_at}"
+        detail = f"it was accepted at {record.accepted_at}, before {version} was made at {manifest.created_at}"
         raise CheckFailed("OUT_OF_VALIDITY", detail)
     check_plan(record.plan, release)
 
 
 def find_revocation(version: str, revocations: Sequence[Revocation], ledger_index: int | None) -> str | None:
-    """Return why a version cannot have made a leaf of the ledger, None where no revocation covers it.
+    """Return why a revocation excludes a leaf of a version, or None if no revocation covers the leaf.
 
     Args:
         version: the released version.
-        revocations: verified ones, of any version.
-        ledger_index: place of the leaf in the ledger, counted from 0; None where it is not known.
+        revocations: verified revocations, of any version.
+        ledger_index: index of the leaf in the ledger; None if it is not known.
     """
     for each in revocations:
         if each.engine_version != version:
             continue
         if ledger_index is None:
-            return f"{version} was revoked, and the record's place in the ledger is not known"
+            return f"{version} was revoked, and the record's ledger index is not known"
         if ledger_index >= each.from_index:
             return f"{version} was revoked from ledger index {each.from_index} on"
     return None
@@ -127,13 +128,13 @@ def find_revocation(version: str, revocations: Sequence[Revocation], ledger_inde
 def require_release(
     record: MetricsRecord, release: SignedManifest, revocations: Sequence[Revocation], ledger_index: int | None
 ) -> str:
-    """Require that a version may have made a record; both are verified already. Return a message.
+    """Require that a version may have made a record; return a message.
 
     Args:
-        record: the record.
+        record: the verified record.
         release: the manifest of the version whose key signed it.
-        revocations: verified ones, of any version.
-        ledger_index: place of the record's leaf in the ledger, counted from 0; None where it is not known.
+        revocations: verified revocations, of any version.
+        ledger_index: index of the record's leaf in the ledger; None if it is not known.
 
     Raises:
         CheckFailed: ``KEY_VERSION_MISMATCH``, ``ID_MISMATCH``, ``OUT_OF_VALIDITY`` or ``REVOKED``.
@@ -143,11 +144,11 @@ def require_release(
     revoked = find_revocation(version, revocations, ledger_index)
     if revoked is not None:
         raise CheckFailed("REVOKED", revoked)
-    return f"made by {version} of its own policies and images; no revocation covers it"
+    return f"made by {version} with its own policies and images; no revocation covers it"
 
 
 class Speakers:
-    """The keys that may sign statements: those that a trust names, and those of the manifests that its root signed."""
+    """The keys that may sign statements: a trust's own keys, and the keys in manifests that its root signed."""
 
     def __init__(self, trust: Trust) -> None:
         self._trust = trust
@@ -156,13 +157,13 @@ class Speakers:
         """The verified manifests, by engine version."""
         keys = (key for key in trust.keys if trust.root is None or not is_released(key.engine_version))
         self.named = Speaker(trust.model_copy(update={"keys": tuple(keys)}))
-        """Speaks for the versions whose keys count by the trust alone: with a root, only development versions."""
+        """The keys of the trust itself. If the trust has a root, only those of development versions count."""
 
     def read_manifest(self, data: bytes, keyring: RootKeyring) -> SignedManifest:
         """Verify and add a manifest.
 
         Raises:
-            CheckFailed: the manifest is refused; ``INCONSISTENT``: its version has another one already.
+            CheckFailed: the manifest is refused. ``INCONSISTENT``: its version has another manifest already.
         """
         release = verify_manifest(data, keyring).require()
         version = release.manifest.engine_version
@@ -195,7 +196,7 @@ def _find_released(
     keyring = follow_keyrings(checks, root, evidence.keyrings)
     checks.begin("engine manifest")
     if evidence.manifest is None:
-        raise CheckFailed("UNTRUSTED_MANIFEST", f"there is none of {version}")
+        raise CheckFailed("UNTRUSTED_MANIFEST", f"there is no manifest of {version}")
     release = speakers.read_manifest(evidence.manifest, keyring)
     checks.hold(release.digest)
     for data in evidence.revocations:
@@ -205,20 +206,20 @@ def _find_released(
     return speakers.released()[release.digest]
 
 
-# Thousands of bundles of one version come with the same manifest, which takes longer to verify than all else in them.
+# Thousands of bundles can carry one manifest, which takes longer to verify than the rest of a bundle.
 @lru_cache(maxsize=4)
 def find_speaker(version: str | None, trust: Trust, evidence: ReleaseEvidence) -> Verified[Speaker]:
-    """Find out whose signature counts for an engine version.
+    """Find the keys that may sign for an engine version.
 
-    For a released version it is the key of its manifest where the trust has a root; for every other one the keys of
-    the trust, of which only those of development versions count where it has a root.
+    If the trust has a root, a released version is signed by the key in its manifest. Every other version is signed by
+    a key that the trust names; if it has a root, its keys count for development versions only.
 
     Args:
-        version: what a statement claims; None where it claims nothing that can be read.
-        trust: the caller's.
-        evidence: what came with the statement.
+        version: the version that a statement names; None if the statement cannot be read.
+        trust: the caller's trust.
+        evidence: the release documents that came with the statement.
     """
-    # Where no claim can be read nothing will be VALID; with the manifest at hand it is said what is wrong.
+    # A statement that cannot be read is never VALID. If it has a manifest, the report shows which part is wrong.
     unclaimed = version is None and evidence.manifest is None
     if trust.root is None or unclaimed or (version is not None and not is_released(version)):
         return Verified((), Speakers(trust).named)
@@ -226,7 +227,7 @@ def find_speaker(version: str | None, trust: Trust, evidence: ReleaseEvidence) -
 
 
 def verify_spoken_record(data: bytes, speaker: Speaker, *, ledger_index: int | None = None) -> VerificationReport:
-    """Verify a record whose speaker was found; see ``verify_released_record``."""
+    """Verify a record with the keys that ``find_speaker`` found; see ``verify_released_record``."""
     report = verify_record(data, speaker.trust)
     if speaker.release is None or report.verdict != "VALID":
         return report
@@ -244,9 +245,9 @@ def verify_released_record(
 
     Args:
         data: the envelope of the record.
-        trust: the caller's.
-        evidence: what came with the record.
-        ledger_index: place of the record's leaf in the ledger, where the caller has verified it.
+        trust: the caller's trust.
+        evidence: the release documents that came with the record.
+        ledger_index: index of the record's leaf in the ledger, if the caller has verified it.
 
     Returns:
         A report; it never raises for a bad record.

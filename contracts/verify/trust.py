@@ -1,4 +1,4 @@
-"""The trust file: which keys a verifier trusts for which versions. It comes from the verifier, not from a record."""
+"""The trust file: the keys that may sign for each engine version. The verifier supplies it, never a record."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -15,7 +15,7 @@ class TrustedKey(Contract):
     """The trusted key of one engine version."""
 
     engine_version: EngineVersion
-    """The version whose records this key signs."""
+    """The engine version whose records this key signs."""
     public_key: Annotated[str, Field(max_length=256)]
     """Ed25519 SubjectPublicKeyInfo (DER) in base64."""
 
@@ -25,7 +25,7 @@ VerifierKey = Annotated[str, StringConstraints(pattern=r"^[!-*,-~]{1,128}\+[0-9a
 
 
 class Trust(Contract):
-    """The keys that the verifier trusts."""
+    """The keys, ledgers and witnesses that the verifier trusts."""
 
     MAX_BYTES: ClassVar[int] = 1_048_576
 

@@ -1,4 +1,4 @@
-"""Attacks by the ledger's owner, who has its key and signs what he likes with it."""
+"""Attacks by the ledger's owner, who can sign anything with its key."""
 
 import base64
 from dataclasses import replace
@@ -14,7 +14,7 @@ from tests.fakes.ledger import make_log
 __all__: list[str] = []
 
 
-# Whoever has the log's key, and signs a checkpoint over what he likes.
+# An attacker with the log's key, who signs a checkpoint over leaves of his choice.
 
 
 @attack("BAD_SIGNATURE", "statements")
@@ -166,7 +166,7 @@ def ended_execution_named_as_under_way() -> Made:
     return log.lines(open=before.header().open)
 
 
-# Whoever shows different logs to different people, or at different times.
+# An owner who shows different logs to different people, or at different times.
 
 
 def seen(note: str) -> Trust:

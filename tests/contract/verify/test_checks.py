@@ -1,4 +1,4 @@
-"""What is signed is read the short way where it is as the engine writes it, with the long way's answer all the same."""
+"""Checks and their order; and signed payloads, which a fast path reads with the same result as strict decoding."""
 
 import base64
 import binascii
@@ -46,7 +46,7 @@ class TestChecks:
         assert checks.made == (HELD, FAILED)
         assert Verified(checks.made, None).verdict == "MALFORMED"
 
-    def test_an_error_of_ours_is_no_result(self) -> None:
+    def test_an_error_in_our_code_is_not_a_result(self) -> None:
         checks = Checks()
         checks.begin("size")
         with pytest.raises(ZeroDivisionError), checks:
@@ -127,7 +127,7 @@ SPLICES = st.sampled_from(
 
 
 @given(st.integers(0, len(PAYLOAD)), st.integers(0, 3), SPLICES)
-def test_what_was_changed_is_read_or_refused_as_the_long_way_does(at: int, left_out: int, put_in: bytes) -> None:
+def test_a_changed_payload_gives_the_same_result_on_both_paths(at: int, left_out: int, put_in: bytes) -> None:
     payload = PAYLOAD[:at] + put_in + PAYLOAD[at + left_out :]
     assert read(payload) == read_the_long_way(payload)
 
@@ -152,7 +152,7 @@ def test_what_was_changed_is_read_or_refused_as_the_long_way_does(at: int, left_
         (b'"stop":[]', b'"stop":[' + b"[]," * MAX_CONTAINERS + b"[]]", "TOO_LARGE"),
     ],
 )
-def test_every_spelling_but_the_one_is_refused(old: bytes, new: bytes, code: str | None) -> None:
+def test_every_other_spelling_is_refused(old: bytes, new: bytes, code: str | None) -> None:
     assert PAYLOAD.count(old) == 1
     found = read(PAYLOAD.replace(old, new))
     assert found == read_the_long_way(PAYLOAD.replace(old, new))
@@ -160,7 +160,7 @@ def test_every_spelling_but_the_one_is_refused(old: bytes, new: bytes, code: str
 
 
 @pytest.mark.parametrize("number", [MAX_KEYS - 1, MAX_KEYS, MAX_KEYS + 1])
-def test_an_object_may_have_as_many_keys_the_short_way(number: int) -> None:
+def test_the_fast_path_allows_as_many_keys_as_strict_decoding(number: int) -> None:
     def add_policies(record: dict[str, Any]) -> None:
         record["plan"]["policies"] = {f"{each:05}": "sha256:" + "0" * 64 for each in range(number)}
 
@@ -190,7 +190,7 @@ class Unparsed(Contract):
         (json.dumps(dict.fromkeys(range(MAX_KEYS + 1))).encode(), "MALFORMED"),
     ],
 )
-def test_what_costs_many_times_its_size_to_refuse_is_not_parsed_the_short_way_either(payload: bytes, code: str) -> None:
+def test_a_payload_that_is_costly_to_refuse_is_not_parsed(payload: bytes, code: str) -> None:
     with pytest.raises(CheckFailed) as refused:
         read_payload(Unparsed, payload)
     assert refused.value.code == code

@@ -56,7 +56,7 @@ def test_every_range_of_a_genuine_log_is_valid(first: int) -> None:
         assert verdict(prove(log, first, second), seen=seen) == "VALID", (first, second)
 
 
-def test_what_was_shown_is_said() -> None:
+def test_the_report_names_what_was_shown() -> None:
     verified = verify_range([prove(longer_log(), 4, 9)], TRUST)
     assert [check.name for check in verified.checks] == list(RANGE_CHECKS)
     assert verified.document is not None

@@ -75,7 +75,7 @@ def never_ready(predicate: dict[str, Any]) -> None:
         both(unsent, without_sandbox),
     ],
 )
-def test_what_an_engine_may_state_is_valid(change: Change) -> None:
+def test_a_statement_that_an_engine_may_make_is_valid(change: Change) -> None:
     assert state(change) == "VALID"
 
 

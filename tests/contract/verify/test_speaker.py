@@ -103,7 +103,7 @@ def test_a_development_version_is_trusted_through_its_key() -> None:
     assert verdict(data, ROOTED.model_copy(update={"keys": (pretended,)})) == "BAD_SIGNATURE"
 
 
-def test_what_is_no_record_is_told_as_ever() -> None:
+def test_a_non_record_is_reported_with_the_usual_error() -> None:
     assert verdict(b"{") == "MALFORMED"
     assert verdict(b" " * (Envelope.MAX_BYTES + 1)) == "TOO_LARGE"
 
