@@ -17,13 +17,13 @@ def demand(cores: int = 1, *, model: str = "m", model_bytes: int = 100, private_
     return Demand(cores, model=model, model_bytes=model_bytes, private_bytes=private_bytes)
 
 
-def test_what_is_reserved_and_what_is_set_aside_is_not_leased() -> None:
+def test_reserved_and_set_aside_memory_is_not_leased() -> None:
     policy = MemoryBudget(base_bytes=1, buffers_percent=10, reserve_bytes=300)
     assert leasable_memory_bytes(1000, policy, set_aside_bytes=200) == 500
     assert leasable_memory_bytes(400, policy, set_aside_bytes=200) == 0
 
 
-def test_a_models_pages_count_once_while_any_lease_of_it_is_held() -> None:
+def test_a_models_pages_count_once_for_all_its_leases() -> None:
     book: LeaseBook[str] = LeaseBook(CORES, 10_000)
     assert book.take("one", demand())
     assert book.leased_memory_bytes == 110
@@ -69,7 +69,9 @@ def test_nothing_is_given_back_twice() -> None:
         ),
     ],
 )
-def test_what_can_never_fit_is_refused_with_what_there_is(wanted: Demand, code: str, words: str) -> None:
+def test_a_demand_that_can_never_fit_is_refused_with_the_available_amount(
+    wanted: Demand, code: str, words: str
+) -> None:
     halves = tuple(Core((cpu,), is_whole=False) for cpu in range(4))
     book: LeaseBook[str] = LeaseBook(halves, 1000)
     with pytest.raises(Refusal, match=words) as caught:
@@ -77,7 +79,7 @@ def test_what_can_never_fit_is_refused_with_what_there_is(wanted: Demand, code: 
     assert caught.value.code == code
 
 
-def test_what_fits_an_empty_machine_is_possible_also_while_it_is_full() -> None:
+def test_a_demand_that_fits_the_empty_machine_is_possible_even_if_it_is_full() -> None:
     book: LeaseBook[str] = LeaseBook(CORES, 110)
     book.take("one", demand(4))
     book.require_possible(demand(4))
