@@ -8,7 +8,7 @@ import docker
 import pytest
 from docker.utils.socket import STDERR, STDOUT, frames_iter
 
-from supervisor.adapters.installation.image_record import stored_image
+from supervisor.adapters.installation.image_record import record_path, stored_image
 from supervisor.setup.images.demo_model import DEMO_MODEL_FILE, fetch_demo_model
 from supervisor.setup.images.runtime_image import BuiltImage, build_runtime_image
 from tests.silent_progress import SilentProgress
@@ -132,6 +132,20 @@ def test_the_image_is_recorded_and_needs_nothing_the_second_time(
     assert stored_image(weos_home, BACKEND) == image
     assert build_runtime_image(weos_home, BACKEND, SilentProgress(), docker_host) == image
     assert image.llama_cpp_commit is not None
+
+
+def test_a_record_that_cannot_be_read_is_replaced_by_building_again(
+    image: BuiltImage, weos_home: Path, docker_host: str
+) -> None:
+    record = record_path(weos_home, BACKEND)
+    kept = record.read_bytes()
+    record.write_bytes(kept.replace(b'"inputs_key"', b'"inputs_key_of_another_version"'))
+    try:
+        rebuilt = build_runtime_image(weos_home, BACKEND, SilentProgress(), docker_host)
+    finally:
+        record.write_bytes(kept)
+    assert rebuilt.inputs_key == image.inputs_key
+    assert rebuilt.manifest_sha256 == image.manifest_sha256
 
 
 def test_the_image_starts_the_runner_unprivileged_and_isolated(image: BuiltImage, docker_host: str) -> None:

@@ -74,7 +74,7 @@ def build_runtime_image(
     definition = require_backend(root, backend)
     key = inputs_key(root, definition)
     with usable_home(home), build_lock(home):
-        kept = stored_image(home, backend)
+        kept = _kept_image(home, backend)
         if kept is not None and kept.inputs_key == key and _is_present(kept, docker_host):
             progress.unchanged(f"Runtime image {backend}")
             return kept
@@ -82,6 +82,16 @@ def build_runtime_image(
         image = _assemble(home, key, parts, root, progress, docker_host)
         store_image(home, image)
     return image
+
+
+def _kept_image(home: Path, backend: str) -> BuiltImage | None:
+    # A record that cannot be read, from another version of set-up or damaged, is replaced by building again.
+    try:
+        return stored_image(home, backend)
+    except SetupError as error:
+        if error.code != "record_invalid":
+            raise
+        return None
 
 
 def _is_present(image: BuiltImage, docker_host: str) -> bool:
