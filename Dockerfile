@@ -1,6 +1,7 @@
 # The supervisor as a container. It is built by `weos-engine images supervisor`, which puts the context together: the
 # wheels of supervisor/requirements-server.lock, fetched on the host by hash, and the files that make the engine's
-# version. So the build needs nothing but Debian's packages. README.md says how to start it, and what it then may do.
+# version. So the build needs nothing but Debian's packages. docs/deploying.md says how to start it, and what it then
+# may do.
 ARG BASE
 FROM ${BASE}
 RUN apt-get update \

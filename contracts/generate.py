@@ -86,7 +86,7 @@ PUBLISHED: dict[str, type[Contract]] = {
 
 
 def build_documents() -> dict[Path, str]:
-    """Return every generated file's path, relative to `contracts/`, and text."""
+    """Return path (relative to `contracts/`) and text of every generated file."""
     documents: dict[Path, Any] = {Path("openapi.json"): build_openapi()}
     for name, model in PUBLISHED.items():
         schema = {"$schema": DIALECT, "$id": f"urn:weos:engine:schema:{name}:1", **model.model_json_schema()}
@@ -98,7 +98,7 @@ def build_documents() -> dict[Path, str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Write, or with ``--check`` compare; return the exit status."""
+    """Write the documents, or with ``--check`` compare them; return the exit status."""
     documents = build_documents()
     if arguments != ["--check"]:
         for path, text in documents.items():
@@ -113,7 +113,7 @@ def main(arguments: list[str]) -> int:
     ]
     stale += sorted(present - set(documents))
     for path in stale:
-        sys.stderr.write(f"contracts/{path} is not what the contracts say; write it anew with: make schemas\n")
+        sys.stderr.write(f"contracts/{path} is out of date; regenerate it with: make schemas\n")
     return 1 if stale else 0
 
 

@@ -32,7 +32,7 @@ def say(text: str) -> None:
 
 
 def home() -> Path:
-    """Return the directory of this installation."""
+    """Return the directory of this installation, as `supervisor.place` does."""
     data_home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
     return Path(os.environ.get("WEOS_HOME") or Path(data_home) / "weos").absolute()
 
@@ -52,9 +52,9 @@ def require_venv_module() -> None:
     if subprocess.run(probe, capture_output=True, timeout=60, check=False).returncode == 0:  # noqa: S603
         return
     package = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
-    command = f"apt-get install {package}"
+    how_to_fix = f"apt-get install {package}"
     if os.environ.get("WEOS_NO_INSTALL") == "1" or os.geteuid() != 0 or not shutil.which("apt-get"):
-        message = f"this Python has no venv module, and the engine needs its own environment. Run: {command}"
+        message = f"this Python has no venv module, and the engine needs its own environment. Run: {how_to_fix}"
         raise BootstrapError(message)
     say(f"  installing Debian's {package}: this Python came without its venv module")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}

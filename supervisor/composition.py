@@ -5,7 +5,7 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +19,7 @@ from contracts.wire.envelope import Signer
 from supervisor.adapters.docker.sandboxes import DockerSandboxes
 from supervisor.adapters.files import write_private
 from supervisor.adapters.home import LOG_KEY, Home
-from supervisor.adapters.identity.engine_identity import load_identity
+from supervisor.adapters.identity.engine_identity import EngineIdentity, load_identity
 from supervisor.adapters.identity.keys import FileSigner, key_path, load_signer
 from supervisor.adapters.identity.release_store import ReleaseStore
 from supervisor.adapters.identity.trust_file import publish_log
@@ -37,22 +37,16 @@ from supervisor.adapters.unix_socket import listen_unix
 from supervisor.api.routes import ApiContext, build_app
 from supervisor.api.server import BACKLOG, ApiRunner
 from supervisor.domain.errors import EngineError
-from supervisor.domain.policies.policy import PowerPolicy
-from supervisor.domain.pool.survey import survey_installation
+from supervisor.domain.policies.policy import Policies, PowerPolicy
 from supervisor.domain.records.ports import LedgerPort
 from supervisor.domain.sandbox.ports import ModelStorePort, SandboxPort
-from supervisor.domain.scheduling.leasing import leasable_memory_bytes
-from supervisor.domain.scheduling.topology import split_housekeeping
-from supervisor.execution.pool import SandboxPool
-from supervisor.execution.preparation import Preparer
+from supervisor.execution.assembly import Assembly, Ports, assemble
 from supervisor.execution.recorder import Recorder
-from supervisor.execution.run_book import RunBook
-from supervisor.execution.scheduler import Scheduler
-from supervisor.execution.service import ExecutionService
 from supervisor.power.meter_leases import MeterLeases
 from supervisor.power.meters import open_gpu, open_metering
+from supervisor.tasks import repeating
 
-__all__ = ["DEFAULT_PORT", "Listening", "Outside", "serve", "serve_until_told"]
+__all__ = ["DEFAULT_PORT", "Adapters", "Listening", "serve", "serve_until_told"]
 
 _log = logging.getLogger(__name__)
 
@@ -76,8 +70,8 @@ class Listening:
 
 
 @dataclass(frozen=True, slots=True)
-class Outside:
-    """The outside world as the engine is given it."""
+class Adapters:
+    """The adapters that the engine is given."""
 
     sandboxes: SandboxPort
     models: ModelStorePort
@@ -86,7 +80,7 @@ class Outside:
     metering: MeterLeases
 
 
-Wrapping = Callable[[Outside], Outside]
+WrapAdapters = Callable[[Adapters], Adapters]
 
 
 def _load_log_signer(home: Home) -> FileSigner:
@@ -110,17 +104,20 @@ def _open_meters(home: Home, power: PowerPolicy) -> MeterLeases:
     return MeterLeases(partial(open_metering, home.calibration, power, root=root), power, gpu)
 
 
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    adapters: Adapters
+    installed: ModelStore
+    identity: EngineIdentity
+    policies: Policies
+
+
 @asynccontextmanager
-async def _assemble(
-    home: Home, docker_host: str, wrap: Wrapping, policy_directory: Path
-) -> AsyncIterator[tuple[ApiContext, int]]:
+async def _opened(
+    home: Home, docker_host: str, wrap_adapters: WrapAdapters, policy_directory: Path
+) -> AsyncIterator[_Opened]:
     policies = load_policies(policy_directory)
     identity = load_identity(home, SOURCE_ROOT, policies.digests)
-    version, signer = identity.engine_version, identity.signer
-    host = read_host_facts()
-    leasable, kept = split_housekeeping(host.cores, policies.housekeeping)
-    own_cpus = frozenset(cpu for core in kept for cpu in core.cpus)
-    models = ModelStore(home.models)
     log_signer = _load_log_signer(home)
     log = identify_log(log_signer.key)
     publish_log(home.trust_file, log.encode())
@@ -129,97 +126,66 @@ async def _assemble(
     metering = await asyncio.to_thread(_open_meters, home, policies.power)
     try:
         await ledger.open()
-        outside = wrap(Outside(sandboxes, models, ledger, signer, metering))
-        recorder = Recorder(version, identity.manifest_digest, outside.signer)
-        installation = InstallationReader(
-            home.root,
-            SOURCE_ROOT,
-            engine_version=version,
-            images=identity.images,
-            models=models,
-            policies=policies,
-            host=host,
-            power=outside.metering.facts,
-        )
-        pool_bytes = host.memory_bytes * policies.pool.memory_percent // 100
-        scheduler = Scheduler(
-            leasable,
-            leasable_memory_bytes(host.memory_bytes, policies.admission.memory, set_aside_bytes=pool_bytes),
-            policies.admission.queue,
-            housekeeping=own_cpus,
-        )
-        preparer = Preparer(outside.sandboxes, outside.models, installation, policies)
-        pool = SandboxPool(
-            preparer,
-            scheduler,
-            policies.pool,
-            budget_bytes=pool_bytes,
-            survey=lambda: survey_installation(installation.read()),
-            unplaceable=judge_quotas(),
-        )
-        service = ExecutionService(
-            preparer=preparer,
-            pool=pool,
-            ledger=outside.ledger,
-            recorder=recorder,
-            policies=policies,
-            metering=outside.metering,
-        )
-        book = RunBook(
-            service=service,
-            recorder=recorder,
-            installation=installation,
-            sandboxes=outside.sandboxes,
-            models=outside.models,
-            ledger=outside.ledger,
-            scheduler=scheduler,
-            gvisor=policies.sandbox.isolation.gvisor,
-        )
-        view = VersionView(
-            engine_version=version,
-            manifest=identity.manifest_digest,
-            public_key=signer.public_key,
-            policies=dict(policies.digests),
-        )
-        context = ApiContext(
-            tokens=home.callers(),
-            version=view,
-            book=book,
-            ledger=outside.ledger,
-            service=service,
-            sandboxes=outside.sandboxes,
-            installation=installation,
-            releases=ReleaseStore(home.root),
-            metrics=(scheduler, pool),
-        )
-        with pinned(own_cpus):
-            async with (
-                _repeating(partial(asyncio.to_thread, outside.metering.read), READ_AT_LEAST_EVERY_S, "meter"),
-                pool.tended(),
-            ):
-                yield context, await book.recover()
+        models = ModelStore(home.models)
+        adapters = Adapters(sandboxes, models, ledger, identity.signer, metering)
+        yield _Opened(wrap_adapters(adapters), models, identity, policies)
     finally:
         metering.close()
         await ledger.close()
         await sandboxes.close()
 
 
-@asynccontextmanager
-async def _repeating(work: Callable[[], Awaitable[object]], every_s: float, name: str) -> AsyncIterator[None]:
-    async def repeat() -> None:
-        while True:
-            await asyncio.sleep(every_s)
-            try:
-                await work()
-            except Exception:  # noqa: BLE001 - the task's boundary: the next time is owed whatever befell this one
-                _log.exception("what is done regularly failed: %s", name)
+def _build_context(home: Home, opened: _Opened) -> tuple[ApiContext, Assembly]:
+    adapters, identity, policies = opened.adapters, opened.identity, opened.policies
+    host = read_host_facts()
+    installation = InstallationReader(
+        home.root,
+        SOURCE_ROOT,
+        engine_version=identity.engine_version,
+        images=identity.images,
+        models=opened.installed,
+        policies=policies,
+        host=host,
+        power=adapters.metering.facts,
+    )
+    ports = Ports(
+        sandboxes=adapters.sandboxes,
+        models=adapters.models,
+        ledger=adapters.ledger,
+        metering=adapters.metering,
+        installation=installation,
+        recorder=Recorder(identity.engine_version, identity.manifest_digest, adapters.signer),
+    )
+    parts = assemble(ports, policies, host, unplaceable=judge_quotas())
+    context = ApiContext(
+        tokens=home.callers(),
+        version=VersionView(
+            engine_version=identity.engine_version,
+            manifest=identity.manifest_digest,
+            public_key=identity.signer.public_key,
+            policies=dict(policies.digests),
+        ),
+        book=parts.book,
+        ledger=adapters.ledger,
+        service=parts.service,
+        sandboxes=adapters.sandboxes,
+        installation=installation,
+        releases=ReleaseStore(home.root),
+        metrics=(parts.scheduler, parts.pool),
+    )
+    return context, parts
 
-    task = asyncio.create_task(repeat(), name=name)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+
+@asynccontextmanager
+async def _running(
+    home: Home, docker_host: str, wrap_adapters: WrapAdapters, policy_directory: Path
+) -> AsyncIterator[tuple[ApiContext, int]]:
+    async with _opened(home, docker_host, wrap_adapters, policy_directory) as opened:
+        context, parts = _build_context(home, opened)
+        read_meters = partial(asyncio.to_thread, opened.adapters.metering.read)
+        with pinned(parts.housekeeping_cpus):
+            async with repeating(read_meters, READ_AT_LEAST_EVERY_S, "meter"), parts.pool.tended():
+                yield context, await parts.book.recover()
 
 
 @asynccontextmanager
@@ -228,7 +194,7 @@ async def serve(
     docker_host: str,
     *,
     port: int = DEFAULT_PORT,
-    wrap: Wrapping = lambda outside: outside,
+    wrap_adapters: WrapAdapters = lambda adapters: adapters,
     reap_every_s: float = REAP_EVERY_S,
     policy_directory: Path = SOURCE_ROOT / "policies",
     enough: asyncio.Event | None = None,
@@ -239,7 +205,7 @@ async def serve(
         home: the installation; only one supervisor can have it.
         docker_host: URL of the container engine.
         port: TCP port on loopback; 0 takes a free one.
-        wrap: what to put between the engine and the outside world.
+        wrap_adapters: returns what the engine is given instead of the adapters; tests put faults there.
         reap_every_s: seconds between two looks for containers that belong to no execution under way.
         policy_directory: `policies/`, or one like it; every record says which.
         enough: when set, executions that still drain are ended.
@@ -251,8 +217,8 @@ async def serve(
         # A killed supervisor's: someone else may have the port by now, and would be shown the token.
         home.address_file.unlink(missing_ok=True)
         async with (
-            _assemble(home, docker_host, wrap, policy_directory) as (context, recovered),
-            _repeating(context.sandboxes.reap, reap_every_s, "reap"),
+            _running(home, docker_host, wrap_adapters, policy_directory) as (context, recovered),
+            repeating(context.sandboxes.reap, reap_every_s, "reap"),
         ):
             runner = ApiRunner(build_app(context), shutdown_timeout_s=2 * DRAIN_S)
             await runner.setup()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from supervisor.adapters.home import Home, default_home
-from supervisor.setup.host.docker_engine import find_engine
+from supervisor.setup.host.container_engine import find_container_engine
 
 # FUZZ_DEPTH=20 tries twenty times as much, and something else each time; without it every run tries the same.
 FUZZ_DEPTH = int(os.environ.get("FUZZ_DEPTH", "1"))
@@ -32,7 +32,7 @@ def weos_home() -> Path:
 @pytest.fixture(scope="session")
 def docker_host() -> str:
     """The container engine. Its absence is a failure, not a skip: a sandbox that was not tried proves nothing."""
-    host = find_engine()
+    host = find_container_engine()
     if host is None:
         pytest.fail("no container engine answers; run: make setup")
     return host

@@ -19,7 +19,8 @@ from supervisor.adapters.identity.keys import FileSigner
 from supervisor.domain.planning.planning import plan_execution
 from supervisor.domain.records.recording import Conclusion, build_record, encode_statement
 from supervisor.execution.recorder import Recorder
-from tests.fakes import IMAGE, fixed_installation, spec_request
+from tests.fakes.installation import IMAGE, fixed_installation
+from tests.fakes.run_requests import spec_request
 from tests.meters import make_power
 
 __all__ = [
@@ -124,6 +125,7 @@ def make_conclusion(**changes: object) -> Conclusion:
             container_id="c" * 64,
             image=IMAGE,
             start="cold",
+            age_ms=0,
             cpus=(0, 1),
             cpu_features=("AVX2",),
             llama_cpp_version="0.3.36",

@@ -30,7 +30,7 @@ gpu = open_gpu(home.calibration, home.gpu_limit, power, ["cpu_avx2", "cuda"])
 meters = MeterLeases(lambda: open_metering(home.calibration, power), power, gpu)
 def lease(during):
     async def on_card():
-        async with meters.lease(make_gpu_plan(200)) as metering:
+        async with meters.metering_for(make_gpu_plan(200)) as metering:
             return during(metering)
     return asyncio.run(on_card())
 """

@@ -1,6 +1,5 @@
 """A home with a source tree of its own, a recorded image, a root and releases, without a container engine."""
 
-import hashlib
 import re
 import shutil
 from dataclasses import dataclass
@@ -94,7 +93,7 @@ class ReleaseHome:
             "backend": "cpu_avx2",
             "image_id": IMAGE,
             "size_bytes": 1,
-            "manifest_sha256": hashlib.sha256(manifest).hexdigest(),
+            "manifest_sha256": sha256_digest(manifest),
             "manifest_path": str(self.image_files),
             "inputs_key": inputs_key(self.source, require_backend(self.source, "cpu_avx2")),
             "cmake_flags": (),
@@ -106,7 +105,7 @@ class ReleaseHome:
             "toolchain_image_id": IMAGE,
             "source_name": "llama-cpp-python",
             "source_version": "0.3.36",
-            "source_sha256": "0" * 64,
+            "source_sha256": "sha256:" + "0" * 64,
             "llama_cpp_commit": None,
             "llama_cpp_commit_reason": "a test",
         }

@@ -23,6 +23,7 @@ from contracts.ledger.proof import Checkpoint, Leaf, parse_proof
 from contracts.verify.log import LogVerifier, verify_log
 from contracts.verify.log_entries import EntryFacts, StatementFacts
 from contracts.wire.envelope import Envelope, decode_base64, seal
+from contracts.wire.units import MIB
 from supervisor.adapters.ledger.schema import SCHEMA, SCHEMA_VERSION
 from supervisor.adapters.ledger.store import SqliteLedger
 from supervisor.domain.records.ports import FinalEntry, StartedEntry
@@ -30,8 +31,6 @@ from tests.attacks.logs import ENGINE, LOG, TRUST, GenuineLog, execution_id
 from tests.factories import WHEN
 
 __all__ = ["append", "main", "measure_proof"]
-
-MIB = 2**20
 
 
 def report(name: str, value: str) -> None:

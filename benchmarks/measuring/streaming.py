@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.peers.engine import Engine
+from supervisor.client.event_stream import parse_events
 
 __all__ = ["Arrivals", "delays_ns", "read_slowly", "read_stream"]
 
-NS_PER_S = 1_000_000_000
 SLOW_PAUSE_S = 0.25
 SLOW_BYTES = 64
 # As little as the kernel grants, so that what is not read waits on the supervisor's side.
@@ -23,7 +23,7 @@ class Arrivals:
 
     execution_id: str = ""
     token_ns: list[int] = field(default_factory=list)
-    """Monotonic clock, when the line was read."""
+    """Monotonic clock, when each event was read."""
     ended: str = ""
     """Name of the last event."""
 
@@ -31,20 +31,15 @@ class Arrivals:
 def read_stream(engine: Engine, request: dict[str, Any], headers: dict[str, str] | None = None) -> Arrivals:
     """Execute a request and note when each of its tokens arrives."""
     client = engine.http.another()
-    seen, name = Arrivals(), ""
+    seen = Arrivals()
     try:
         response = client.open_stream("/v1/runs", request, {"Accept": "text/event-stream", **(headers or {})})
-        for line in response:
-            if line.startswith(b"event: "):
-                name = line[7:].strip().decode("ascii")
-            elif line.startswith(b"data: "):
-                at_ns = time.monotonic_ns()
-                if name == "token":
-                    seen.token_ns.append(at_ns)
-                    continue
-                document = json.loads(line[6:])
-                seen.execution_id = seen.execution_id or document.get("execution_id", "")
-                seen.ended = name
+        for event in parse_events(response):
+            if event.name == "token":
+                seen.token_ns.append(time.monotonic_ns())
+                continue
+            seen.execution_id = seen.execution_id or event.document.get("execution_id", "")
+            seen.ended = event.name
     finally:
         client.close()
     return seen

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from supervisor.setup.host.engine_api import opened_engine, removed_at_end
+from supervisor.setup.host.container_engine_api import opened_container_engine, removed_at_end
 from supervisor.setup.images.unpacking import unpack_files
 
 __all__ = ["loop_environment", "unpack_image"]
@@ -73,7 +73,7 @@ def unpack_image(place: Path, image_id: str, docker_host: str) -> InProcess:
     root = place / image_id.removeprefix("sha256:")
     if not root.exists():
         place.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=place) as name, opened_engine(docker_host) as client:
+        with tempfile.TemporaryDirectory(dir=place) as name, opened_container_engine(docker_host) as client:
             container_id = client.api.create_container(image_id, network_disabled=True)["Id"]
             with removed_at_end(client, container_id):
                 content = io.BytesIO(b"".join(client.api.export(container_id)))

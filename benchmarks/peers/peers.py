@@ -3,10 +3,10 @@
 import shutil
 import tarfile
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from supervisor.adapters.files import build_lock, digest_of
+from supervisor.adapters.files import build_lock, cache_key
 from supervisor.adapters.installation.backends import BackendDefinition, default_source_root, require_backend
 from supervisor.console.steps import Progress
 from supervisor.setup.images.base_image import ensure_base_image
@@ -45,7 +45,7 @@ class Peers:
 
 def peer_definition(backend: BackendDefinition) -> BackendDefinition:
     """Return the backend's settings with the two programs switched on; whatever decides the code stays."""
-    return replace(backend, cmake=tuple(sorted({**dict(backend.cmake), **PROGRAMS}.items())))
+    return backend.model_copy(update={"cmake": {**backend.cmake, **PROGRAMS}})
 
 
 def ensure_peers(home: Path, backend: str, progress: Progress, docker_host: str) -> Peers:
@@ -61,7 +61,9 @@ def ensure_peers(home: Path, backend: str, progress: Progress, docker_host: str)
         toolchain_id = ensure_toolchain(
             home, ensure_base_image(home, progress, docker_host), root, progress, docker_host
         )
-        key = digest_of([archive.sha256, definition.cmake, toolchain_id, SCRIPT.read_text(encoding="utf-8")])
+        key = cache_key(
+            [archive.sha256, sorted(definition.cmake.items()), toolchain_id, SCRIPT.read_text(encoding="utf-8")]
+        )
         directory = home / "benchmarks" / "peers" / key
         if directory.exists():
             progress.unchanged(f"llama-bench and llama-server for {backend}")

@@ -8,6 +8,7 @@ Level: the table's row against the machine, where a row speaks of its processor.
 import sys
 from dataclasses import dataclass
 
+from contracts.wire.units import MW_PER_W
 from supervisor.adapters.policies import load_policies
 from supervisor.composition import SOURCE_ROOT
 from supervisor.domain.power.energy import select_power_model
@@ -15,7 +16,6 @@ from supervisor.domain.power.energy import select_power_model
 __all__ = ["main"]
 
 STEPS = 10
-MW_PER_W = 1000
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,14 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from contracts.wire.units import MW_NS_PER_UJ, NANO_CPUS_PER_CPU, NS_PER_MS, NS_PER_S, NS_PER_US
 from supervisor.domain.power.governor import Decision
 
 __all__ = ["STEP_NS", "Law", "Phase", "Plant", "PlantSettings", "Sensor", "Trace", "simulate"]
 
-NANO = 1_000_000_000
-NS_PER_MS = 1_000_000
-NS_PER_US = 1_000
-MW_NS_PER_UJ = 1_000_000
 STEP_NS = 10 * NS_PER_MS
 # How late the supervisor wakes up, at most.
 JITTER_NS = 20 * NS_PER_MS
@@ -107,7 +104,7 @@ class Plant:
 
     def write(self, quota_nano: int) -> None:
         """Set the quota, in whole microseconds per period; the pool is filled, as the kernel does."""
-        self._filling_ns = quota_nano * self._period_ns // NANO // NS_PER_US * NS_PER_US
+        self._filling_ns = quota_nano * self._period_ns // NANO_CPUS_PER_CPU // NS_PER_US * NS_PER_US
         self._pool_ns: float = self._filling_ns
 
     def step(self, phase: Phase) -> tuple[float, float]:
@@ -121,7 +118,7 @@ class Plant:
         busy_part = cpus / settings.threads
         price = phase.price * (1 + settings.alone_part * (1 - busy_part)) * (1 + self._heat)
         power_mw = settings.idle_mw + cpus * settings.mw_per_cpu * (1.0 if settings.is_model else price)
-        self._heat += (settings.heat_part * busy_part - self._heat) * -math.expm1(-STEP_NS / NANO / settings.heat_s)
+        self._heat += (settings.heat_part * busy_part - self._heat) * -math.expm1(-STEP_NS / NS_PER_S / settings.heat_s)
         self.at_ns += STEP_NS
         self.cpu_time_ns += used_ns
         self.energy_uj += power_mw * STEP_NS / MW_NS_PER_UJ
@@ -158,7 +155,7 @@ def simulate(law: Law, settings: PlantSettings, phases: Sequence[Phase], seed: i
     plant, sensor, trace = Plant(settings, law.quota_nano), Sensor(settings, chance), Trace()
     next_ns = ends_ns = 0
     for number, phase in enumerate(phases):
-        ends_ns += int(phase.duration_s * NANO)
+        ends_ns += int(phase.duration_s * NS_PER_S)
         if number < len(phases) - 1:
             ends_ns += chance.randrange(0, law.interval_ns, STEP_NS)
         if phase.demand >= 1 and trace.busy_from == 0:
@@ -170,8 +167,8 @@ def simulate(law: Law, settings: PlantSettings, phases: Sequence[Phase], seed: i
             power_mw, cpus = plant.step(phase)
             sensor.latch(plant)
             trace.power_mw.append(power_mw)
-            trace.quota_cpus.append(law.quota_nano / NANO)
-            trace.tokens.append(cpus * phase.tokens_per_cpu_s * STEP_NS / NANO)
+            trace.quota_cpus.append(law.quota_nano / NANO_CPUS_PER_CPU)
+            trace.tokens.append(cpus * phase.tokens_per_cpu_s * STEP_NS / NS_PER_S)
     return trace
 
 

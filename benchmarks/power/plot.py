@@ -10,13 +10,13 @@ from matplotlib.figure import Figure
 
 from benchmarks.power.plant import Trace
 from benchmarks.power.scenarios import PRIORS, SCENARIOS, STEPS_PER_S, trace_of
+from contracts.wire.units import MW_PER_W
 from supervisor.domain.policies.policy import GovernorPolicy
 
 __all__ = ["draw_runs"]
 
 SCENARIO = "job"
 SEED = 0
-MW_PER_W = 1000
 COLOURS = {"page": "0.65", "governor": "tab:blue"}
 
 

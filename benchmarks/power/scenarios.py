@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from benchmarks.power.laws import IntegralLaw
 from benchmarks.power.plant import STEP_NS, Law, Phase, PlantSettings, Trace, simulate
+from contracts.wire.units import NANO_CPUS_PER_CPU, NS_PER_MS, NS_PER_S
 from supervisor.domain.policies.policy import GovernorPolicy
 from supervisor.domain.power.governor import Governor
 
@@ -18,9 +19,7 @@ __all__ = [
 ]
 
 
-NANO = 1_000_000_000
-NS_PER_MS = 1_000_000
-STEPS_PER_S = NANO // STEP_NS
+STEPS_PER_S = NS_PER_S // STEP_NS
 # What the laws are told a CPU draws, against what the plant's does when all threads run.
 PRIORS = {"right": 1.0, "optimistic": 0.6, "pessimistic": 1.6}
 
@@ -62,7 +61,7 @@ def _governor(policy: GovernorPolicy, scenario: Scenario, prior: float) -> Law:
         policy,
         cap_mw=scenario.cap_mw,
         idle_mw=settings.idle_mw,
-        quota_max_nano=settings.threads * NANO,
+        quota_max_nano=settings.threads * NANO_CPUS_PER_CPU,
         high_mw_per_cpu=int(settings.mw_per_cpu * prior),
         update_ns=settings.update_ms * NS_PER_MS,
     )
@@ -73,7 +72,7 @@ def _integral(_policy: GovernorPolicy, scenario: Scenario, prior: float) -> Law:
     return IntegralLaw(
         cap_mw=scenario.cap_mw,
         idle_mw=settings.idle_mw,
-        quota_max_nano=settings.threads * NANO,
+        quota_max_nano=settings.threads * NANO_CPUS_PER_CPU,
         high_mw_per_cpu=int(settings.mw_per_cpu * prior),
     )
 

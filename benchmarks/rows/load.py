@@ -11,6 +11,7 @@ from benchmarks.measuring.supervisor_cost import cpu_ns
 from benchmarks.peers.containers import NoOp, count_rate
 from benchmarks.peers.engine import Engine, run_request
 from benchmarks.rows.speed import SEED, Bench
+from contracts.wire.units import NS_PER_MS
 
 __all__ = ["measure_rate"]
 
@@ -18,7 +19,6 @@ CALLERS = (1, 2, 8)
 REST_S = 1.0
 RETRY_S = 0.05
 COST_ROUNDS = 3
-NS_PER_MS = 1e6
 OK = 200
 TOO_MANY = 429
 

@@ -18,6 +18,8 @@ from benchmarks.peers.engine import Engine, run_request
 from benchmarks.rows.speed import Bench
 from contracts.execution.run_request import Sampling
 from contracts.execution.runner_protocol import ExitCommand, JobCommand, SetupCommand, encode_command
+from contracts.wire.units import MIB
+from supervisor.adapters.docker.attach import STDOUT, attach, read_frame
 from supervisor.adapters.policies import load_policies
 from supervisor.composition import SOURCE_ROOT
 from supervisor.domain.sandbox.hardening import model_path
@@ -27,10 +29,7 @@ __all__ = ["measure_memory", "private_and_file_bytes"]
 AT_ONCE = 8
 CONTEXT_TOKENS = 512
 TOKENS = 32
-MIB = 2**20
 RECEIVE_TIMEOUT_S = 60.0
-HEADER_BYTES = 8
-STDOUT = 1
 POLL_S = 0.05
 
 
@@ -47,9 +46,7 @@ class _Prepared:
     def __init__(self, client: docker.APIClient, body: Mapping[str, Any]) -> None:
         self._client = client
         self.container_id = str(client.create_container_from_config(dict(body))["Id"])  # type: ignore[no-untyped-call]  # the SDK's
-        attached = client.attach_socket(self.container_id, {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
-        self._response = attached
-        self._socket = attached._sock
+        self._socket = attach(client, self.container_id)
         self._socket.settimeout(RECEIVE_TIMEOUT_S)
         self._rest = b""
         client.start(self.container_id)
@@ -60,9 +57,12 @@ class _Prepared:
 
     def receive(self) -> dict[str, Any]:
         while b"\n" not in self._rest:
-            header = self._exactly(HEADER_BYTES)
-            content = self._exactly(int.from_bytes(header[4:], "big"))
-            if header[0] == STDOUT:
+            frame = read_frame(self._socket)
+            if frame is None:
+                message = "the container ended too early"
+                raise RuntimeError(message)
+            stream, content = frame
+            if stream == STDOUT:
                 self._rest += content
         line, _, self._rest = self._rest.partition(b"\n")
         event: dict[str, Any] = json.loads(line)
@@ -76,18 +76,7 @@ class _Prepared:
 
     def remove(self) -> None:
         self._socket.close()
-        self._response.close()
         self._client.remove_container(self.container_id, force=True, v=True)
-
-    def _exactly(self, count: int) -> bytes:
-        data = b""
-        while len(data) < count:
-            chunk = self._socket.recv(count - len(data))
-            if not chunk:
-                message = "the container ended too early"
-                raise RuntimeError(message)
-            data += chunk
-        return data
 
 
 def _container_body(engine: Engine, client: docker.APIClient, request: dict[str, Any]) -> dict[str, Any]:

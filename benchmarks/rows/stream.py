@@ -13,12 +13,11 @@ from benchmarks.measuring.streaming import SLOW_BYTES, SLOW_PAUSE_S, Arrivals, d
 from benchmarks.measuring.supervisor_cost import cpu_ns, resident_bytes
 from benchmarks.peers.engine import Engine, Executed, run_request
 from benchmarks.rows.speed import COUNTING, SEED, Bench
+from contracts.wire.units import NS_PER_MS, NS_PER_S
 
 __all__ = ["measure_slow_reader", "measure_stream_delay", "measure_supervisor_cpu"]
 
 TOKENS = 512
-NS_PER_MS = 1e6
-NS_PER_S = 1e9
 POLL_S = 0.02
 LOOK_S = 0.1
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document, built from the operations that the routes are built from too."""
+"""The API: one list of operations, from which the routes and the OpenAPI document are both built."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ JSON = "application/json"
 RECORD_TYPE = "application/vnd.in-toto+json"
 PROBLEM_TYPE = "application/problem+json"
 REFERENCE = "#/components/schemas/{model}"
-# `bad_header` also answers bytes that are not an HTTP/1.1 request.
+# `bad_header` is also the answer to bytes that are not an HTTP/1.1 request.
 _ALWAYS = ("bad_header", "unauthorized", "host_not_allowed", "internal_error")
 
 OPERATIONS = (*RUN_OPERATIONS, *LEDGER_OPERATIONS)
@@ -35,10 +35,10 @@ def _links(pointer: str) -> dict[str, Any]:
 
 
 def _event_schema() -> dict[str, Any]:
-    """Return the schema of one event; OpenAPI 3.1 cannot describe the items of a stream (3.2 can: `itemSchema`)."""
+    """Return the schema of one event; OpenAPI 3.1 cannot describe the items of a stream (3.2: `itemSchema`)."""
     events = {"started": StreamStarted, "token": StreamToken, "done": RunView, "error": Problem}
     return {
-        "description": "Each of the events.",
+        "description": "One event of the stream.",
         "oneOf": [
             {
                 "type": "object",
@@ -130,8 +130,8 @@ def build_openapi() -> dict[str, Any]:
         "info": {
             "title": "WeOS execution engine",
             "version": API_VERSION,
-            "description": "Executes one Run Request once, in a fresh sandbox, measures it from outside and signs the "
-            "record. Every call needs a bearer token.",
+            "description": "Executes each Run Request once, in its own sandbox, measures it from outside and signs a "
+            "record. Every call requires a bearer token.",
         },
         "servers": [{"url": "http://127.0.0.1:8642", "description": "Loopback only."}],
         "security": [{"token": []}],

@@ -1,4 +1,4 @@
-"""One operation of the API as data."""
+"""One operation of the API, described as data."""
 
 import re
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One method of one path; a response without a model is of `media_type`."""
+    """One method of one path. Responses without a model have the media type `media_type`."""
 
     operation_id: str
     method: str
@@ -56,7 +56,7 @@ class Operation:
     request: type[Contract] | None = None
     parameters: tuple[Parameter, ...] = ()
     streams: bool = False
-    # Status and JSON Pointer of an answer's execution_id, which the calls about one execution take.
+    # Status and JSON Pointer at which a response has the execution_id that other operations take as a parameter.
     names_execution: tuple[int, str] | None = None
     media_type: str = "application/json"
 
@@ -64,7 +64,7 @@ class Operation:
 EXECUTION_ID = Parameter(
     "execution_id",
     "path",
-    "The execution.",
+    "Identifier of the execution.",
     {"type": "string", "pattern": "^exec_[0-9a-f]{32}$"},
     required=True,
     form="`exec_` and 32 hexadecimal digits",

@@ -10,9 +10,9 @@ from contracts.wire.types import ExecutionId
 
 __all__ = ["PROBLEM_CODES", "Problem"]
 
-# code -> (HTTP status, title). The code is the contract; the words may improve.
+# code -> (HTTP status, title). Codes never change; titles may be improved.
 PROBLEM_CODES: dict[str, tuple[int, str]] = {
-    "malformed_json": (400, "The body is not one JSON document"),
+    "malformed_json": (400, "The body is not a single, valid JSON document"),
     "bad_parameter": (400, "A query or path parameter is not valid"),
     "bad_header": (400, "A header is not valid"),
     "unauthorized": (401, "A valid bearer token is required"),
@@ -21,16 +21,16 @@ PROBLEM_CODES: dict[str, tuple[int, str]] = {
     "not_found": (404, "There is no such resource"),
     "execution_not_found": (404, "There is no such execution"),
     "record_not_ready": (404, "The execution has not ended, so it has no record yet"),
-    "method_not_allowed": (405, "This resource does not have that method"),
+    "method_not_allowed": (405, "The resource does not support this method"),
     "ledger_entry_not_found": (404, "The ledger has no such entry"),
-    "ledger_range_unknown": (422, "The ledger does not cover this range"),
+    "ledger_range_unknown": (422, "The ledger does not have that many entries"),
     "already_finished": (409, "The execution has already ended"),
     "cancelled": (409, "The execution was cancelled"),
-    "aborted": (409, "The supervisor ended, and the execution with it"),
+    "aborted": (409, "The execution ended because the supervisor stopped"),
     "engine_version_mismatch": (412, "Another engine version is running"),
     "body_too_large": (413, "The body is too large"),
     "unsupported_media_type": (415, "The body must be application/json"),
-    "invalid_request": (422, "The request does not follow the contract"),
+    "invalid_request": (422, "The request does not match its schema"),
     "unknown_model": (422, "The model is not installed"),
     "unknown_backend": (422, "The backend is not known or not installed"),
     "unknown_quantization": (422, "The model is not installed in that quantization"),
@@ -39,39 +39,39 @@ PROBLEM_CODES: dict[str, tuple[int, str]] = {
     "limit_out_of_range": (422, "A limit is outside what the policy allows"),
     "insufficient_cores": (422, "The scheduler policy needs cores that this machine does not have"),
     "insufficient_memory": (422, "The model and context need more memory than this machine has"),
-    "power_limit_unenforceable": (422, "The power limit cannot be enforced on this machine"),
-    "idempotency_key_reused": (422, "The Idempotency-Key was used with another body"),
+    "power_limit_unenforceable": (422, "This machine cannot enforce the power limit"),
+    "idempotency_key_reused": (422, "The Idempotency-Key was already used with another body"),
     "context_overflow": (422, "Prompt and answer do not fit the context"),
     "empty_prompt": (422, "The prompt has no tokens"),
     "time_limit_exceeded": (422, "The execution exceeded its time limit"),
-    "output_limit_exceeded": (422, "The execution exceeded its output limit"),
-    "power_limit_exceeded": (422, "The execution exceeded its power limit"),
-    "memory_limit_exceeded": (422, "The execution exceeded its memory limit"),
+    "output_limit_exceeded": (422, "The execution wrote more output than allowed"),
+    "power_limit_exceeded": (422, "The execution drew more power than allowed"),
+    "memory_limit_exceeded": (422, "The execution needed more memory than allowed"),
     "queue_full": (429, "Too many executions are waiting"),
-    "internal_error": (500, "The supervisor failed; the fault is in its log"),
-    "runner_failed": (500, "The runner did not keep to its protocol or ended early"),
+    "internal_error": (500, "The supervisor failed; its log has the details"),
+    "runner_failed": (500, "The runner violated its protocol or ended early"),
     "sandbox_failed": (500, "The container engine could not start the sandbox"),
-    "isolation_mismatch": (500, "The sandbox differs from the plan, so the job was not sent"),
-    "lock_missing": (500, "Both locks of the sandbox could not be confirmed, so the job was not sent"),
+    "isolation_mismatch": (500, "The sandbox was not as requested, so the job was not sent"),
+    "lock_missing": (500, "The sandbox was not confirmed to be under both locks, so the job was not sent"),
     "engine_unavailable": (503, "The container engine does not answer"),
-    "isolation_unavailable": (503, "The isolation tier is not installed on this machine"),
-    "power_sensor_required": (503, "A policy demands a power sensor, and none is usable"),
+    "isolation_unavailable": (503, "The isolation tier is not available on this machine"),
+    "power_sensor_required": (503, "A policy demands a power sensor, but none is available"),
     "power_limit_not_restored": (503, "The GPU still has the power limit of an earlier execution"),
     "limit_unenforceable": (503, "The container engine cannot enforce a limit of the sandbox"),
     "ledger_unsound": (503, "The store of records cannot be used"),
     "image_missing": (503, "The runtime image of the backend is missing"),
-    "model_missing": (503, "The file of the model is missing"),
-    "model_altered": (503, "The file of the model has changed since it was installed"),
+    "model_missing": (503, "The model file is missing"),
+    "model_altered": (503, "The model file is not the one that was installed"),
     "model_index_damaged": (503, "The list of installed models cannot be read"),
     "shutting_down": (503, "The supervisor is shutting down"),
-    "power_sensor_lost": (503, "The energy counters became unreadable"),
-    "storage_full": (507, "There is no space to store the record"),
+    "power_sensor_lost": (503, "The energy counters can no longer be read"),
+    "storage_full": (507, "There is no space left to store the record"),
 }
 
 
 def _require_known(code: str) -> str:
     if code not in PROBLEM_CODES:
-        message = "not a code of this version of the contract"
+        message = "not a problem code of this API version"
         raise ValueError(message)
     return code
 
@@ -80,26 +80,27 @@ ProblemCode = Annotated[str, Field(json_schema_extra={"enum": sorted(PROBLEM_COD
 
 
 class Problem(Contract):
-    """One error."""
+    """An error response of the API."""
 
     type: str
-    """URI of the kind: `urn:weos:problem:` and the code."""
+    """URI of the kind of error: `urn:weos:problem:` followed by `code`."""
     title: str
-    """The kind in words."""
+    """The kind of error in words."""
     status: Annotated[int, Field(ge=400, le=599)]
-    """HTTP status."""
+    """HTTP status code."""
     detail: str
-    """What happened, why, and what to do next."""
+    """What happened in this case, why, and what to do next."""
     code: ProblemCode
-    """Stable identifier of the kind."""
+    """Stable identifier of the kind of error."""
     errors: Many[FieldError] = ()
-    """Faulty fields, where the request is at fault."""
+    """Faulty fields of the request; empty: no field is at fault, or none can be named."""
     available: Many[str] | None = None
-    """Names that exist, where the request gave one that does not."""
+    """Names that exist, if the request used a name that does not exist; null: there is no such list."""
     execution_id: ExecutionId | None = None
-    """Id of the execution, where one had been accepted. Its signed record says more."""
+    """Execution to which the error belongs; its signed record says more. null: the error belongs to no execution."""
     partial: dict[str, Any] | None = None
-    """State of the execution when it ended: output and metrics."""
+    """The execution as a RunView, with partial output and metrics; null: the error is not that of an ended
+    execution."""
 
     @property
     def media_type(self) -> Literal["application/problem+json"]:
@@ -117,7 +118,7 @@ class Problem(Contract):
         execution_id: str | None = None,
         partial: dict[str, Any] | None = None,
     ) -> "Problem":
-        """Make the document of a code; status and title follow from it."""
+        """Create the document for a code; status and title follow from the code."""
         status, title = PROBLEM_CODES[code]
         return cls(
             type=f"urn:weos:problem:{code}",

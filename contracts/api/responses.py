@@ -1,4 +1,4 @@
-"""Answers of the API, apart from problems and signed records."""
+"""The responses of the API, except problems and signed records."""
 
 from typing import Literal
 
@@ -40,137 +40,140 @@ class RunSummary(Contract):
     """One execution in a list."""
 
     execution_id: ExecutionId
-    """Id of the execution; ids sort by time of acceptance."""
+    """Identifier of the execution; identifiers sort by time of acceptance."""
     engine_version: EngineVersion
-    """Version of the engine that runs or ran it."""
+    """The engine that executes, or executed, the request."""
     status: RunStatus
-    """State of the execution; the last four are final."""
+    """State of the execution: `queued` and `running` will change, the other four are final."""
     model: ModelName
     """Name of the model."""
     accepted_at: Timestamp
     """Time of acceptance, UTC."""
     plan_digest: Digest
-    """Digest of the execution's plan."""
+    """SHA-256 of the RFC 8785 form of the plan."""
 
 
 class RunView(RunSummary):
-    """One execution; `execution_id`, `engine_version` and `metrics` are section 6 of the specification."""
+    """One execution. `execution_id`, `engine_version` and `metrics` are section 6 of the integration specification."""
 
     metrics: Metrics | None
-    """Measured numbers. `null` means that the execution has not ended, or that the numbers were lost at its end."""
+    """The metrics; null: the execution has not ended, or the supervisor stopped before it could store them."""
     output: str | None
-    """Text generated so far, or the whole text. `null` means that it is no longer kept."""
+    """Text generated so far, or the complete text once the execution has ended; null: no longer stored."""
     reason: Reason | None
-    """Why the execution did not complete. `null` means that it has completed or not ended."""
+    """Why the execution did not complete; null: it completed or has not ended."""
     container_id: str | None
-    """Id of the container. `null` means that there has been none yet."""
+    """Identifier of the container; null: there was none, or not yet."""
     queue_position: Positive | None
-    """Place in the queue: 1 starts next. Requests from other callers can move it back. `null` means not waiting."""
+    """Place in the queue: 1 starts next. Requests from other callers can move it back. null: the execution is not
+    waiting."""
     record: str | None
-    """Path of the signed record. `null` means that the execution has not ended."""
+    """Path of the signed record in this API; null: the execution has not ended."""
 
 
 class RunList(Contract):
     """A page of executions, newest first."""
 
     runs: Many[RunSummary]
-    """Executions of this page."""
+    """The executions of this page."""
     next: ExecutionId | None
-    """Value of `before` for the next page. `null` means that this is the last page."""
+    """Value of `before` that returns the next page; null: this is the last page."""
 
 
 class PlanView(Contract):
-    """The plan that a request would get; nothing was executed."""
+    """The plan that a request would get. Nothing was executed."""
 
     plan: ExecutionPlan
     """The plan."""
     plan_digest: Digest
-    """SHA-256 over its RFC 8785 form."""
+    """SHA-256 of the RFC 8785 form of the plan."""
 
 
 class BackendView(Contract):
-    """One backend."""
+    """One backend: a build of llama.cpp."""
 
     name: str
-    """Name for `execution.backend`."""
+    """Value for `execution.backend` of a request."""
     installed: bool
-    """Whether its runtime image is built."""
+    """Whether its runtime image is installed."""
     runnable: bool
-    """Whether this machine has the instructions it needs."""
+    """Whether this machine's CPU has all instruction sets that the backend needs."""
     image: Digest | None
-    """Id of its runtime image. `null` means not installed."""
+    """Digest of the configuration of its runtime image; null: not installed."""
     missing_cpu_features: Many[str]
-    """Instruction sets that this machine lacks."""
+    """Instruction sets that the backend needs and this machine lacks."""
 
 
 class BackendList(Contract):
-    """All backends."""
+    """All backends, installed or not."""
 
     backends: Many[BackendView]
-    """Backends, sorted by name."""
+    """The backends, sorted by name."""
 
 
 class ModelView(Contract):
-    """One installed model."""
+    """One installed model file."""
 
     name: ModelName
-    """Name for `model`."""
+    """Value for `model` of a request."""
     quantization: QuantizationName
-    """Value for `execution.quantization`."""
+    """Value for `execution.quantization` of a request."""
     architecture: str
-    """Architecture that the file's header names."""
+    """Architecture, as read from the header of the file (`general.architecture`)."""
     context_length: Count
-    """Largest context the model was trained for, in tokens."""
+    """Largest context that the model was trained for, in tokens."""
     sha256: Digest
-    """Digest of the file."""
+    """SHA-256 of the file."""
     size_bytes: Count
-    """Size of the file."""
+    """Size of the file in bytes."""
 
 
 class ModelList(Contract):
     """All installed models."""
 
     models: Many[ModelView]
-    """Models, sorted by name and quantization."""
+    """The models, sorted by name and quantization."""
 
 
 class VersionView(Contract):
-    """The engine version and the key that signs its records."""
+    """The version of this engine, and the key that signs its records."""
 
     engine_version: EngineVersion
-    """Version, which is unique to the engine's content."""
+    """The version. Engines with different source have different versions."""
     manifest: Digest | None
-    """Digest of the engine manifest. `null` means a development version, which has none."""
+    """Digest of the engine manifest of this version; null: a development version, which has none."""
     public_key: str
-    """Ed25519 SubjectPublicKeyInfo (DER) in base64. Obtain it over a second channel too before you trust it."""
+    """Ed25519 SubjectPublicKeyInfo (DER) in base64. Before you trust this key, compare it with a copy that you received
+    in another way."""
     policies: dict[str, Digest]
-    """Digest of each policy file, by file name."""
+    """Digest of every policy file, by file name."""
 
 
 class Health(Contract):
     """Whether the engine accepts executions."""
 
     status: Literal["ok", "degraded"]
-    """`degraded` means that the API answers but would refuse executions."""
+    """`ok`: requests are accepted. `degraded`: the API responds, but would refuse executions."""
     engine: Literal["up", "down"]
-    """Whether the container engine answers."""
+    """Whether the container engine (Docker or Podman) responds."""
     unrecorded: Count
-    """Ended executions whose record is not stored yet. Anything but 0 needs an operator."""
+    """Number of ended executions whose record could not be stored yet. Unless it is 0, an operator must act."""
 
 
 class StreamStarted(Contract):
-    """First event of a stream."""
+    """First event of a stream: the execution was accepted."""
 
     execution_id: ExecutionId
-    """The execution."""
+    """Identifier of the execution."""
     plan_digest: Digest
-    """Digest of its plan."""
+    """SHA-256 of the RFC 8785 form of the plan."""
 
 
 class StreamToken(Contract):
-    """One token of a stream."""
+    """One generated token of a stream."""
 
     index: Count
-    """0 for the first token; `tokens_total` for text that was held back until the end."""
+    """Position of the token in the answer; 0 is the first. Text that was held back until the end has an index equal to
+    `tokens_total`."""
     text: str
-    """Text that is final."""
+    """Text that is now final. Empty while an incomplete character or a possible stop text is held back."""

@@ -1,4 +1,4 @@
-"""The operations of the API except those of the ledger, as data."""
+"""The operations of the API, except those on the ledger, as data."""
 
 from contracts.api.operation import EXECUTION_ID, Operation, Parameter
 from contracts.api.responses import BackendList, Health, ModelList, PlanView, RunList, RunView, VersionView
@@ -13,29 +13,30 @@ RESPOND_ASYNC = "respond-async"
 PREFER = Parameter(
     "Prefer",
     "header",
-    f"`{RESPOND_ASYNC}` answers 202 at once (RFC 7240); the execution then continues without a waiting client.",
+    f"`{RESPOND_ASYNC}` returns 202 at once (RFC 7240); the execution then continues even if the client disconnects.",
     {"type": "string"},
     example=RESPOND_ASYNC,
 )
 IDEMPOTENCY_KEY = Parameter(
     "Idempotency-Key",
     "header",
-    "The same key and body never execute twice: a repeated request gets the first one's execution. With a key, the "
-    "execution therefore continues if its client disconnects.",
+    "Requests with the same key and body execute only once. The execution continues if the client disconnects, and "
+    "repeating the request fetches its result.",
     {"type": "string", "pattern": "^[\\x21-\\x7e]{1,128}$"},
     form="1 to 128 printable ASCII characters without spaces",
 )
 ACCEPT = Parameter(
     "Accept",
     "header",
-    f"`{EVENT_STREAM}` streams the tokens: events `started`, `token`, then `done` (a RunView) or `error` (a Problem).",
+    f"`{EVENT_STREAM}` streams the tokens as events: `started`, any number of `token`, then `done` (a RunView) or "
+    "`error` (a Problem).",
     {"type": "string"},
     example=EVENT_STREAM,
 )
 BEFORE = Parameter(
     "before",
     "query",
-    "Only executions accepted before this one.",
+    "Return only executions that were accepted before the execution with this identifier.",
     EXECUTION_ID.schema,
     form=EXECUTION_ID.form,
 )
@@ -95,9 +96,9 @@ RUN_OPERATIONS = (
         "POST",
         "/v1/runs",
         "Execute a request",
-        "Validates, plans and executes one request in a fresh sandbox. Waits for the end by default. If a waiting "
-        "client disconnects, its execution is cancelled. With an `Idempotency-Key` it continues, and repeating the "
-        "request fetches the result.",
+        "Validates, plans and executes one request in a sandbox of its own. The response comes when the execution has "
+        "ended, or at once with `Prefer: respond-async`. If a waiting client disconnects, its execution is cancelled. "
+        "With an `Idempotency-Key` it continues, and repeating the request fetches the result.",
         {200: ("The execution completed.", RunView), 202: ("The execution was accepted.", RunView)},
         (*_BODY, *_PLANNING, *_EXECUTION),
         request=RunRequest,
@@ -110,8 +111,8 @@ RUN_OPERATIONS = (
         "GET",
         "/v1/runs",
         "List executions",
-        "Newest first, a page at a time.",
-        {200: ("A page.", RunList)},
+        "Returns one page of executions, newest first.",
+        {200: ("A page of executions.", RunList)},
         ("bad_parameter", "execution_not_found", "storage_full", "ledger_unsound"),
         parameters=(BEFORE, LIMIT),
     ),
@@ -120,7 +121,7 @@ RUN_OPERATIONS = (
         "GET",
         "/v1/runs/{execution_id}",
         "Show one execution",
-        "Its current state, with its metrics once it has ended.",
+        "The current state of the execution; includes its metrics once it has ended.",
         {200: ("The execution.", RunView)},
         ("bad_parameter", "execution_not_found", "storage_full", "ledger_unsound"),
         parameters=(EXECUTION_ID,),
@@ -130,7 +131,7 @@ RUN_OPERATIONS = (
         "DELETE",
         "/v1/runs/{execution_id}",
         "Cancel one execution",
-        "Answers when the record of the execution is stored.",
+        "The response comes once the record of the cancelled execution is stored.",
         {200: ("The cancelled execution.", RunView)},
         ("bad_parameter", "execution_not_found", "already_finished", "storage_full", "ledger_unsound"),
         parameters=(EXECUTION_ID,),
@@ -140,7 +141,7 @@ RUN_OPERATIONS = (
         "GET",
         "/v1/runs/{execution_id}/record",
         "Get the signed record",
-        "The stored DSSE envelope, byte for byte; `weos-engine audit record` verifies it offline.",
+        "The DSSE envelope, byte for byte as it is stored; `weos-engine audit record` checks it offline.",
         {200: ("The envelope.", Envelope)},
         ("bad_parameter", "execution_not_found", "record_not_ready", "storage_full", "ledger_unsound"),
         parameters=(EXECUTION_ID,),
@@ -160,7 +161,7 @@ RUN_OPERATIONS = (
         "GET",
         "/v1/backends",
         "List backends",
-        "Returns every backend, installed or not.",
+        "All backends, installed or not.",
         {200: ("The backends.", BackendList)},
         ("image_missing", "model_index_damaged"),
     ),
@@ -169,7 +170,7 @@ RUN_OPERATIONS = (
         "GET",
         "/v1/models",
         "List models",
-        "Returns every installed model.",
+        "All installed models.",
         {200: ("The models.", ModelList)},
         ("image_missing", "model_index_damaged"),
     ),
@@ -178,7 +179,7 @@ RUN_OPERATIONS = (
         "GET",
         "/v1/version",
         "Show the engine version",
-        "Returns the version, its public key and the digests of its policies.",
+        "The version, its public key and the digests of its policies.",
         {200: ("The version.", VersionView)},
         (),
     ),
@@ -187,7 +188,7 @@ RUN_OPERATIONS = (
         "GET",
         "/healthz",
         "Show whether executions are accepted",
-        "Answers 503 with the same body where executions would be refused.",
+        "Returns 503 with the same body if executions would be refused.",
         {200: ("Executions are accepted.", Health), 503: ("Executions would be refused.", Health)},
         (),
     ),
@@ -196,8 +197,8 @@ RUN_OPERATIONS = (
         "GET",
         "/metrics",
         "Get counters and gauges",
-        "Leased resources, waiting executions and refusals, in the text format of Prometheus.",
-        {200: ("The metrics.", None)},
+        "Resources in use, waiting executions and refused requests, in the text format of Prometheus.",
+        {200: ("The counters and gauges.", None)},
         (),
         media_type="text/plain",
     ),

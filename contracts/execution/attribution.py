@@ -1,6 +1,6 @@
-"""How the energy that counters saw becomes the energy of one execution: pure, exact, the same for engine and auditor.
+"""Which part of the metered energy belongs to one execution: pure, exact, equal for engine and auditor.
 
-Units: mW * ns = pJ. Energies are counted in whole microjoules, times in nanoseconds of the engine's monotonic clock.
+Units: mW * ns = pJ. Energies are whole microjoules, times are nanoseconds of the engine's monotonic clock.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,6 +11,7 @@ from math import isqrt
 from operator import add
 
 from contracts.execution.power_evidence import Phase, PowerEvidence, PowerSample, SampleMark
+from contracts.wire.units import PJ_PER_UJ, PPM
 
 __all__ = [
     "AttributedEnergy",
@@ -22,31 +23,29 @@ __all__ = [
 ]
 
 
-PJ_PER_UJ = 1_000_000
-PPM = 1_000_000
-# Of a sensor's own error, and of what attribution by CPU time may be off where another load shares the machine.
+# The error of a sensor, and the error of attribution by CPU time where another load shares the machine.
 SENSOR_PPM = 50_000
 ATTRIBUTION_PPM = 500_000
 
 
 @dataclass(frozen=True, slots=True)
 class AttributedEnergy:
-    """Energy of one phase."""
+    """The energy of one phase of an execution."""
 
     duration_ns: int
     cpu_uj: Fraction
-    """Of processor and memory."""
+    """Attributed energy of processor and memory."""
     gpu_uj: Fraction
-    """Of the device."""
+    """Energy of the GPU."""
     host_uj: Fraction | None
-    """What the CPU domains counted altogether; None where nothing is metered. What is not `cpu_uj` is the residual:
-    other loads, and the idle machine."""
+    """Metered energy of all CPU domains; None: nothing is metered. The difference to `cpu_uj` is the residual: other
+    loads, and the idle machine."""
     share: Fraction
-    """Part of the host's busy CPU time that was the execution's; 1 where that is not needed."""
+    """Share of the execution in the host's busy CPU time; 1 if the share is not needed."""
 
     @property
     def total_uj(self) -> Fraction:
-        """All of it."""
+        """Attributed energy of processor, memory and GPU."""
         return self.cpu_uj + self.gpu_uj
 
 
@@ -59,14 +58,14 @@ _EDGES: dict[Phase, tuple[SampleMark, SampleMark]] = {
 
 
 def is_readable(power: PowerEvidence, sample: PowerSample) -> bool:
-    """Tell whether a sample has every counter that the attribution needs."""
+    """Return whether a sample has every counter that the attribution needs."""
     if sample.cpu_time_ns is None or (power.cpu_domains and not power.exclusive and sample.busy_ns is None):
         return False
     return all(sample.energy_uj.get(name) is not None for name in power.domains)
 
 
 def describe_gap(power: PowerEvidence, phase: Phase) -> str | None:
-    """Return why the energy of a phase cannot be told, None where it can."""
+    """Return why the energy of a phase is unknown, or None if it is known."""
     for mark in _EDGES[phase]:
         found = [sample for sample in power.samples if sample.mark == mark]
         if not found and mark == "start" and power.samples:
@@ -79,7 +78,7 @@ def describe_gap(power: PowerEvidence, phase: Phase) -> str | None:
 
 
 def _between(power: PowerEvidence, phase: Phase) -> Sequence[PowerSample]:
-    # A gap inside is bridged: the counters go on counting.
+    # A gap between the edges does no harm: the counters go on counting.
     first, last = _EDGES[phase]
     marks = [sample.mark for sample in power.samples]
     inside = power.samples[marks.index(first) : marks.index(last) + 1]
@@ -115,24 +114,24 @@ def _cpu_pj(power: PowerEvidence, is_metered: bool, before: PowerSample, after: 
 def _share(cpu_ns: int, busy_ns: int) -> tuple[int, int]:
     if cpu_ns == 0:
         return 0, 1
-    # The host's counter moves in ticks: in a short interval it may stand still while the group's moves.
+    # The host's counter moves in ticks: in a short interval it may stand still while the control group's moves.
     return (1, 1) if busy_ns <= cpu_ns else (cpu_ns, busy_ns)
 
 
 def _sum_uj(parts_pj: Iterable[tuple[int, int]]) -> Fraction:
-    # Adding fractions is slow, and those of one denominator need not be added as such: without a meter they are whole.
+    # Adding fractions is slow; those with equal denominators are added as integers. Without a meter all of them are.
     by_denominator: dict[int, int] = {}
     for numerator, denominator in parts_pj:
         by_denominator[denominator] = by_denominator.get(denominator, 0) + numerator
     sums = [Fraction(numerator, whole * PJ_PER_UJ) for whole, numerator in by_denominator.items()]
     while len(sums) > 1:
-        # By pairs, so that large ones meet large ones: one after the other, 4,096 of them take four times as long.
+        # Add in pairs, so that large fractions meet large ones: 4,096 added one by one take four times as long.
         sums = [*map(add, sums[::2], sums[1::2]), *sums[len(sums) // 2 * 2 :]]
     return sums[0]
 
 
 def interval_energy_uj(power: PowerEvidence, before: PowerSample, after: PowerSample) -> Fraction | None:
-    """Return the energy attributed between two samples, None where a counter could not be read at one of them."""
+    """Return the energy attributed between two samples, or None if a counter could not be read at one of them."""
     if not (is_readable(power, before) and is_readable(power, after)):
         return None
     gpu_uj = _delta(_energy_uj(before, power.gpu_domains), _energy_uj(after, power.gpu_domains))
@@ -140,12 +139,13 @@ def interval_energy_uj(power: PowerEvidence, before: PowerSample, after: PowerSa
 
 
 def attribute_energy(power: PowerEvidence, phase: Phase) -> AttributedEnergy | None:
-    """Return the energy that is attributed to a phase of the execution, None where `describe_gap` says why not.
+    """Return the energy attributed to a phase of the execution, or None if `describe_gap` gives a reason.
 
-    Per interval between two samples, with what is metered: ``share * max(0, E - P_idle * dt) + reserved CPUs / all CPUs
-    * min(E, P_idle * dt)``, where ``share`` is the execution's part of the host's busy CPU time; all of ``E`` where the
-    host was exclusively its own. Without a meter for the CPUs: ``cpu_time * (busy - idle) + reserved_cpus * idle * dt``
-    by the table's row. A GPU's energy is added whole. The energies of load, prefill and decode add up.
+    Each interval between two samples is attributed by itself. With metered CPUs its energy is ``share * max(0, E -
+    P_idle * dt) + reserved CPUs / all CPUs * min(E, P_idle * dt)``, where ``share`` is the execution's share of the
+    host's busy CPU time. If the host belonged to the execution exclusively, it is all of ``E``. Without metered CPUs it
+    is ``cpu_time * (busy - idle) + reserved_cpus * idle * dt``, with the numbers of the table's row. The energy of a
+    GPU is added whole. The energies of load, prefill and decode add up.
     """
     if describe_gap(power, phase) is not None:
         return None
@@ -175,9 +175,9 @@ def _squares(power: PowerEvidence, energy: AttributedEnergy) -> Iterator[int]:
 
 
 def uncertainty_ppm(power: PowerEvidence, energy: AttributedEnergy) -> int:
-    """Return the combined uncertainty of a metered energy, in millionths of it: four parts in quadrature.
+    """Return the combined uncertainty of a metered energy, in millionths of that energy.
 
-    The sensor's 5 %, twice the counter's update time over the duration, half of what belongs to other loads, and the
-    spread of the idle baseline.
+    Four uncertainties are added in quadrature: 5 % for the sensor, twice the counter's update time over the duration,
+    half of the other loads' share, and the spread of the idle baseline.
     """
     return isqrt(sum(_squares(power, energy)))

@@ -1,4 +1,4 @@
-"""The calibration of one machine: what it draws when it does nothing, and what a busy processor adds."""
+"""The calibration of one machine: its idle power, and the power that a busy processor adds."""
 
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -16,35 +16,34 @@ _Cpus = Annotated[int, Field(ge=1, le=65_536)]
 
 
 class HostFingerprint(Contract):
-    """What makes a calibration that of one machine.
+    """The properties that identify the calibrated machine.
 
-    The kernel is not part of it: its updates come weekly and the age of a calibration is bounded anyway. Memory is
-    counted in whole GiB, since the kernel's own count differs by some MiB from one start to the next.
+    The kernel release is left out: kernel updates come weekly, and the age of a calibration is limited anyway. Memory
+    is rounded to whole GiB, since the kernel's own number differs by some MiB from one start to the next.
     """
 
     processor: Annotated[str, StringConstraints(max_length=256)]
-    """Its name, as the kernel gives it; empty where it gives none."""
+    """Name of the processor, as the kernel gives it; empty: the kernel gives none."""
     logical_cpus: _Cpus
-    """Logical CPUs that are online."""
+    """Number of logical CPUs that are online."""
     sockets: _Cpus
-    """Processor packages."""
+    """Number of processor packages."""
     memory_gib: Count
     """Memory, rounded to whole GiB."""
     machine: Digest | None
-    """Keyed digest of the machine's id, so that a calibration of another machine of the same kind is told apart; null:
-    the machine has no id."""
+    """Keyed digest of the machine's id, which distinguishes machines of the same kind; null: the machine has no id."""
 
 
 class CalibrationStep(Contract):
-    """Power with some busy processors."""
+    """Power with a certain number of busy CPUs."""
 
     busy_cpus: _Cpus
-    """Logical CPUs that were kept busy."""
+    """Number of logical CPUs that were kept busy."""
     power_mw: _Milliwatts
-    """Median milliwatts of all domains together."""
+    """Median power of all domains together, in milliwatts."""
 
 
-# The validator of `Calibration` in the words of JSON Schema.
+# The validator of `Calibration` as JSON Schema.
 _EVIDENCE: JsonDict = {
     "if": {"properties": {"source": {"const": "model"}}},
     "then": {
@@ -57,7 +56,7 @@ _EVIDENCE: JsonDict = {
 
 
 class Calibration(Contract):
-    """What `weos-engine power calibrate` found; its digest is the id of the baseline made from it."""
+    """Result of `weos-engine power calibrate`. Its digest is the id of the baseline derived from it."""
 
     model_config = ConfigDict(json_schema_extra=_EVIDENCE)
 
@@ -68,41 +67,42 @@ class Calibration(Contract):
     engine_version: EngineVersion
     """The engine that measured."""
     measured_at: Timestamp
-    """When it ended, UTC."""
+    """Time at which the measurement ended, UTC."""
     host: HostFingerprint
-    """The machine."""
+    """The calibrated machine."""
     source: Literal["rapl", "model"]
-    """The meter. `model`: nothing was measured, the numbers are those of a row of `policies/power.toml`."""
+    """The meter. `model`: nothing was measured, and all numbers come from a row of `policies/power.toml`."""
     family: Annotated[str, StringConstraints(max_length=64)] | None
     """Name of that row; null: measured."""
     domains: Annotated[Many[DomainName], Field(max_length=64)]
-    """What was metered, all together in every number below; empty: nothing."""
+    """Metered domains; every power below is that of all of them together. Empty: nothing was measured."""
     idle_mw: _Milliwatts
-    """Milliwatts of the idle machine: the median."""
+    """Median power of the idle machine, in milliwatts."""
     spread_mw: _Milliwatts
-    """Its interquartile range; 0 where nothing was measured."""
+    """Interquartile range of the idle power, in milliwatts; 0 if nothing was measured."""
     busy_cpu_mw: _Milliwatts
-    """Milliwatts that one busy logical CPU adds: the highest of the steps, since what is planned with it must hold."""
+    """Power that one busy logical CPU adds, in milliwatts: the highest value of all steps, so that power limits planned
+    with it hold."""
     samples: Count
-    """Intervals that the median is of; 0: nothing was measured."""
+    """Number of intervals from which the median was computed; 0: nothing was measured."""
     duration_ms: Count
-    """Time that they cover together."""
+    """Total duration of those intervals, in milliseconds."""
     steps: Annotated[Many[CalibrationStep], Field(max_length=64)]
-    """What `busy_cpu_mw` is the highest of, fewest CPUs first; empty: nothing was measured."""
+    """Measurements from which `busy_cpu_mw` was computed, fewest CPUs first; empty: nothing was measured."""
 
     @model_validator(mode="after")
     def _require_evidence(self) -> Self:
         is_measured = self.source != "model"
         if is_measured != (self.family is None) or not is_measured == bool(self.domains) == bool(self.samples):
-            message = "domains and samples where it was measured, the row's name where it was not"
+            message = "a measured calibration needs domains and samples; one from the table needs the name of its row"
             raise ValueError(message)
         return self
 
     def baseline(self) -> PowerBaseline:
-        """Return the idle baseline as it stands in records; of a declared one the table's row tells instead.
+        """Return the idle baseline that records contain.
 
         Raises:
-            ValueError: nothing was measured.
+            ValueError: nothing was measured; the baseline then comes from the table's row.
         """
         if self.source == "model":
             message = "nothing was measured"

@@ -1,4 +1,4 @@
-"""The determinism class of an execution: everything beside model, prompt and limits that the tokens depend on."""
+"""The determinism class of an execution: what decides its tokens, besides model, prompt and limits."""
 
 from typing import Annotated, Literal
 
@@ -13,28 +13,28 @@ __all__ = ["Determinism", "classify_determinism"]
 
 
 class Determinism(Contract):
-    """Two executions of one class with equal model, prompt, seed, sampling, stops and context give the same tokens."""
+    """Executions of one class with equal model, prompt, seed, sampling, stop texts and context give equal tokens."""
 
     sampling: Literal["greedy", "seeded"]
-    """`greedy`: the most probable token, nothing is drawn. `seeded`: drawn with the plan's seed."""
+    """`greedy`: always the most probable token. `seeded`: tokens are drawn at random with the plan's seed."""
     backend: BackendName
-    """The build of llama.cpp: which instructions its kernels are made of."""
+    """Name of the build of llama.cpp; it decides which CPU instructions the computation uses."""
     cpu_features: Many[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]]
-    """Instruction sets in use, as ggml reported them, sorted."""
+    """CPU instruction sets in use, as ggml reported them, sorted."""
     threads: Annotated[int, Field(ge=1, le=MAX_THREADS)]
-    """Computing threads: they decide how sums are split, and so how they are rounded."""
+    """Number of computing threads; it decides how sums are split, and so how they are rounded."""
     batch_tokens: Annotated[int, Field(ge=1, le=65_536)]
-    """Prompt tokens computed at once, likewise."""
+    """Number of prompt tokens computed in one batch; it decides how sums are rounded, too."""
     repack: bool
-    """Whether weights were rearranged at load: then other kernels multiply them."""
+    """Whether weights were rearranged when the model was loaded; other code then multiplies them."""
 
 
 def classify_determinism(plan: ExecutionPlan, cpu_features: tuple[str, ...] | None) -> Determinism | None:
-    """Return the class of an execution; None where its runner never became ready.
+    """Return the class of an execution, or None if its runner never became ready.
 
     Args:
-        plan: what was executed.
-        cpu_features: instruction sets that ggml reported.
+        plan: the plan that was executed.
+        cpu_features: instruction sets that ggml reported; None: the runner never became ready.
     """
     if cpu_features is None:
         return None

@@ -1,4 +1,4 @@
-"""The escape report: what was tried against one installed sandbox from inside, and what it came to."""
+"""The escape report: attacks tried from inside one installed sandbox, and their results."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -10,40 +10,40 @@ from contracts.wire.types import BackendName, Digest, EngineVersion, IsolationTi
 __all__ = ["EscapeAttempt", "EscapeReport"]
 
 _Words = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-# Names of things found can be many; the suite cuts them off.
+# An answer may list many names; the suite cuts the list off.
 _Answer = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 _CallName = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]{0,63}$")]
 
 
 class EscapeAttempt(Contract):
-    """One attack and its answer."""
+    """One attack and its result."""
 
     group: _Words
-    """What the attack is aimed at."""
+    """Target of the attack."""
     name: _Words
-    """What was tried."""
+    """The attack."""
     moment: Literal["lock_one", "lock_two"]
-    """`lock_one`: before the model is read, under the container's rules alone. `lock_two`: after, when the job may be
-    known."""
+    """`lock_one`: before the model is loaded, when only the container's rules apply. `lock_two`: after that, when the
+    runner has put a second system call filter on itself and may know the job."""
     expected: Annotated[Many[_Answer], Field(min_length=1)]
-    """Answers that it must come to: the name of an error, or `SIGSYS` for the end of the process by its filter,
-    `SIGKILL` for its end for want of memory, `trapped` for a call that was not made by a process that outlived it,
-    `nothing` for a look that finds nothing, `stopped` for a limit that held; `allowed` only where `note` says why it
-    does no harm."""
+    """Results that are accepted. Either the name of an error, or: `SIGSYS`, the system call filter killed the process;
+    `SIGKILL`, the process was killed because it ran out of memory; `trapped`, the call was not made and the process
+    went on; `nothing`, a search found nothing; `stopped`, a limit held; `allowed`, the attack succeeded and `note` says
+    why it does no harm."""
     observed: _Answer
-    """What it came to; `allowed`, and perhaps what, where it was not held back."""
+    """The actual result. `allowed`, possibly with details, means that the attack was not held back."""
     verdict: Literal["blocked", "open", "allowed", "unexpected"]
-    """`blocked` and `open`: as expected; `allowed`: not blocked as it should have been; `unexpected`: blocked, but in
-    another way than expected."""
+    """`blocked`: held back, as expected. `open`: succeeded, as expected (see `note`). `allowed`: succeeded, although it
+    should have been blocked. `unexpected`: blocked, but not in the expected way."""
     note: _Answer | None = None
-    """Why an attack that is expected to succeed does no harm; null where none is."""
+    """Why an attack that is expected to succeed does no harm; null: no such explanation is needed."""
 
 
 class EscapeReport(Contract):
     """The attacks on the sandbox of one backend in one isolation tier.
 
-    It holds no time and nothing of chance: the same installation gives the same report. Its digest is the SHA-256 over
-    its RFC 8785 form, which is also the form in which it is stored.
+    The report contains no times and nothing random: equal installations give equal reports. Its digest is the SHA-256
+    of its RFC 8785 form, in which it is also stored.
     """
 
     MAX_BYTES: ClassVar[int] = 4_194_304
@@ -51,31 +51,31 @@ class EscapeReport(Contract):
     schema_version: Literal["weos.escape-report/1"]
     """Kind and version of this document."""
     engine_version: EngineVersion
-    """The engine whose suite it is."""
+    """The engine that the suite belongs to."""
     isolation: IsolationTier
-    """Isolation tier."""
+    """Isolation tier of the sandbox."""
     backend: BackendName
-    """The build of llama.cpp."""
+    """Name of the build of llama.cpp."""
     runtime_image: Digest
-    """Container image of that backend, by the digest of its configuration."""
+    """Container image of that backend, named by the digest of its configuration."""
     policies: dict[str, Digest]
-    """Every policy file in force, by its digest."""
+    """Digest of every policy file in use, by file name."""
     kernel: _Words
-    """Release of the kernel that the container engine runs on."""
+    """Release of the kernel under the container engine."""
     container_engine: _Words
-    """The container engine's version."""
+    """Version of the container engine."""
     runtime: _Words
-    """The runtime that made the containers, and its version."""
+    """Name and version of the runtime that created the containers."""
     calls_walked: Annotated[int, Field(ge=1)]
-    """How many numbers of system calls were tried, from 0 on."""
+    """Number of system calls that were tried: all calls with numbers from 0 to one less than this."""
     calls_before: Many[_CallName]
-    """System calls that pass lock one, with some arguments at least."""
+    """Names of the system calls that pass lock one, at least with some arguments."""
     calls_after: Many[_CallName]
-    """System calls that pass lock two as well."""
+    """Names of the system calls that pass lock two as well."""
     attempts: Annotated[Many[EscapeAttempt], Field(min_length=1)]
-    """Every attack, in the suite's order."""
+    """All attacks, in the order of the suite."""
 
     @property
     def failures(self) -> tuple[EscapeAttempt, ...]:
-        """Attacks that did not come to what was expected."""
+        """The attacks whose result was not expected."""
         return tuple(attempt for attempt in self.attempts if attempt.verdict not in {"blocked", "open"})

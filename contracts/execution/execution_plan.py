@@ -1,8 +1,8 @@
-"""The Execution Plan: one resolved execution, every choice explicit and every artifact named by its digest."""
+"""The Execution Plan: one execution, fully resolved; every choice is explicit, every file named by its digest."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, StringConstraints, model_serializer
+from pydantic import Field, StringConstraints
 
 from contracts.execution.power_evidence import PowerSource
 from contracts.execution.run_request import Sampling, StopSequence
@@ -26,12 +26,12 @@ __all__ = ["ExecutionPlan", "PlannedArtifact", "PlannedLimits", "PlannedModel", 
 
 
 class PlannedArtifact(Contract):
-    """Bytes known by what they are, not by where they lie."""
+    """Bytes named by their digest, independent of where they are stored."""
 
     sha256: Digest
-    """Digest of the bytes."""
+    """SHA-256 of the bytes."""
     size_bytes: Count
-    """Their number."""
+    """Number of bytes."""
 
 
 class PlannedModel(PlannedArtifact):
@@ -40,96 +40,85 @@ class PlannedModel(PlannedArtifact):
     name: ModelName
     """Name under which it is installed."""
     quantization: QuantizationName
-    """Quantization as read from the file's own header."""
+    """Quantization, as read from the header of the file."""
     architecture: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
-    """Architecture as read from the file's own header (`general.architecture`)."""
+    """Architecture, as read from the header of the file (`general.architecture`)."""
 
 
 class PlannedScheduling(Contract):
-    """How the execution gets cores and threads."""
+    """The cores and threads of the execution."""
 
     policy: PolicyName
-    """The scheduler policy that was chosen."""
+    """Name of the scheduler policy."""
     cores: Annotated[int, Field(ge=1, le=4096)]
     """Physical cores leased to the execution alone, with every logical CPU of theirs that the engine may use; which
-    ones is in the record. In plans made before there was `whole_cores` it counts logical CPUs."""
+    ones is in the record."""
     threads: Annotated[int, Field(ge=1, le=MAX_THREADS)]
-    """Computing threads."""
+    """Number of computing threads."""
     batch_tokens: Annotated[int, Field(ge=1, le=65_536)]
-    """Prompt tokens computed at once."""
+    """Number of prompt tokens that are computed in one batch."""
     repack: bool
-    """Whether weights are rearranged at load for the instruction set."""
+    """Whether weights are rearranged for the CPU's instruction set when the model is loaded."""
     omp_wait_policy: Literal["passive", "active"]
-    """How idle threads wait at a barrier: asleep or spinning."""
-    spin_count: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
-    """Turns that a waiting thread spins before it goes to sleep (libgomp's GOMP_SPINCOUNT); null, and in plans made
-    before there was this field: none or for ever, as `omp_wait_policy` says. Null is not written."""
-    whole_cores: bool = False
-    """Whether the engine may use every logical CPU of each leased core, so that nothing else runs on them; false, and
-    in plans made before there was this field: that was not asked for. False is not written."""
-
-    @model_serializer(mode="wrap")
-    def _leave_out_later_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Written, they would change the digest of every plan from before they were there, which its record names.
-        document: dict[str, Any] = serialize(self)
-        for name, default in _LATER_DEFAULTS.items():
-            if document[name] == default:
-                del document[name]
-        return document
-
-
-_LATER_DEFAULTS = {"spin_count": None, "whole_cores": False}
+    """How idle threads wait at a barrier: `passive` threads sleep, `active` threads spin."""
+    spin_count: Annotated[int, Field(ge=1, le=1_000_000_000)] | None
+    """Turns that a waiting thread spins before it goes to sleep (libgomp's GOMP_SPINCOUNT); null: none or for ever, as
+    `omp_wait_policy` says."""
+    whole_cores: bool
+    """Whether the engine may use every logical CPU of each leased core, so that nothing else runs on them; false: that
+    was not asked for."""
 
 
 class PlannedLimits(Contract):
-    """Limits that are enforced while the plan runs."""
+    """The limits that are enforced during the execution."""
 
     max_tokens: Positive
-    """Generated tokens at most."""
+    """Maximum number of tokens to generate."""
     max_watts: Annotated[float, Field(gt=0)] | None
-    """Average power attributed to the execution, in watts; null: no limit."""
+    """Maximum average power attributed to the execution, in watts; null: no limit."""
     timeout_s: Positive
-    """Seconds from the lease of its CPUs to its end."""
+    """Time limit in seconds, counted from the moment the execution is given its CPUs."""
     memory_bytes: Positive
-    """Memory of the sandbox, swap included."""
+    """Maximum memory of the sandbox in bytes, swap included."""
     output_bytes: Positive
-    """Bytes that the runner may write."""
+    """Maximum number of bytes that the runner may write."""
 
 
 class ExecutionPlan(Contract):
-    """What will be executed. Two equal requests on one installation give one plan and so one `plan_digest`."""
+    """What will be executed. Equal requests on one installation give equal plans, and so an equal `plan_digest`."""
 
     schema_version: Literal["weos.execution-plan/1"]
     """Kind and version of this document."""
     engine_version: EngineVersion
-    """The engine that runs it; its source is what this version names."""
+    """The engine that executes the plan. The version stands for its exact source."""
     backend: BackendName
-    """The build of llama.cpp."""
+    """Name of the build of llama.cpp."""
     runtime_image: Digest
-    """Container image, by the digest of its configuration."""
+    """Container image, named by the digest of its configuration."""
     model: PlannedModel
     """The model file."""
     prompt: PlannedArtifact
-    """The prompt in UTF-8. Its text stays out of the plan, because a record can never be deleted."""
+    """Digest and size of the prompt in UTF-8. The plan leaves out the text, because a record can never be deleted."""
     policies: dict[str, Digest]
-    """Every policy file by its digest."""
+    """Digest of every policy file, by file name."""
     scheduling: PlannedScheduling
-    """Cores and threads."""
+    """The cores and threads of the execution."""
     context_tokens: Annotated[int, Field(ge=1, le=MAX_CONTEXT_TOKENS)]
-    """Room for prompt and answer together."""
+    """Maximum number of tokens of prompt and answer together."""
     seed: Annotated[int, Field(ge=0, le=4_294_967_294)]
-    """Seed of the sampler."""
+    """Seed of the random number generator of the sampler."""
     sampling: Sampling
     """How the next token is chosen."""
     stop: Many[StopSequence]
-    """Texts that end the answer."""
+    """Texts that end the answer; empty: none."""
     limits: PlannedLimits
-    """What is enforced."""
+    """The limits that are enforced during the execution."""
     isolation: IsolationTier
     """Isolation tier of the sandbox."""
     power_source: PowerSource
-    """The meter in force when it was planned: `model` is cgroup CPU time and a declared table, not a sensor."""
-    role: RoleName = "operator"
-    """Who asked, by the token that was shown. Plans made before there were roles are all the operator's."""
+    """The meter in use when the plan was made. `model` is no sensor: power is estimated from CPU time and a declared
+    table."""
+    role: RoleName
+    """Who asked, by the token that was shown."""
     nonce: Nonce | None
-    """The auditor's challenge, if any."""
+    """The auditor's challenge; null: none."""

@@ -1,4 +1,4 @@
-"""The isolation receipt: what was observed of one sandbox from outside, field by field."""
+"""The isolation receipt: what the supervisor observed of one sandbox from outside, field by field."""
 
 from typing import Annotated
 
@@ -20,113 +20,115 @@ _CapabilitySet = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
 
 
 class LocksObservation(Contract):
-    """What the kernel said of every thread of the container before the job was sent, read from outside.
+    """The kernel's report on every thread of the container, read from outside before the job was sent.
 
-    Where one thread had been under fewer locks, or able to do more, the job would not have been sent.
+    The job is sent only if every thread is under all locks and has no more rights than it should.
     """
 
     seccomp_mode: Annotated[int, Field(ge=0, le=2)]
-    """Line `Seccomp` of /proc/PID/status; 2: system calls pass through filters."""
+    """Line `Seccomp` of /proc/PID/status; 2: system calls are filtered."""
     filters_before: Annotated[int, Field(ge=0, le=1024)]
-    """Filters before the model was read, the most on any thread; line `Seccomp_filters`."""
+    """System call filters before the model was loaded: the highest number on any thread (line `Seccomp_filters`)."""
     filters_after: Annotated[int, Field(ge=0, le=1024)]
-    """Filters when the runner was ready, the fewest on any thread."""
+    """System call filters once the runner was ready: the lowest number on any thread."""
     no_new_privs: bool
-    """Line `NoNewPrivs`: no program can gain privileges."""
+    """Line `NoNewPrivs`; true: no program can gain privileges."""
     cap_eff: _CapabilitySet
-    """Line `CapEff`: capabilities in force."""
+    """Line `CapEff`: the effective capabilities, as a hexadecimal bit mask."""
     cap_bnd: _CapabilitySet
-    """Line `CapBnd`: capabilities that could ever be had."""
+    """Line `CapBnd`: the capabilities that could ever be gained, as a hexadecimal bit mask."""
     uid: Annotated[int, Field(ge=0, le=2**32 - 1)]
-    """User, as the host counts them."""
+    """User id of the threads on the host."""
     threads: Annotated[int, Field(ge=1, le=65_536)]
-    """Threads that were looked at, of all processes in the container."""
+    """Number of threads examined, in all processes of the container."""
 
 
 class GvisorObservation(Contract):
-    """gVisor as the host's kernel showed it, and the runner as gVisor's kernel told of it, before the job was sent.
+    """gVisor as the host's kernel reports it, and the runner as gVisor's kernel reports it, before the job was sent.
 
-    gVisor's kernel is a process of the host's, and the runner's calls end in it. So the host's kernel says what
-    gVisor's processes can do, and only gVisor's kernel can say what the runner can. Lock one is put on by gVisor's
-    kernel before the runner starts (`--oci-seccomp`); it shows that lock to nobody, so there is no number of it here.
+    gVisor's kernel is a process of the host, and the runner's system calls end in it. The host's kernel can say what
+    gVisor's processes may do; only gVisor's kernel can say what the runner may do. gVisor's kernel puts lock one on the
+    runner before it starts (`--oci-seccomp`). It reports that lock to nobody, so no field shows it.
     """
 
     arguments: Annotated[Many[Annotated[str, StringConstraints(max_length=64)]], Field(max_length=16)]
-    """How gVisor's kernel was started, without the places where it keeps its files; read from its process."""
+    """Arguments of gVisor's kernel process, without the paths of its own files."""
     processes: Annotated[int, Field(ge=1, le=65_536)]
-    """Processes of the host's that the sandbox consists of."""
+    """Number of host processes that the sandbox consists of."""
     threads: Annotated[int, Field(ge=1, le=65_536)]
-    """Their threads, each of which was looked at."""
+    """Number of threads in those processes; every one was examined."""
     host_filters: Annotated[int, Field(ge=1, le=1024)]
-    """System call filters of gVisor's own, the fewest on any thread; line `Seccomp_filters`."""
+    """System call filters that gVisor puts on itself: the lowest number on any thread (line `Seccomp_filters`)."""
     no_new_privs: bool
-    """Line `NoNewPrivs`, of all threads."""
+    """Line `NoNewPrivs`; true: no thread can gain privileges."""
     kernel_uid: Annotated[int, Field(ge=1, le=2**32 - 1)]
-    """User of gVisor's kernel, as the host counts them; it is in a user namespace of its own."""
+    """User id of gVisor's kernel on the host; the process has a user namespace of its own."""
     file_server_cap_eff: _CapabilitySet
-    """Capabilities of the process that opens files for gVisor's kernel; it is the host's root, in a mount namespace
-    with the image and the model alone."""
+    """Effective capabilities, as a hexadecimal bit mask, of the process that opens files for gVisor's kernel. That
+    process is root on the host, in a mount namespace that holds only the image and the model."""
     guest_uid: Annotated[int, Field(ge=0, le=2**32 - 1)]
-    """User of the runner, as gVisor's kernel counts them."""
+    """User id of the runner inside gVisor."""
     guest_filters: Annotated[int, Field(ge=1, le=1024)]
-    """Filters that the runner put on all its threads between its set-up and `ready`, by gVisor's kernel's report of
-    each such call and its success: lock two."""
+    """System call filters that the runner put on all its threads between set-up and `ready`: lock two. gVisor's kernel
+    reports each of these calls and its success."""
 
 
 class MappedObjects(Contract):
-    """The files that the running runner had mapped, each held against the image's manifest."""
+    """The files that the runner had mapped into memory, each compared with the image's manifest."""
 
     files: Annotated[int, Field(ge=0, le=65_536)]
-    """Their number, without the model's."""
+    """Number of those files, without the model file."""
     digest: Digest
-    """SHA-256 over the RFC 8785 form of an object: path to hexadecimal SHA-256 of the file's bytes. Equal for every
-    execution of one image."""
+    """SHA-256 of the RFC 8785 form of an object that maps each path to the hexadecimal SHA-256 of the file's bytes. It
+    is equal for every execution of one image."""
 
 
 class Difference(Contract):
-    """One thing that was not as it was asked for."""
+    """One setting of the sandbox that was not as requested."""
 
     field: Annotated[str, StringConstraints(min_length=1, max_length=64)]
-    """The container engine's name for it, or ours."""
+    """Name of the setting, the container engine's or ours."""
     requested: Annotated[str, StringConstraints(max_length=256)]
-    """What was asked for."""
+    """The requested value."""
     effective: Annotated[str, StringConstraints(max_length=256)]
-    """What was observed; `not seen` where it could not be observed."""
+    """The observed value; `not seen`: it could not be observed."""
 
 
 class IsolationReceipt(Contract):
-    """The sandbox as it was observed from outside, after the model was loaded and before the job was sent.
+    """The sandbox as observed from outside, after the model was loaded and before the job was sent.
 
-    In a warm start threads, CPUs and their limit were looked at when it was leased, everything else when it had become
-    ready: its second lock lets it change nothing of that.
+    In a warm start, threads, CPUs and their limit were observed when the sandbox was given to the execution. Everything
+    else was observed earlier, when the sandbox became ready: its lock two lets it change nothing of that.
     """
 
     tier: IsolationTier
-    """Isolation tier."""
+    """Isolation tier of the sandbox."""
     locks: LocksObservation | None
-    """Both locks, in tier `hardened`; null: they were not found, and the record's reason says so."""
+    """Observation of both locks in tier `hardened`; null: they were not found (the record's `reason` says so), or
+    another tier."""
     gvisor: GvisorObservation | None
-    """What was seen of gVisor, in tier `gvisor`; null: another tier, or not what it should be (see the reason)."""
+    """Observation of gVisor in tier `gvisor`; null: gVisor was not as it should be (the record's `reason` says so), or
+    another tier."""
     mounts_digest: Digest | None
-    """SHA-256 over the RFC 8785 form of the sorted list of mounts: `path type options`. Equal for every execution on
-    one installation. null: not seen."""
+    """SHA-256 of the RFC 8785 form of the sorted list of mounts, each as `path type options`. It is equal for every
+    execution on one installation. null: not observed."""
     network_interfaces: Many[Annotated[str, StringConstraints(max_length=64)]] | None
-    """Interfaces of its network namespace; null: not seen."""
+    """Network interfaces in the sandbox; null: not observed."""
     cpus_allowed: Many[Annotated[int, Field(ge=0, le=4095)]]
-    """Logical CPUs that its threads could run on."""
+    """Numbers of the logical CPUs on which the sandbox's threads may run."""
     memory_limit_bytes: Count | None
-    """Limit of its control group; null: not seen."""
+    """Memory limit of the sandbox's control group, in bytes; null: not observed."""
     pids_limit: Count | None
-    """Processes and threads that its control group allowed; null: not seen."""
+    """Maximum number of processes and threads in the sandbox's control group; null: not observed."""
     mapped_objects: MappedObjects | None
-    """Code that ran; null: not seen."""
+    """The code that the runner executed; null: not observed."""
     unobserved: Annotated[Many[Annotated[str, StringConstraints(max_length=64)]], Field(max_length=64)]
-    """What was asked for and can be seen from outside nowhere in this tier: gVisor alone vouches for it. Empty in tier
-    `hardened`, where everything is seen."""
+    """Names of requested settings that nothing outside the sandbox can show in this tier: only gVisor vouches for them.
+    Empty in tier `hardened`, where every setting is observed."""
     escape_report: Digest | None
-    """Digest of the escape suite's report on this very image, policies, engine version, tier and kernel, in which every
-    attack was blocked; null: there is none."""
+    """Digest of the escape report on exactly this image, policies, engine version, tier and kernel, if every attack in
+    it was blocked; null: there is no such report."""
     escape_reason: Annotated[str, StringConstraints(max_length=256)] | None
-    """Why there is none."""
+    """Why there is no such report; null: there is one."""
     difference: Annotated[Many[Difference], Field(max_length=64)]
-    """What was not as asked for. Where it is not empty the job was not sent."""
+    """Settings that were not as requested. Unless it is empty, the job was not sent."""

@@ -1,6 +1,7 @@
-"""The metrics of one execution and the arithmetic that makes them from raw integers.
+"""The metrics of one execution, and the arithmetic that derives them from raw integers.
 
-Supervisor and auditor call the same functions: whoever holds the raw integers of a record can recompute every number.
+The supervisor and an auditor call the same functions: from the raw integers in a record, anyone can recompute every
+number.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,14 +14,11 @@ from contracts.execution.power_evidence import Phase, PowerEvidence, PowerSource
 from contracts.execution.runner_protocol import FinishReason
 from contracts.wire.document import Contract, Many
 from contracts.wire.types import Count, Nanoseconds
+from contracts.wire.units import NS_PER_MS, NS_PER_S, PPM, UJ_PER_J
 
 __all__ = ["Measurements", "Metrics", "derive_metrics"]
 
-NS_PER_S = 1_000_000_000
-NS_PER_MS = 1_000_000
-UJ_PER_J = 1_000_000
-PPM = 1_000_000
-# A phase's energy is told where the counter moves at least so often in it.
+# The energy of a phase is published only if the phase lasts at least this many updates of the counter.
 UPDATES_PER_PHASE = 2
 _PHASE_OF: dict[str, Phase] = {
     "energy_load_j": "load",
@@ -28,71 +26,74 @@ _PHASE_OF: dict[str, Phase] = {
     "energy_decode_j": "decode",
 }
 _Energies = Mapping[Phase, AttributedEnergy | None]
-# Shorter, and the counters are read at the edges alone.
+# In a shorter run the counters are read only at its edges.
 SHORT_RUN_NS = NS_PER_S
 
 
 class Measurements(Contract):
-    """Raw observations, made by the supervisor outside the sandbox on its monotonic clock.
+    """Raw measurements, made by the supervisor outside the sandbox with its monotonic clock.
 
-    Times are nanoseconds since the first byte of the job was written to the sandbox.
+    Times are in nanoseconds since the first byte of the job was written to the sandbox.
     """
 
     tokens_prompt: Count | None
-    """Prompt tokens as the runner reported them; null: the prompt was never computed."""
+    """Number of prompt tokens, as the runner reported it; null: the prompt was not completely computed."""
     prompt_done_ns: Nanoseconds | None
-    """Arrival of the event that prefill is over; null: it never came."""
+    """Time at which the runner reported the end of prefill, in ns; null: it never did."""
     token_times_ns: Many[Nanoseconds]
-    """Arrival of each generated token, in order."""
+    """Time at which each generated token arrived, in ns, in order."""
     finish_reason: FinishReason | None
-    """Why generation ended; null: it did not end by itself."""
+    """`length`: `max_tokens` was reached. `eos`: the model ended its answer. `stop`: a stop text occurred. null:
+    generation did not end by itself."""
 
 
 class Metrics(Contract):
-    """The numbers of section 6 of the integration specification, and some beside them.
+    """The metrics of section 6 of the integration specification, and some more.
 
-    Rates and milliseconds are rounded to 3 decimals, `tokens_per_watt` to 4. Null means not measured; the reason is in
-    `unmeasured` under the same name.
+    Rates and milliseconds are rounded to 3 decimals, `tokens_per_watt` to 4. `null` means "not measured"; `unmeasured`
+    gives the reason under the same name.
     """
 
     tokens_total: Count
-    """Generated tokens; the one that ends an answer is not counted."""
+    """Number of generated tokens, without the token that ends an answer."""
     tokens_per_sec: float | None
-    """`tokens_total` over the window from the first job byte in to the last token out, in 1/s."""
+    """Generated tokens per second: `tokens_total` over the window from the first byte of the job to the last token."""
     latency_p95_ms: float | None
-    """Nearest-rank 95th percentile of the time per generated token, in ms; the first counts from the end of prefill."""
+    """95th percentile (nearest rank) of the time per generated token, in ms. The time of the first token counts from
+    the end of prefill."""
     watts_avg: float | None
-    """Energy attributed to the execution in the window, over the window, in W. See `watts_source`."""
+    """Average power attributed to the execution over the window from the job to the end, in W: energy over time.
+    `watts_source` says whether it is measured."""
     tokens_per_watt: float | None
-    """`tokens_per_sec / watts_avg`, that is tokens per joule."""
+    """`tokens_per_sec / watts_avg`, which is tokens per joule."""
     watts_source: PowerSource
-    """The meter: `rapl` and `nvml` measure. `model`: estimated from CPU time and a declared table; such a number is
-    never comparable with a measured one."""
+    """The meter. `rapl` and `nvml` measure. `model` estimates power from CPU time and a declared table; never compare
+    an estimated number with a measured one."""
     watts_low: float | None
     """Lower bound of `watts_avg`, in W."""
     watts_high: float | None
     """Upper bound of `watts_avg`, in W."""
     energy_load_j: float | None
-    """Energy attributed from the start of the container to the job, in J: the model is loaded. null in a warm start,
-    where that was before the execution."""
+    """Energy attributed from the start of the container to the job, while the model was loaded, in J. It is null in a
+    warm start, where the model was loaded before the execution began."""
     energy_prefill_j: float | None
     """Energy attributed while the prompt was computed, in J."""
     energy_decode_j: float | None
     """Energy attributed while tokens were generated, in J."""
     short_run: bool
-    """Whether the job took less than a second: its energy has a large uncertainty."""
+    """Whether the job took less than a second; the uncertainty of its energy is then large."""
     tokens_prompt: Count | None
-    """Tokens of the prompt."""
+    """Number of tokens in the prompt."""
     time_to_first_token_ms: float | None
-    """From the first job byte in to the first token out, in ms."""
+    """Time from the first byte of the job to the first token, in ms."""
     prefill_tokens_per_sec: float | None
-    """Prompt tokens over the time to the end of prefill, in 1/s."""
+    """Prompt tokens per second, over the time from the first byte of the job to the end of prefill."""
     decode_tokens_per_sec: float | None
-    """Tokens after the first over the time from the first to the last, in 1/s."""
+    """Tokens per second after the first token, over the time from the first token to the last."""
     finish_reason: FinishReason | None
-    """Why generation ended."""
+    """`length`: `max_tokens` was reached. `eos`: the model ended its answer. `stop`: a stop text occurred."""
     unmeasured: dict[str, str]
-    """For each null above, why."""
+    """The reason for each null above, by field name."""
 
 
 def _rounded(numerator: int, denominator: int, digits: int = 3) -> float:
@@ -121,7 +122,7 @@ def _part(energy_uj: Fraction, part: int, whole: int) -> Fraction:
 
 
 def _bounds(power: PowerEvidence, energy: AttributedEnergy) -> tuple[Fraction, Fraction]:
-    """Return the lowest and highest energy that the truth may be, in microjoules."""
+    """Return the lower and upper bound of the true energy, in microjoules."""
     model = power.model
     by_table = _part(energy.cpu_uj, model.low_percent, 100), _part(energy.cpu_uj, model.high_percent, 100)
     if not power.domains:
@@ -216,8 +217,8 @@ def _reason(name: str, raw: Measurements, power: PowerEvidence, energies: _Energ
 def derive_metrics(raw: Measurements, power: PowerEvidence) -> Metrics:
     """Compute the metrics from raw integers; pure, exact and the same for supervisor and auditor.
 
-    `tokens_per_watt` is computed from the published `tokens_per_sec` and `watts_avg`, so that their quotient holds
-    for whoever has only those.
+    `tokens_per_watt` is the quotient of the published, rounded `tokens_per_sec` and `watts_avg`, so that a reader who
+    has only these two can check it.
     """
     energies = {phase: attribute_energy(power, phase) for phase in get_args(Phase)}
     values: dict[str, float | int | str | None] = {

@@ -1,8 +1,8 @@
 """The metrics record: what the engine states about one execution, as an in-toto Statement v1."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, StringConstraints, model_serializer
+from pydantic import ConfigDict, Field, StringConstraints
 
 from contracts.execution.determinism import Determinism
 from contracts.execution.execution_plan import ExecutionPlan, PlannedArtifact
@@ -34,85 +34,77 @@ class Reason(Contract):
     """Why an execution did not complete."""
 
     code: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
-    """Stable identifier."""
+    """Stable identifier of the reason."""
     message: Annotated[str, StringConstraints(max_length=1024)]
-    """Words for a person; holds nothing of prompt or output."""
+    """Explanation for a person; it contains nothing of the prompt or the answer."""
 
 
 class SandboxObservation(Contract):
-    """What was observed of the container."""
+    """What the supervisor observed of the container."""
 
     container_id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-    """The container, used once."""
+    """Identifier of the container, which is used for one execution only."""
     image: Digest
-    """Image the container was really made from, as the container engine reports it."""
+    """Image that the container was created from, as the container engine reports it."""
     start: Literal["cold", "warm"]
-    """`cold`: made for this execution after it was accepted. `warm`: made ahead, with nothing of any request in it,
-    waiting with its model loaded when this execution leased it. Either way used once and destroyed."""
-    age_ms: Count | None = None
-    """Milliseconds from the start of its container to its lease by this execution; 0 where it is `cold`. null: records
-    made before there were warm starts do not say. Null is not written."""
+    """`cold`: the container was created for this execution after its acceptance. `warm`: the container was created
+    earlier, without data of any request, and waited with its model loaded. In both cases it is used once, then
+    destroyed."""
+    age_ms: Count
+    """Milliseconds from the start of its container to its lease by this execution; 0 where it is `cold`."""
     cpus: Many[Annotated[int, Field(ge=0, le=4095)]]
-    """Logical CPUs leased to it."""
+    """Numbers of the logical CPUs that the container was given."""
     cpu_features: Many[str] | None
-    """Instruction sets that ggml reported; null: the runner never became ready."""
+    """CPU instruction sets in use, as ggml reported them; null: the runner never became ready."""
     llama_cpp_version: str | None
-    """Version of the bindings in the image; null: the runner never became ready."""
+    """Version of the llama.cpp bindings in the image; null: the runner never became ready."""
     isolation: IsolationReceipt | None
-    """What was seen of it from outside before the job was sent; null: it did not come that far."""
+    """What was observed of the sandbox from outside before the job was sent; null: the execution ended before that."""
     exit_code: Annotated[int, Field(ge=0, le=255)] | None
-    """Exit status seen before the container was destroyed; null: it was still running and was killed."""
+    """Exit status of the container before it was destroyed; null: it was still running and was killed."""
     oom_killed: bool | None
-    """Whether the kernel ended it for want of memory; null: not known."""
-
-    @model_serializer(mode="wrap")
-    def _leave_out_unknown_age(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Written, it would make every record from before it was there another document than the one that was signed.
-        document: dict[str, Any] = serialize(self)
-        if document["age_ms"] is None:
-            del document["age_ms"]
-        return document
+    """Whether the kernel killed the container because it ran out of memory; null: not known."""
 
 
 class MetricsRecord(Contract):
-    """The predicate: one execution, what was asked, what was observed and the numbers that follow."""
+    """The predicate: the plan of one execution, the observations made during it and the metrics derived from them."""
 
     schema_version: Literal["weos.metrics-record/1"]
     """Kind and version of this document."""
     execution_id: ExecutionId
-    """The execution."""
+    """Identifier of the execution."""
     seq: Annotated[int, Field(ge=1, le=MAX_SAFE_INTEGER)]
-    """Its number in this ledger: from 1, without gaps, in the order of acceptance."""
+    """Number of the execution in this ledger: from 1, without gaps, in the order of acceptance."""
     engine_version: EngineVersion
-    """The engine that makes this statement; the signature is by this version's key. It is the plan's, except that an
-    execution which an earlier version left behind is recorded as `aborted` by the next one."""
+    """The engine that makes this statement; this version's key signs it. It is the version named in the plan, with one
+    exception: if a version leaves an execution unfinished, the next version records it as `aborted`."""
     manifest: Digest | None
-    """Digest of that version's engine manifest; null: a development tree, which has none."""
+    """Digest of the engine manifest of that version; null: a development version, which has none."""
     plan: ExecutionPlan
-    """What was to be executed, whole."""
+    """The complete execution plan."""
     plan_digest: Digest
-    """SHA-256 over the plan's RFC 8785 form."""
+    """SHA-256 of the RFC 8785 form of the plan."""
     outcome: Outcome
-    """`completed`, `failed`, `cancelled` by the caller, or `aborted` because the supervisor ended."""
+    """`completed`; `failed`; `cancelled` by the client; `aborted` because the supervisor stopped."""
     reason: Reason | None
-    """Why it did not complete; null for `completed`."""
+    """Why the execution did not complete; null: it completed."""
     accepted_at: Timestamp
-    """When the execution became durable, UTC."""
+    """Time at which the accepted execution was stored, UTC."""
     finished_at: Timestamp
-    """When its outcome was known, UTC; `accepted_at` where the machine's clock was set back in between. Durations are
-    of another clock, which is never set."""
+    """Time at which the outcome was known, UTC; equal to `accepted_at` if the machine's clock was set back in between.
+    Durations come from another clock, which cannot be set."""
     output: PlannedArtifact | None
-    """Digest and size of the text produced, in UTF-8, partial output included; null: not known."""
+    """Digest and size of the generated text in UTF-8, complete or partial; null: not known."""
     measurements: Measurements | None
-    """Raw integers; null: the supervisor ended before it could keep them."""
+    """Raw measurements; null: the supervisor stopped before it could store them."""
     power: PowerEvidence | None
-    """What the watts come from; null likewise."""
+    """Raw data from which power and energy are computed; null: the supervisor stopped before it could store them."""
     metrics: Metrics | None
-    """Numbers derived from the two above; null likewise."""
+    """Metrics derived from `measurements` and `power`; null: the supervisor stopped before it could store those."""
     sandbox: SandboxObservation | None
-    """The container; null: none was made, or it is not known."""
+    """What was observed of the container; null: no container was created, or it is not known."""
     determinism: Determinism | None
-    """What, beside model, prompt and limits, decides the tokens; null: the runner never became ready."""
+    """What decides the tokens, besides model, prompt and limits; null: the runner never became ready."""
 
 
 class Statement(Contract):
@@ -125,8 +117,8 @@ class Statement(Contract):
     type_: Annotated[Literal["https://in-toto.io/Statement/v1"], Field(alias="_type")]
     """Fixed by in-toto."""
     subject: Annotated[Many[Subject], Field(min_length=1, max_length=2)]
-    """Digests of the plan and, where there is one, of the output."""
+    """Digest of the plan and, if there is an output, digest of the output."""
     predicateType: Literal["urn:weos:engine:metrics-record:1"]  # noqa: N815 - in-toto's name
     """Kind of predicate."""
     predicate: MetricsRecord
-    """The record itself."""
+    """The metrics record."""

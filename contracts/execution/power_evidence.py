@@ -1,6 +1,6 @@
-"""What the watts of an execution are computed from, and the arithmetic: pure, exact, the same for engine and auditor.
+"""The raw data from which the power and energy of an execution are computed.
 
-Units: mW * ns = pJ. Energies are counted in whole microjoules, times in nanoseconds of the engine's monotonic clock.
+Units: mW * ns = pJ. Energies are whole microjoules, times are nanoseconds of the engine's monotonic clock.
 """
 
 from typing import Annotated, Literal
@@ -23,7 +23,9 @@ __all__ = [
     "PowerSample",
     "PowerSource",
     "SampleMark",
-]  # A record has room for as many; a longer execution is sampled more coarsely.
+]
+
+# A record has room for this many samples; a longer execution is sampled more coarsely.
 MAX_SAMPLES = 4096
 
 PowerSource = Literal["model", "rapl", "nvml"]
@@ -34,128 +36,133 @@ Milliwatts = Annotated[int, Field(ge=0, le=10**9)]
 
 
 class PowerModel(Contract):
-    """The row of `policies/power.toml` that speaks of this processor: electric power of one logical CPU."""
+    """The row of `policies/power.toml` for this processor: the electric power of one logical CPU."""
 
     family: Annotated[str, Field(max_length=64)]
     """Name of the row."""
     idle_mw: Annotated[int, Field(ge=0, le=1_000_000)]
-    """Milliwatts of one reserved logical CPU that does nothing."""
+    """Power of one reserved but idle logical CPU, in milliwatts."""
     busy_mw: Annotated[int, Field(ge=1, le=1_000_000)]
-    """Milliwatts of one logical CPU fully busy, idle share included."""
+    """Power of one fully busy logical CPU, its idle power included, in milliwatts."""
     low_percent: Annotated[int, Field(ge=0, le=100)]
-    """Lower bound of the truth, in percent of the estimate."""
+    """Lower bound of the true power, in percent of the estimate."""
     high_percent: Annotated[int, Field(ge=100, le=1000)]
-    """Upper bound of the truth, in percent of the estimate."""
+    """Upper bound of the true power, in percent of the estimate."""
 
 
 class PowerBaseline(Contract):
-    """What the machine draws when it does nothing: measured by `weos-engine power calibrate`, or declared."""
+    """The power of the idle machine: measured by `weos-engine power calibrate`, or declared."""
 
     id: Digest
-    """SHA-256 over the RFC 8785 form of the calibration, or of the table's row."""
+    """SHA-256 of the RFC 8785 form of the calibration (`measured`) or of the table's row (`declared`)."""
     source: Literal["measured", "declared"]
-    """`measured`: the median of an idle machine's sensor. `declared`: the table's row."""
+    """`measured`: the median of a sensor on the idle machine. `declared`: a row of `policies/power.toml`."""
     idle_mw: Milliwatts
-    """Milliwatts of all CPU domains together (`measured`), or of all logical CPUs by the row (`declared`)."""
+    """Idle power in milliwatts: of all CPU domains together (`measured`), or of all logical CPUs by the table
+    (`declared`)."""
     spread_mw: Milliwatts
-    """Interquartile range of the measurement, in milliwatts; 0 where nothing was measured."""
+    """Interquartile range of the measurement, in milliwatts; 0 if nothing was measured."""
     measured_at: Timestamp | None
-    """When, UTC; null: declared."""
+    """Time of the measurement, UTC; null: declared, not measured."""
 
 
 class PowerSample(Contract):
-    """Counters at one moment, as they stood beyond the first sample's. Null: not to be read then."""
+    """The counters at one moment, relative to the first sample. `null`: the counter could not be read."""
 
     at_ns: Annotated[int, Field(ge=-MAX_SAFE_INTEGER, le=MAX_SAFE_INTEGER)]
-    """Nanoseconds since the first byte of the job was written; negative while the model loads."""
+    """Time in nanoseconds since the first byte of the job was written; negative while the model is loaded."""
     mark: SampleMark
-    """`start`: the container runs. `job`: before the first byte. `prefill`: the prompt is computed. `end`: after the
-    last token. `tick`: in between."""
+    """`start`: the container has started. `job`: just before the first byte of the job. `prefill`: the prompt has been
+    computed. `end`: after the last token. `tick`: any time in between."""
     cpu_time_ns: Nanoseconds | None
-    """CPU time of the execution's control group."""
+    """CPU time of the execution's control group, in ns; null: it could not be read."""
     busy_ns: Nanoseconds | None
-    """CPU time of everything on the host; null also where no sensor needs it."""
+    """CPU time of everything on the host, in ns; null: it could not be read, or no sensor requires it."""
     energy_uj: Annotated[dict[DomainName, Count | None], Field(json_schema_extra={"additionalProperties": False})]
-    """Microjoules by domain, wrap-around undone; null: a gap."""
+    """Energy of each domain in microjoules, corrected for counters that wrapped around; null: the counter could not be
+    read."""
 
 
 class PowerAction(Contract):
-    """One setting of the governor's."""
+    """One setting made by the governor, which keeps the execution under its power limit."""
 
     at_ns: Annotated[int, Field(ge=-MAX_SAFE_INTEGER, le=MAX_SAFE_INTEGER)]
-    """When, as in samples."""
+    """Time in nanoseconds since the first byte of the job was written."""
     quota_nano_cpus: Count
-    """CPU time per second that the control group is given, in nanoseconds."""
+    """CPU time that the control group may use in each second, in nanoseconds."""
     power_mw: Milliwatts | None
-    """What was observed over the interval before; null: nothing yet, or a gap."""
+    """Power observed over the interval before, in milliwatts; null: no observation yet, or the counters could not be
+    read."""
 
 
 class PowerLimitEvidence(Contract):
-    """How `max_watts` was kept, or was not."""
+    """How the limit `max_watts` was kept or exceeded."""
 
     cap_mw: Annotated[int, Field(ge=1, le=10**9)]
-    """The limit."""
+    """The limit, in milliwatts."""
     basis: Literal["measured", "model"]
-    """What the observed power is: a sensor's, attributed, or the table's."""
+    """Origin of the observed power. `measured`: a sensor's energy, attributed to the execution. `model`: estimated from
+    the table."""
     tolerance_percent: Annotated[int, Field(ge=0, le=100)]
-    """So much above the limit is not over it."""
+    """Power up to this many percent above the limit does not count as over it."""
     grace_ms: Count
-    """So long it may be over the limit before it is stopped."""
+    """Time that the execution may be over the limit before it is stopped, in milliseconds."""
     windows: Count
-    """Rolling windows of one second that were judged."""
+    """Number of rolling one-second windows whose power was compared with the limit."""
     windows_over: Count
-    """Those over limit and tolerance."""
+    """Number of those windows whose power was over limit and tolerance."""
     worst_window_mw: Milliwatts | None
-    """The highest; null: no window was complete."""
+    """Highest power of any window, in milliwatts; null: no window was complete."""
     throttled_ns: Nanoseconds | None
-    """Time for which the kernel held the control group back; null: not to be read."""
+    """Time for which the kernel held the control group back, in ns; null: it could not be read."""
     throttled_periods: Count | None
-    """Periods in which it did; null: not to be read."""
+    """Number of scheduler periods in which the kernel held it back; null: it could not be read."""
     gpu_limit_mw: Milliwatts | None
-    """Power limit that the device was given; null: no device, or its own."""
+    """Power limit set on the GPU, in milliwatts; null: no GPU, or the GPU kept its own limit."""
     actions: Annotated[Many[PowerAction], Field(max_length=MAX_SAMPLES)]
-    """What the governor set; the first is the setting at the start."""
+    """Settings made by the governor; the first is the setting at the start."""
 
 
 class PowerEvidence(Contract):
-    """What the watts were computed from."""
+    """The raw data from which the power and energy of an execution were computed."""
 
     source: PowerSource
-    """The meter. `model`: CPU time and a declared table; nothing electrical was measured. `rapl`: the processor's
-    energy counters. `nvml`: a GPU's energy counter, and for the CPUs whichever of the others the domains show."""
+    """The meter. `model`: CPU time and a declared table; no electrical quantity was measured. `rapl`: the processor's
+    energy counters. `nvml`: a GPU's energy counter; `domains` shows whether the CPUs were metered by `rapl` or
+    estimated by `model`."""
     attribution: Literal["weos.attribution/2"]
-    """Version of the arithmetic, see `attribute_energy`."""
+    """Version of the arithmetic, which is `attribute_energy` in `contracts/execution/attribution.py`."""
     domains: Annotated[Many[DomainName], Field(max_length=64)]
-    """What is metered. `package-N` and `dram-N` are shared by CPU time, `gpu-N` is the execution's whole. Without a
-    `package-N` the CPUs' part is the model's."""
+    """Metered domains. The energy of `package-N` and `dram-N` is divided by CPU time; that of `gpu-N` belongs to the
+    execution alone. Without any `package-N` the energy of the CPUs is estimated by `model`."""
     exclusive: bool
-    """Whether nothing else ran on the host, so that the CPU domains are the execution's whole. No engine knows that
-    yet, and a record that says so is refused."""
+    """Whether nothing else ran on the host, so that all energy of the CPU domains belongs to the execution. No engine
+    can know that yet; a record that says true is refused."""
     interval_ms: Annotated[int, Field(ge=1, le=86_400_000)]
-    """Time between two ticks."""
+    """Time between two samples marked `tick`, in milliseconds."""
     update_ns: Nanoseconds
-    """How often the slowest counter moves: shorter times cannot be told apart."""
+    """Time between two updates of the slowest counter, in ns. The energy of shorter times cannot be told apart."""
     model: PowerModel
-    """The table's row."""
+    """The row of the declared table for this processor."""
     baseline: PowerBaseline
-    """What an idle machine draws."""
+    """Power of the idle machine."""
     fallback_reason: Annotated[str, StringConstraints(max_length=256)] | None
-    """Why a better meter was not used, and why this one has gaps; null: there is no better one, and it has none."""
+    """Why a better meter was not used, or why this one has gaps; null: there is no better meter, and no gap."""
     host_cpus: Annotated[int, Field(ge=1, le=65_536)]
-    """Logical CPUs of the host."""
+    """Number of logical CPUs of the host."""
     reserved_cpus: Annotated[int, Field(ge=1, le=4096)]
-    """Logical CPUs leased to the execution."""
+    """Number of logical CPUs reserved for the execution."""
     samples: Annotated[Many[PowerSample], Field(max_length=MAX_SAMPLES)]
-    """Counters over time, in order; at most one of each mark but `tick`."""
+    """Counters over time, in order; at most one sample of each mark except `tick`."""
     limit: PowerLimitEvidence | None
-    """How `max_watts` was kept; null: none was asked for."""
+    """How `max_watts` was kept; null: no limit was requested."""
 
     @property
     def cpu_domains(self) -> tuple[str, ...]:
-        """Domains that are shared by CPU time."""
+        """The domains whose energy is divided by CPU time."""
         return tuple(name for name in self.domains if not name.startswith("gpu-"))
 
     @property
     def gpu_domains(self) -> tuple[str, ...]:
-        """Domains that belong to the execution alone."""
+        """The domains whose energy belongs to the execution alone."""
         return tuple(name for name in self.domains if name.startswith("gpu-"))

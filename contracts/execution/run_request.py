@@ -1,4 +1,4 @@
-"""The Run Request: everything an agent may ask of the engine (section 5 of the integration specification)."""
+"""The Run Request: everything a client may ask of the engine (section 5 of the integration specification)."""
 
 from typing import Annotated, ClassVar
 
@@ -18,14 +18,14 @@ from contracts.wire.types import (
 
 __all__ = ["MAX_PROMPT_BYTES", "ExecutionRequest", "LimitsRequest", "RunRequest", "Sampling"]
 
-# A prompt travels to the runner as one JSON line of at most 1 MiB; the worst escape makes six bytes of one.
+# The prompt is sent to the runner in one JSON line of at most 1 MiB; escaping turns one byte into at most six.
 MAX_PROMPT_BYTES = 131_072
 MIN_TEMPERATURE = 0.01
 
 StopSequence = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
 
-# The two validators of `Sampling` in the words of JSON Schema.
+# The two validators of `Sampling` as JSON Schema.
 _GREEDY_OR_WARM: JsonDict = {"anyOf": [{"const": 0}, {"minimum": MIN_TEMPERATURE}]}
 _GREEDY_DRAWS_NOTHING: JsonDict = {
     "if": {"properties": {"temperature": {"const": 0}}},
@@ -34,27 +34,30 @@ _GREEDY_DRAWS_NOTHING: JsonDict = {
 
 
 class Sampling(Contract):
-    """How the next token is chosen. The default is greedy: the most probable token, always."""
+    """How the next token is chosen. The default is greedy: always the most probable token."""
 
     model_config = ConfigDict(json_schema_extra=_GREEDY_DRAWS_NOTHING)
 
     temperature: Annotated[float, Field(ge=0, le=2, json_schema_extra=_GREEDY_OR_WARM)] = 0.0
-    """0 is greedy. From 0.01 on the distribution is divided by it and one token is drawn with `seed`."""
+    """0: greedy, always the most probable token. 0.01 to 2: the logits are divided by this number, and a token is drawn
+    at random with `seed`. Numbers between 0 and 0.01 are refused."""
     top_k: Annotated[int, Field(ge=0, le=1000)] = 0
-    """Draw among the k most probable tokens; 0 is no such limit. Only with temperature above 0."""
+    """Draw only among this number of most probable tokens; 0: no such limit. Must be 0 at temperature 0."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Draw among the fewest tokens that together have this probability. Only with temperature above 0."""
+    """Draw only among the fewest most probable tokens whose probabilities add up to this number; 1: no such limit. Must
+    be 1 at temperature 0."""
     min_p: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Drop tokens less probable than this fraction of the most probable one. Only with temperature above 0."""
+    """Leave out tokens less probable than this fraction of the most probable token; 0: leave out none. Must be 0 at
+    temperature 0."""
     repeat_penalty: Annotated[float, Field(ge=0.5, le=2)] = 1.0
-    """Divides the logits of the last 64 tokens; 1 is none. Works with greedy too."""
+    """Divides the logits of the last 64 tokens; 1: no penalty. It also applies at temperature 0."""
 
     @field_validator("temperature")
     @classmethod
     def _refuse_what_is_neither(cls, temperature: float) -> float:
-        # Below this a 32-bit division by it overflows for usual logits, and the draw is greedy in all but name.
+        # Dividing usual logits by a smaller number overflows 32-bit floats, and the draw is then greedy in effect.
         if 0 < temperature < MIN_TEMPERATURE:
-            message = f"a temperature is 0 (greedy) or at least {MIN_TEMPERATURE}"
+            message = f"temperature must be 0 (greedy) or at least {MIN_TEMPERATURE}"
             raise ValueError(message)
         return temperature
 
@@ -67,55 +70,59 @@ class Sampling(Contract):
 
 
 class LimitsRequest(Contract):
-    """What one execution may use. The installation's policy may allow less; then the request is refused."""
+    """Limits of one execution. A request is refused if the installation's policy does not allow them."""
 
     max_tokens: Annotated[int, Field(ge=1, le=1_000_000)] = 256
-    """Generated tokens at most."""
+    """Maximum number of tokens to generate."""
     max_watts: Annotated[float, Field(gt=0, le=100_000)] | None = None
-    """Average electric power attributed to the execution (`watts_avg`), in watts; null sets no limit."""
+    """Maximum average electric power attributed to the execution (`watts_avg`), in watts; null: no limit."""
     timeout_s: Annotated[int, Field(ge=1, le=86_400)] | None = None
-    """Seconds from the lease of its CPUs to its end; null takes the policy's default."""
+    """Time limit in seconds, counted from the moment the execution is given its CPUs; null: the policy's default."""
 
 
 class ExecutionRequest(Contract):
-    """How the model is to be run."""
+    """How to run the model."""
 
     backend: BackendName
-    """One build of llama.cpp, such as `cpu_avx2`; `GET /v1/backends` lists those installed."""
+    """Name of a build of llama.cpp, such as `cpu_avx2`; `GET /v1/backends` lists the installed ones."""
     quantization: QuantizationName
-    """The quantization of the model file, such as `q4_k_m`; `GET /v1/models` lists those installed."""
+    """Quantization of the model file, such as `q4_k_m`; `GET /v1/models` lists the installed ones."""
     scheduler_policy: PolicyName = "default"
-    """A policy of `policies/scheduling.toml`: how the execution gets cores and threads."""
+    """Name of a scheduler policy in `policies/scheduling.toml`. The policy decides how many cores and threads the
+    execution gets."""
     limits: LimitsRequest = LimitsRequest()
-    """Upper bounds of this execution."""
+    """Limits of this execution."""
     context_tokens: Annotated[int, Field(ge=16, le=1_048_576)] | None = None
-    """Room for prompt and answer together; null takes the policy's default or the model's maximum if smaller."""
+    """Maximum number of tokens of prompt and answer together; null: the policy's default, or the model's maximum if
+    that is smaller."""
     seed: Annotated[int, Field(ge=0, le=4_294_967_294)] = 0
-    """Seed of the sampler. Greedy sampling draws nothing, so there it changes nothing."""
+    """Seed of the random number generator of the sampler. It has no effect at temperature 0."""
     sampling: Sampling = Sampling()
     """How the next token is chosen."""
     stop: Annotated[Many[StopSequence], Field(max_length=8)] = ()
-    """Texts that end the answer; the answer is cut before the first of them."""
+    """Texts that end the answer. The answer is cut off before the first of them."""
     isolation: IsolationTier | None = None
-    """Isolation tier of the sandbox: `hardened` (runc) or `gvisor` (runsc). null takes the policy's default, or what a
-    policy demands. A tier that is not there, or weaker than a demanded one, is refused."""
+    """Isolation tier of the sandbox: `hardened` (runc) or `gvisor` (runsc). null: the tier that a policy demands,
+    otherwise the policy's default. A tier that is not installed, or is weaker than the demanded one, is refused."""
 
 
 class RunRequest(Contract):
-    """One request to run one prompt on one model, once."""
+    """A request to run one prompt on one model, once."""
 
     MAX_BYTES: ClassVar[int] = 1_048_576
 
     model: ModelName
     """Name of an installed model; `GET /v1/models` lists them."""
     prompt: Annotated[str, StringConstraints(min_length=1, max_length=MAX_PROMPT_BYTES)]
-    """The text to continue, given to the model as it stands: 1 byte to 128 KiB of UTF-8."""
+    """Text to continue, passed to the model unchanged: 1 byte to 128 KiB of UTF-8."""
     execution: ExecutionRequest
-    """How to run it."""
+    """How to run the model."""
     nonce: Nonce | None = None
-    """An auditor's challenge: it enters the plan and so proves that the execution came after it."""
+    """An auditor's challenge. It becomes part of the plan, which proves that the execution began after the nonce was
+    chosen; null: no challenge."""
     engine_version: EngineVersion | None = None
-    """Refuse (412) unless the engine is this version; null accepts whichever is running."""
+    """The only engine version that may execute the request; any other version refuses it with status 412. null: any
+    version."""
 
     @field_validator("prompt")
     @classmethod

@@ -1,7 +1,8 @@
 """The line protocol between supervisor and runner: one JSON object a line, on the container's stdin and stdout.
 
-Supervisor: `setup`, then `job`; then it ends the process, or says `exit`. Runner: `ready`, then `prompt`, any number of
-`token`, and `done`; or `error` at any point. What the runner writes is hostile input: `parse_event` is its only way in.
+The supervisor sends `setup`, then `job`. Then it ends the process, or sends `exit`. The runner sends `ready`, then
+`prompt`, any number of `token`, and `done`; or `error` at any point. The runner's output is hostile input: all of it is
+parsed by `parse_event`.
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -32,10 +33,10 @@ __all__ = [
     "parse_event",
 ]
 
-# The longest honest line is `done` with a held-back stop sequence, or `ready` with its feature list: under 2 KiB.
+# The longest line of an honest runner is `done` with held-back text, or `ready` with its features: under 2 KiB.
 MAX_EVENT_BYTES = 16_384
 
-# Bounds of the runner's own parser, which shares no code with this one; beyond them it refuses a command.
+# The runner's own parser shares no code with this one, but has the same bounds; it refuses commands beyond them.
 MAX_CONTEXT_TOKENS = 1_048_576
 # ggml's own limit (GGML_MAX_N_THREADS).
 MAX_THREADS = 512
@@ -46,108 +47,119 @@ _Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 
 
 class SetupCommand(Contract):
-    """First line in: what to load, before anything of a request enters the sandbox."""
+    """First line to the runner: what to load. It is sent before any part of a request enters the sandbox."""
 
     type: Literal["setup"] = "setup"
+    """Kind of line."""
     protocol: Literal[1] = 1
+    """Version of this protocol."""
     model_path: Annotated[str, StringConstraints(pattern=r"^/[^\x00]*$", max_length=4096)]
     """Path of the model file inside the container."""
     context_tokens: _Tokens
-    """Room for prompt and answer together."""
+    """Maximum number of tokens of prompt and answer together."""
     threads: Annotated[int, Field(ge=1, le=MAX_THREADS)]
-    """Computing threads."""
+    """Number of computing threads."""
     batch_tokens: _Tokens
-    """Prompt tokens computed at once."""
+    """Number of prompt tokens that are computed in one batch."""
     repack: bool
-    """Whether weights are rearranged at load."""
+    """Whether to rearrange weights for the CPU's instruction set when the model is loaded."""
 
 
 class JobCommand(Contract):
-    """Second line in: the one job."""
+    """Second line to the runner: its only job."""
 
     type: Literal["job"] = "job"
+    """Kind of line."""
     prompt: str
-    """The text to continue."""
+    """Text to continue."""
     max_tokens: _Tokens
-    """Generated tokens at most."""
+    """Maximum number of tokens to generate."""
     seed: Annotated[int, Field(ge=0, le=4_294_967_294)]
-    """Seed of the sampler."""
+    """Seed of the random number generator of the sampler."""
     sampling: Sampling
     """How the next token is chosen."""
     stop: Annotated[Many[Annotated[str, StringConstraints(min_length=1, max_length=1024)]], Field(max_length=16)]
-    """Texts that end the answer."""
+    """Texts that end the answer; empty: none."""
 
 
 class ExitCommand(Contract):
-    """Last line in, from whoever does not end the process: the meters have been read, it may end by itself."""
+    """Last line to a runner that is not killed: the meters have been read, so the process may exit."""
 
     type: Literal["exit"] = "exit"
+    """Kind of line."""
 
 
 class LoadedModel(Contract):
-    """What the runner found in the model file."""
+    """The runner's description of the model file."""
 
     architecture: _Word
-    """Value of `general.architecture`."""
+    """Value of `general.architecture` in the file."""
     context_length: Count
-    """Largest context the model was trained for, in tokens."""
+    """Largest context that the model was trained for, in tokens."""
     description: Annotated[str, StringConstraints(max_length=256)]
-    """llama.cpp's own words for the model."""
+    """llama.cpp's description of the model."""
 
 
 class ReadyEvent(Contract):
-    """The model is loaded, the context is made and the second lock is on; a job may come."""
+    """The model is loaded, its context is created and lock two is on; the runner waits for its job."""
 
     type: Literal["ready"]
+    """Kind of line."""
     protocol: Literal[1]
+    """Version of this protocol."""
     backend: BackendName
     """The backend that the image was built for."""
     cpu_features: Annotated[Many[_Word], Field(max_length=64)]
-    """Instruction sets in use, as ggml reports them."""
+    """CPU instruction sets in use, as ggml reports them."""
     llama_cpp_version: _Word
-    """Version of the bindings in the image."""
+    """Version of the llama.cpp bindings in the image."""
     model: LoadedModel
-    """What was loaded."""
+    """Description of the loaded model."""
     lockdown_policy: Digest
-    """The `lockdown.json` that the image's second lock was compiled from."""
+    """SHA-256 of the `lockdown.json` from which the image's lock two was compiled: the system call filter that the
+    runner puts on itself."""
 
 
 class PromptEvent(Contract):
-    """The prompt has been computed (prefill is over)."""
+    """The whole prompt has been computed (prefill is over)."""
 
     type: Literal["prompt"]
+    """Kind of line."""
     tokens: Annotated[int, Field(ge=1, le=1_048_576)]
-    """Tokens of the prompt."""
+    """Number of tokens in the prompt."""
 
 
 class TokenEvent(Contract):
     """One token was generated."""
 
     type: Literal["token"]
+    """Kind of line."""
     index: Count
-    """0 for the first."""
+    """Position of the token in the answer; 0 is the first."""
     token_id: Annotated[int, Field(ge=0, le=2**31 - 1)]
-    """Number in the model's vocabulary."""
+    """Number of the token in the model's vocabulary."""
     text: Annotated[str, StringConstraints(max_length=4096)]
-    """Text that became certain; empty while half a character or a possible stop sequence is held back."""
+    """Text that is now final. Empty while an incomplete character or a possible stop text is held back."""
 
 
 class DoneEvent(Contract):
-    """The job is over."""
+    """The job has ended."""
 
     type: Literal["done"]
+    """Kind of line."""
     finish_reason: FinishReason
-    """`length`: max_tokens reached; `eos`: the model ended; `stop`: a stop sequence was met."""
+    """`length`: `max_tokens` was reached. `eos`: the model ended its answer. `stop`: a stop text occurred."""
     tokens: Count
-    """Number of token events before this one."""
+    """Number of `token` events before this event."""
     text: Annotated[str, StringConstraints(max_length=4096)]
-    """Text still held back, to append."""
+    """Text that was held back until now; it belongs at the end of the answer."""
 
 
 class ErrorEvent(Contract):
-    """The runner cannot go on."""
+    """The runner has failed and will do nothing more."""
 
     type: Literal["error"]
+    """Kind of line."""
     code: Literal[
         "protocol_error",
         "model_load_failed",
@@ -157,11 +169,11 @@ class ErrorEvent(Contract):
         "empty_prompt",
         "decode_failed",
     ]
-    """Which fault."""
+    """Stable identifier of the failure."""
     message: Annotated[str, StringConstraints(max_length=512)]
-    """Words for a person; holds nothing of prompt or output."""
+    """Explanation for a person; it contains nothing of the prompt or the answer."""
     prompt_tokens: Annotated[int, Field(ge=0, le=1_048_576)] | None = None
-    """With `context_overflow`: tokens of the prompt."""
+    """Number of tokens in the prompt, given with `context_overflow`; null: not given."""
 
     MAX_BYTES: ClassVar[int] = MAX_EVENT_BYTES
 
@@ -174,7 +186,7 @@ def parse_event(line: bytes) -> RunnerEvent:
     """Parse one line of the runner's output.
 
     Raises:
-        ContractError: it is not exactly one known event. The message quotes nothing of the line.
+        ContractError: the line is not exactly one known event. The message quotes nothing of the line.
     """
     decode_json(line, max_bytes=MAX_EVENT_BYTES)
     try:
@@ -186,5 +198,5 @@ def parse_event(line: bytes) -> RunnerEvent:
 
 
 def encode_command(command: SetupCommand | JobCommand | ExitCommand) -> bytes:
-    """Return one line for the runner's stdin, newline included."""
+    """Return a command as one line for the runner's stdin, newline included."""
     return command.model_dump_json(ensure_ascii=True).encode("ascii") + b"\n"

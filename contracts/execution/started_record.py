@@ -1,4 +1,4 @@
-"""The started record: what the engine states before an execution runs, so that leaving one out shows."""
+"""The started record: what the engine states before an execution runs, so that a missing record is noticed."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -15,24 +15,24 @@ STARTED_PREDICATE_TYPE: Literal["urn:weos:engine:started-record:1"] = "urn:weos:
 
 
 class StartedRecord(Contract):
-    """The predicate: one execution was accepted. It is durable and in the ledger before anything runs."""
+    """The predicate: one execution was accepted. It is stored and in the ledger before the execution runs."""
 
     schema_version: Literal["weos.started-record/1"]
     """Kind and version of this document."""
     execution_id: ExecutionId
-    """The execution."""
+    """Identifier of the execution."""
     seq: Annotated[int, Field(ge=1, le=MAX_SAFE_INTEGER)]
-    """Its number in this ledger: from 1, without gaps, in the order of acceptance."""
+    """Number of the execution in this ledger: from 1, without gaps, in the order of acceptance."""
     engine_version: EngineVersion
-    """The engine that accepted it; the signature is by this version's key."""
+    """The engine that accepted the execution; this version's key signs the statement."""
     manifest: Digest | None
-    """Digest of that version's engine manifest; null: a development tree, which has none."""
+    """Digest of the engine manifest of that version; null: a development version, which has none."""
     plan_digest: Digest
-    """SHA-256 over the RFC 8785 form of the plan that will be executed."""
+    """SHA-256 of the RFC 8785 form of the plan that will be executed."""
     nonce: Nonce | None
-    """The auditor's challenge, if any: whoever chose it knows that this statement is younger."""
+    """The auditor's challenge, which proves that this statement was signed after the nonce was chosen; null: none."""
     accepted_at: Timestamp
-    """When it was accepted, UTC."""
+    """Time of acceptance, UTC."""
 
 
 class StartedStatement(Contract):
@@ -45,8 +45,8 @@ class StartedStatement(Contract):
     type_: Annotated[Literal["https://in-toto.io/Statement/v1"], Field(alias="_type")]
     """Fixed by in-toto."""
     subject: Annotated[Many[Subject], Field(min_length=1, max_length=1)]
-    """The plan."""
+    """Digest of the plan."""
     predicateType: Literal["urn:weos:engine:started-record:1"]  # noqa: N815 - in-toto's name
     """Kind of predicate."""
     predicate: StartedRecord
-    """The record itself."""
+    """The started record."""

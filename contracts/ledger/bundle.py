@@ -1,4 +1,4 @@
-"""Everything about one record in one file, and the pages of the ledger, as the API gives them."""
+"""A record with everything that proves it, and pages of the ledger: documents that the API returns."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -16,48 +16,50 @@ HashText = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/]{43}=$")]
 
 
 class BundleProofs(Contract):
-    """That both entries are in the ledger, each as C2SP tlog-proof with the same checkpoint."""
+    """Proofs that both entries are in the ledger, each a C2SP tlog-proof with the same checkpoint."""
 
     started: ProofText
-    """Of the statement that the execution was accepted."""
+    """Proof for the statement that the execution was accepted."""
     final: ProofText
-    """Of the record."""
+    """Proof for the metrics record."""
 
 
 class Bundle(Contract):
-    """One record with what proves it. Whom to trust is not in it: that comes from whoever verifies."""
+    """One record with everything that proves it, except the trusted keys: those come from the verifier."""
 
     MAX_BYTES: ClassVar[int] = 16_777_216
 
     schema_version: Literal["weos.bundle/1"]
     """Kind and version of this document."""
     record: Envelope
-    """How the execution ended: the signed metrics record."""
+    """The signed metrics record: how the execution ended."""
     started: Envelope
-    """The signed statement that it was accepted."""
+    """The signed statement that the execution was accepted."""
     proofs: BundleProofs
-    """Their places in the ledger."""
+    """Proofs that both are in the ledger."""
     manifest: Envelope | None
-    """The engine manifest of the version that signed, under the root's signature; null: a development tree."""
+    """Engine manifest of the version that signed the record, signed by root keys; null: a development version, which
+    has none."""
     started_manifest: Envelope | None
-    """The engine manifest of the version that accepted the execution, where that is another released one: an execution
-    that one version left behind is recorded as aborted by the next. null: the same version, or a development tree."""
+    """Engine manifest of the version that accepted the execution, if that is another released version: an execution
+    that one version left unfinished is recorded as aborted by the next. null: the same version, or a development
+    version."""
     keyrings: Annotated[Many[Envelope], Field(max_length=64)]
-    """The root's keyrings from the first to the newest, which lead from an older trusted one to the manifest's. Empty
-    where there is no manifest."""
+    """All root keyrings from the first to the newest. They lead from the keyring that the verifier trusts to the one
+    that signed the manifest. Empty if there is no manifest."""
     revocations: Annotated[Many[Envelope], Field(max_length=64)]
-    """The root's revocations of these versions, as far as whoever made the bundle knows of any."""
+    """Revocations of these versions, signed by root keys, as far as the creator of the bundle knows them."""
 
 
 class ConsistencyProof(Contract):
-    """That the ledger of `second` entries begins with the one of `first` (RFC 9162, 2.1.4)."""
+    """Proof that the ledger of `second` entries begins with the ledger of `first` entries (RFC 9162, 2.1.4)."""
 
     first: Count
-    """Entries of the older ledger."""
+    """Number of entries of the older ledger."""
     second: Count
-    """Entries of the newer one."""
+    """Number of entries of the newer ledger."""
     hashes: Annotated[Many[HashText], Field(max_length=64)]
-    """SHA-256 hashes in base64."""
+    """SHA-256 hashes of the proof, in base64."""
 
 
 class LedgerEntryView(Contract):
@@ -66,19 +68,19 @@ class LedgerEntryView(Contract):
     MAX_BYTES: ClassVar[int] = 6_356_992
 
     position: Count
-    """Its place, from 0."""
+    """Position of the entry in the ledger; 0 is the first."""
     leaf: Leaf
-    """What the tree commits to."""
+    """The entry's leaf in the Merkle tree; it contains digest and signature of the statement."""
     envelope: Envelope
-    """What the leaf commits to."""
+    """The signed statement."""
 
 
 class EntryPage(Contract):
-    """Entries in order."""
+    """A page of ledger entries, in order."""
 
     MAX_BYTES: ClassVar[int] = 67_108_864
 
     entries: Many[LedgerEntryView]
-    """From the position asked for on."""
+    """Entries from the requested position on; empty: there are none."""
     size: Count
-    """Entries in the ledger at that moment."""
+    """Number of entries in the ledger at that moment."""

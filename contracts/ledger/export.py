@@ -1,7 +1,7 @@
 """A whole ledger in one file: JSON Lines, first a header, then one line for each entry, in order.
 
-Every line is the RFC 8785 form of its document, so that one ledger has one export. The file proves what it holds and
-not who asked for it: whom to trust comes from whoever verifies.
+Every line is the RFC 8785 form of its document, so a ledger has exactly one export. The file does not say which keys to
+trust: those come from the verifier.
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -19,13 +19,13 @@ __all__ = ["ExportHeader", "OpenExecution", "encode_entry", "encode_header"]
 
 
 class OpenExecution(Contract):
-    """An execution that was accepted and had not ended when the checkpoint was signed."""
+    """An execution that was accepted but had not ended when the checkpoint was signed."""
 
     execution_id: ExecutionId
-    """The execution."""
+    """Identifier of the execution."""
     plan: ExecutionPlan
-    """What was to be executed, by its started statement's `plan_digest`. The final record will hold it; until then
-    whoever continues the ledger needs it from here."""
+    """The plan to execute; its digest is `plan_digest` of the started statement. The final record will contain the
+    plan. Until then, an engine that continues the ledger can get it only from here."""
 
 
 class ExportHeader(Contract):
@@ -36,22 +36,23 @@ class ExportHeader(Contract):
     schema_version: Literal["weos.ledger-export/1"]
     """Kind and version of this document."""
     checkpoint: Annotated[str, Field(max_length=65_536)]
-    """The ledger's signed checkpoint over exactly the entries that follow: C2SP tlog-checkpoint."""
+    """Signed checkpoint (C2SP tlog-checkpoint) of a ledger with exactly the entries that follow."""
     entries: Count
-    """Number of entries that follow, one a line."""
+    """Number of entries that follow, one per line."""
     keyrings: Annotated[Many[Envelope], Field(max_length=64)]
-    """The root's keyrings from the first to the newest, which lead from an older trusted one to the manifests'."""
+    """All root keyrings from the first to the newest. They lead from the keyring that the verifier trusts to those that
+    signed the manifests."""
     manifests: Annotated[Many[Envelope], Field(max_length=1024)]
-    """Engine manifests of released versions, under the root's signatures."""
+    """Engine manifests of released versions, signed by root keys."""
     revocations: Annotated[Many[Envelope], Field(max_length=1024)]
-    """Revocations of released versions, under the root's signatures."""
+    """Revocations of released versions, signed by root keys."""
     open: Annotated[Many[OpenExecution], Field(max_length=4096)]
-    """Executions with a started entry and without a final one, in the order of acceptance. That they were under way is
-    the exporter's word alone: a later checkpoint has to show that they ended."""
+    """Executions with a started entry and without a final entry, in the order of acceptance. Only the exporter vouches
+    that they were still in progress: a later checkpoint must show that they ended."""
 
 
 def encode_header(header: ExportHeader) -> bytes:
-    """Return the line of a header."""
+    """Return the header as one line, newline included."""
     sealed = {"keyrings", "manifests", "revocations"}
     rest = header.model_dump(mode="json", exclude=sealed)
     envelopes = header.model_dump(mode="json", include=sealed, exclude_none=True)
@@ -59,8 +60,8 @@ def encode_header(header: ExportHeader) -> bytes:
 
 
 def encode_entry(entry: LedgerEntryView) -> bytes:
-    """Return the line of an entry."""
+    """Return an entry as one line, newline included."""
     document = entry.model_dump(mode="json")
-    # A hint that is not there has no key; everywhere else null means something.
+    # A missing `keyid` is left out; everywhere else null has a meaning and is written.
     document["envelope"] = entry.envelope.model_dump(mode="json", exclude_none=True)
     return canonical_bytes(document) + b"\n"

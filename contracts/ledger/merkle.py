@@ -1,8 +1,8 @@
 """The Merkle tree of RFC 9162, section 2.1: hashes, proofs and their verification. Pure.
 
-Trees are read through a function that gives the hash of a complete subtree by its place: ``(level, index)`` is the
-subtree of 2**level leaves that begins at leaf ``index * 2**level``. A log of n leaves has at most 2n such places, each
-written once and never changed, so a store keeps them and every proof is read in O(log n).
+Trees are read through a function that returns the hash of a complete subtree, given its place. The place ``(level,
+index)`` is the subtree of 2**level leaves that begins at leaf ``index * 2**level``. A log of n leaves has at most 2n
+such places, each written once and never changed. So a store can keep them all, and every proof is read in O(log n).
 """
 
 import hashlib
@@ -34,7 +34,7 @@ EMPTY_ROOT = hashlib.sha256(b"").digest()
 Node = tuple[int, int, bytes]
 """Level, index and hash of one complete subtree."""
 NodeReader = Callable[[int, int], bytes]
-"""Gives the hash of a complete subtree by level and index."""
+"""Returns the hash of a complete subtree, given level and index."""
 
 
 def hash_leaf(leaf: bytes) -> bytes:
@@ -43,25 +43,25 @@ def hash_leaf(leaf: bytes) -> bytes:
 
 
 def hash_children(left: bytes, right: bytes) -> bytes:
-    """Return the hash of the node above two others (RFC 9162, 2.1.1)."""
+    """Return the hash of the node above two nodes (RFC 9162, 2.1.1)."""
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
 class Frontier:
-    """A growing tree of which only the complete subtrees are kept that its leaves come to, largest first: O(log n)."""
+    """A growing tree of which only the complete subtrees are kept, largest first: O(log n)."""
 
     def __init__(self, size: int = 0, subtrees: Sequence[bytes] = ()) -> None:
-        """Begin with no leaves, or with those of an older tree.
+        """Create an empty tree, or continue an older one.
 
         Args:
-            size: leaves of the older tree.
-            subtrees: the hashes of its complete subtrees, largest first: one for each bit that is set in its size.
+            size: number of leaves of the older tree.
+            subtrees: hashes of its complete subtrees, largest first: one for each bit that is set in `size`.
 
         Raises:
-            ValueError: there are more or fewer.
+            ValueError: the number of hashes does not fit the size.
         """
         if len(subtrees) != size.bit_count():
-            message = f"{size} leaves are {size.bit_count()} complete subtrees, not {len(subtrees)}"
+            message = f"{size} leaves have {size.bit_count()} complete subtrees, not {len(subtrees)}"
             raise ValueError(message)
         self.size = size
         self._subtrees = list(subtrees)
@@ -71,10 +71,10 @@ class Frontier:
         self.extend((leaf_hash,))
 
     def extend(self, leaf_hashes: Sequence[bytes]) -> None:
-        """Add the hashes of leaves, in order: many at once cost a fraction of what they cost one by one."""
+        """Add the hashes of leaves, in order; adding many at once costs a fraction of adding them one by one."""
         nodes, kept, rest = list(leaf_hashes), [], self.size
         self.size += len(nodes)
-        # As binary numbers are added: at every level what is left over stays, and every pair becomes a node above.
+        # Works like binary addition: at every level an odd node stays, and every pair becomes a node of the next level.
         while nodes or rest:
             if rest & 1:
                 nodes.insert(0, self._subtrees.pop())
@@ -100,13 +100,13 @@ class Frontier:
 
 
 def subtree_places(size: int) -> list[tuple[int, int]]:
-    """Return level and index of the complete subtrees that ``size`` leaves come to, largest first."""
+    """Return level and index of the complete subtrees of a tree of ``size`` leaves, largest first."""
     levels = (level for level in reversed(range(size.bit_length())) if size >> level & 1)
     return [(level, (size >> level) - 1) for level in levels]
 
 
 def new_nodes(size: int, leaf_hash: bytes, read: NodeReader) -> list[Node]:
-    """Return the complete subtrees that come to be when a leaf is appended to a tree of ``size`` leaves."""
+    """Return the subtrees that become complete when a leaf is appended to a tree of ``size`` leaves."""
     nodes = [(0, size, leaf_hash)]
     level, index, node_hash = nodes[0]
     while index % 2 == 1:
@@ -170,7 +170,7 @@ def prove_consistency(first: int, second: int, read: NodeReader) -> list[bytes]:
 
 
 def inclusion_root(leaf_hash: bytes, index: int, size: int, proof: Sequence[bytes]) -> bytes | None:
-    """Return the root that a leaf and its inclusion proof lead to, None where the proof has the wrong length.
+    """Return the root to which a leaf and its inclusion proof lead, or None if the proof has the wrong length.
 
     The algorithm of RFC 9162, 2.1.3.2.
     """
@@ -191,7 +191,7 @@ def inclusion_root(leaf_hash: bytes, index: int, size: int, proof: Sequence[byte
 
 
 def consistency_holds(first: int, second: int, first_root: bytes, second_root: bytes, proof: Sequence[bytes]) -> bool:
-    """Tell whether a proof leads from one root to the other (RFC 9162, 2.1.4.2)."""
+    """Return whether a proof leads from one root to the other (RFC 9162, 2.1.4.2)."""
     if not 0 < first <= second:
         return False
     if first == second:

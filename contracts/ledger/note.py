@@ -1,4 +1,4 @@
-"""Signed notes (C2SP signed-note) with Ed25519 keys, and cosignatures of witnesses (C2SP tlog-cosignature). Pure."""
+"""Signed notes (C2SP signed-note) with Ed25519 keys, and witness cosignatures (C2SP tlog-cosignature). Pure."""
 
 import base64
 import hashlib
@@ -44,7 +44,7 @@ _SIGNATURE_LINE = re.compile(r"— ([!-*,-~]{1,128}) ([A-Za-z0-9+/=]{1,256})")
 
 @dataclass(frozen=True, slots=True)
 class NoteSignature:
-    """One signature line: who, which key, and the bytes after the key's id."""
+    """One signature line: name of the signer, id of the key, and the bytes after the key id."""
 
     name: str
     key_id: bytes
@@ -53,7 +53,7 @@ class NoteSignature:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A note that was parsed; whether a signature holds is for a `Verifier` to say."""
+    """A parsed note; its signatures are not verified yet, see `Verifier.holds`."""
 
     text: str
     signatures: tuple[NoteSignature, ...]
@@ -61,7 +61,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Verifier:
-    """A named public key, of a log (`0x01`) or of a witness (`0x04`)."""
+    """A named public key of a log (kind `0x01`) or of a witness (kind `0x04`)."""
 
     name: str
     kind: bytes
@@ -69,7 +69,7 @@ class Verifier:
 
     @property
     def key_id(self) -> bytes:
-        """First four bytes of SHA-256 over name, newline, kind and key."""
+        """First four bytes of the SHA-256 of name, newline, kind and key."""
         return _key_id(self.name, self.kind, self.key)
 
     def encode(self) -> str:
@@ -82,7 +82,7 @@ class Verifier:
         """Read a verifier key.
 
         Raises:
-            ContractError: ``malformed_json`` where it is none, ``weak_key`` for a weak one.
+            ContractError: ``malformed_json`` if the text is not a verifier key, ``weak_key`` if the key is weak.
         """
         found = _VERIFIER.fullmatch(text)
         if not found:
@@ -93,11 +93,11 @@ class Verifier:
             raise _malformed("not an Ed25519 verifier key")
         verifier = cls(name, material[:1], require_strong(Ed25519PublicKey.from_public_bytes(material[1:])))
         if verifier.key_id.hex() != key_id:
-            raise _malformed("the verifier key's id is not the one of its name and key")
+            raise _malformed("the verifier key's id does not follow from its name and key")
         return verifier
 
     def holds(self, note: Note) -> bool | None:
-        """Tell whether this key's signature over the note is good; None: the note has none by this name and id."""
+        """Return whether this key's signature on the note is valid, or None if the note has no signature by the key."""
         mine = [line for line in note.signatures if (line.name, line.key_id) == (self.name, self.key_id)]
         return all(self._verifies(note.text, line.signature) for line in mine) if mine else None
 
@@ -116,18 +116,18 @@ class Verifier:
 
 
 def verifier_of(name: str, key: Ed25519PublicKey, *, witness: bool = False) -> Verifier:
-    """Return the verifier of a log's key, or of a witness's.
+    """Return the verifier for the key of a log, or of a witness.
 
     Raises:
-        ContractError: ``malformed_json``; the name cannot stand in a note.
+        ContractError: ``malformed_json``; a note cannot contain the name.
     """
     if not _NAME.fullmatch(name):
-        raise _malformed("a key's name is printable ASCII without spaces and plus signs")
+        raise _malformed("a key name must be printable ASCII without spaces and plus signs")
     return Verifier(name, COSIGNATURE if witness else ED25519, key)
 
 
 def sign_note(text: str, verifier: Verifier, signer: Signer) -> str:
-    """Return a note with one signature; the text ends with a newline."""
+    """Return a note with one signature; ``text`` must end with a newline."""
     return f"{text}\n{_line(verifier, signer.sign(text.encode('utf-8')))}"
 
 
@@ -138,7 +138,7 @@ def cosign(note: str, verifier: Verifier, signer: Signer, *, at_s: int) -> str:
         note: the signed checkpoint.
         verifier: the witness.
         signer: its private key.
-        at_s: seconds since 1970, when the witness saw that the checkpoint is consistent with all before.
+        at_s: when the witness found the checkpoint consistent with all earlier ones, in seconds since 1970.
     """
     text = parse_note(note.encode("utf-8")).text
     signature = at_s.to_bytes(TIMESTAMP_BYTES, "big") + signer.sign(_cosigned(text, at_s))
@@ -146,7 +146,7 @@ def cosign(note: str, verifier: Verifier, signer: Signer, *, at_s: int) -> str:
 
 
 def cosignature_time(verifier: Verifier, note: Note) -> int | None:
-    """Return when a witness signed, in seconds since 1970; None: it did not."""
+    """Return when a witness signed, in seconds since 1970, or None if it did not sign."""
     times = (
         int.from_bytes(line.signature[:TIMESTAMP_BYTES], "big")
         for line in note.signatures
@@ -156,32 +156,33 @@ def cosignature_time(verifier: Verifier, note: Note) -> int | None:
 
 
 def parse_note(data: bytes) -> Note:
-    """Read a note strictly.
+    """Parse a note strictly.
 
     Raises:
-        ContractError: ``too_large``, or ``malformed_json``: not UTF-8, control characters, or no signature line.
+        ContractError: ``too_large``; or ``malformed_json``: not UTF-8, control characters, or no signature line.
     """
     if len(data) > MAX_NOTE_BYTES:
-        raise ContractError("too_large", (FieldError(field="", code="too_large", message=f"{len(data)} bytes"),))
+        message = f"the note has {len(data)} bytes; at most {MAX_NOTE_BYTES} are allowed"
+        raise ContractError("too_large", (FieldError(field="", code="too_large", message=message),))
     try:
         whole = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise _malformed("not UTF-8") from error
+        raise _malformed("the note is not UTF-8") from error
     if any(character < " " and character != "\n" for character in whole):
-        raise _malformed("a control character")
+        raise _malformed("the note contains a control character")
     text, separator, lines = whole.rpartition("\n\n")
     if not separator or not lines.endswith("\n") or not text:
-        raise _malformed("no signature lines after a blank line")
+        raise _malformed("the note has no signature lines after a blank line")
     return Note(text + "\n", tuple(_parse_signatures(lines[:-1].split("\n"))))
 
 
 def _parse_signatures(lines: list[str]) -> Iterable[NoteSignature]:
     if len(lines) > SIGNATURES_MAX:
-        raise _malformed(f"more than {SIGNATURES_MAX} signatures")
+        raise _malformed(f"the note has more than {SIGNATURES_MAX} signatures")
     for line in lines:
         found = _SIGNATURE_LINE.fullmatch(line)
         if not found:
-            raise _malformed("not a signature line")
+            raise _malformed("a line after the blank line is not a signature line")
         try:
             data = decode_base64(found.group(2))
         except ContractError as error:

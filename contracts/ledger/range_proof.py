@@ -1,7 +1,7 @@
-"""A range proof: between two sizes of the ledger every execution that was accepted has its final record.
+"""A range proof: every execution accepted between two sizes of the ledger has its final record.
 
-It holds leaves, not envelopes: what is shown is that a signed result is in the ledger, not what it says. Ranges that
-are longer than `RANGE_MAX` are several proofs that follow on each other; in a file one proof is one line.
+The proof contains leaves, not envelopes: it shows that a signed result is in the ledger, not what the result says. A
+range longer than `RANGE_MAX` is covered by several consecutive proofs; a file has one proof per line.
 """
 
 import base64
@@ -18,46 +18,49 @@ from contracts.wire.types import Count
 
 __all__ = ["RANGE_MAX", "LateFinal", "RangeProof", "build_range_proof"]
 
-# Leaves of one proof. A leaf takes some 450 bytes, a final one outside of the range up to 3,500 with its proof.
+# Maximum number of leaves in one proof. A leaf takes some 450 bytes; a final leaf after the range takes up to 3,500
+# with its proof.
 RANGE_MAX = 1000
 
 LeafFinder = Callable[[str], tuple[int, bytes] | None]
-"""Gives position and bytes of an execution's final leaf; None: it has none."""
+"""Returns position and bytes of an execution's final leaf, or None if there is no final leaf."""
 
 
 class LateFinal(Contract):
     """The final leaf of an execution that was accepted within the range and ended after it."""
 
     position: Count
-    """Its place in the ledger, from 0."""
+    """Position of the leaf in the ledger; 0 is the first."""
     leaf: Leaf
-    """The leaf."""
+    """The final leaf."""
     hashes: Annotated[Many[HashText], Field(max_length=64)]
-    """Its inclusion proof in the ledger of the checkpoint (RFC 9162, 2.1.3)."""
+    """Inclusion proof of the leaf in the ledger of the checkpoint (RFC 9162, 2.1.3): SHA-256 hashes in base64."""
 
 
 class RangeProof(Contract):
-    """The leaves from one size of the ledger to another, and what leads from them to a signed checkpoint."""
+    """The leaves from one size of the ledger to another, and the proof that leads from them to a signed checkpoint."""
 
     MAX_BYTES: ClassVar[int] = 8_388_608
 
     schema_version: Literal["weos.range-proof/1"]
     """Kind and version of this document."""
     first: Count
-    """Entries of the ledger where the range begins."""
+    """Number of ledger entries at which the range begins."""
     second: Count
-    """Entries of the ledger where it ends."""
+    """Number of ledger entries at which the range ends."""
     edge: Annotated[Many[HashText], Field(max_length=64)]
-    """Hashes of the complete subtrees that the first `first` entries come to, largest first. They give the root at
-    `first`, and with the leaves the one at `second`."""
+    """Hashes of the complete subtrees of the first `first` entries, largest first, in base64. They give the root of the
+    ledger at `first`; together with `leaves` they give the root at `second`."""
     leaves: Annotated[Many[Leaf], Field(max_length=RANGE_MAX)]
-    """The entries from position `first` to before `second`, in order."""
+    """The entries from position `first` up to, but not including, position `second`, in order."""
     late: Annotated[Many[LateFinal], Field(max_length=RANGE_MAX)]
-    """For every execution with its started entry in the range and its final one after it: the latter."""
+    """Final leaves after the range: one for every execution with its started leaf in the range and its final leaf after
+    it."""
     checkpoint: ProofText
-    """The newest signed checkpoint, of `second` entries or more: C2SP tlog-checkpoint."""
+    """The newest signed checkpoint (C2SP tlog-checkpoint), of `second` entries or more."""
     consistency: Annotated[Many[HashText], Field(max_length=64)]
-    """Leads from the ledger of `second` entries to the checkpoint's (RFC 9162, 2.1.4)."""
+    """Consistency proof from the ledger of `second` entries to the ledger of the checkpoint (RFC 9162, 2.1.4): SHA-256
+    hashes in base64."""
 
 
 def _encode(hashes: list[bytes]) -> tuple[str, ...]:
@@ -70,12 +73,12 @@ def build_range_proof(
     """Return the proof of a range that is not empty.
 
     Args:
-        first: where it begins.
-        leaves: its leaves in RFC 8785 form, at most `RANGE_MAX`.
-        read: gives the tree's hashes.
+        first: position of the first leaf.
+        leaves: leaves of the range in RFC 8785 form, at most `RANGE_MAX`.
+        read: returns hashes of the tree.
         find_final: looks up a final leaf in the whole ledger.
         note: the newest checkpoint.
-        size: its entries.
+        size: number of entries of that checkpoint.
     """
     second = first + len(leaves)
     parsed = tuple(map(Leaf.parse, leaves))

@@ -1,4 +1,4 @@
-"""What one engine version consists of, by digest, and what the root keys say of it: manifest, keyring, revocation."""
+"""What an engine version consists of, and what root keys state about it: manifest, keyring, revocation."""
 
 import hashlib
 from collections.abc import Iterable
@@ -23,156 +23,160 @@ __all__ = [
     "version_order",
 ]
 
-# What Ed25519 public keys look like is judged where they are loaded, with a code of its own.
+# Keys are checked where they are loaded; a faulty key has an error code of its own.
 PublicKey = Annotated[str, StringConstraints(max_length=256)]
 _FileName = Annotated[str, StringConstraints(min_length=1, max_length=512)]
 
 
 class SourceFile(Contract):
-    """One file that shapes a result."""
+    """One file that can influence a result."""
 
     path: _FileName
-    """Its place in the source tree, with `/` between the parts."""
+    """Path of the file in the source tree, with `/` between its parts."""
     sha256: Digest
-    """Digest of its bytes."""
+    """SHA-256 of the file's bytes."""
 
 
 class ManifestSource(Contract):
-    """The source that the version is."""
+    """The source of the version."""
 
     digest: Digest
-    """SHA-256 over, for each of `files` in order, the SHA-256 of its path in UTF-8 and the SHA-256 of its bytes (32
-    bytes each)."""
+    """SHA-256 of a sequence of digests. For each of `files`, in order, the sequence contains the SHA-256 of the path in
+    UTF-8, then the SHA-256 of the file's bytes (32 bytes each)."""
     files: Annotated[Many[SourceFile], Field(min_length=1, max_length=4096)]
-    """Every file of `contracts/`, `policies/`, `runtime-image/` and `supervisor/`, sorted by the parts of its path."""
+    """All files of `contracts/`, `policies/`, `runtime-image/` and `supervisor/`, sorted by the parts of their
+    paths."""
     commit: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}([0-9a-f]{24})?$")]
-    """The commit of the repository that these files are, byte for byte."""
+    """Commit of the repository that contains exactly these files, byte for byte."""
 
 
 class ManifestImage(Contract):
-    """One runtime image."""
+    """The runtime image of one backend."""
 
     backend: BackendName
-    """The build of llama.cpp."""
+    """Name of the build of llama.cpp."""
     image: Digest
-    """The image, by the digest of its configuration: the id that plans and records name."""
+    """Digest of the image's configuration. Plans and records name the image by this digest."""
     manifest: Digest
-    """Digest of the image's own list of its files, `/opt/weos/manifest.json`."""
+    """SHA-256 of the list of files inside the image, `/opt/weos/manifest.json`."""
     inputs: Digest
-    """Digest over everything in the source that the image is made from."""
+    """Digest over all parts of the source from which the image is built."""
 
 
 class LlamaCpp(Contract):
     """The llama.cpp in the images, compiled from one source archive."""
 
     package: Annotated[str, StringConstraints(min_length=1, max_length=64)]
-    """The package whose archive was compiled."""
+    """Name of the package whose source archive was compiled."""
     version: Annotated[str, StringConstraints(min_length=1, max_length=64)]
-    """Its version."""
+    """Version of the package."""
     archive: Digest
-    """Digest of the archive."""
+    """SHA-256 of the archive."""
     commit: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{7,40}$")] | None
-    """Commit of llama.cpp itself; null: see `commit_reason`."""
+    """Commit of llama.cpp itself; null: not known, `commit_reason` says why."""
     commit_reason: Annotated[str, StringConstraints(min_length=1, max_length=256)]
     """Where the commit was found, or why it is not known."""
 
 
 class Predecessor(Contract):
-    """The version before this one."""
+    """The version before this version."""
 
     engine_version: ReleaseVersion
-    """Its version."""
+    """The preceding version."""
     manifest: Digest
-    """Digest of its engine manifest."""
+    """Digest of the engine manifest of that version."""
 
 
 class EngineManifest(Contract):
-    """What one engine version consists of. One version has one manifest, and one manifest one version.
+    """What one engine version consists of. A version has exactly one manifest, a manifest exactly one version.
 
-    The digest of a manifest is the SHA-256 of the signed payload: the in-toto Statement about it in RFC 8785 form.
+    The digest of a manifest is the SHA-256 of the signed payload: the in-toto Statement about the manifest, in RFC 8785
+    form.
     """
 
     schema_version: Literal["weos.engine-manifest/1"]
     """Kind and version of this document."""
     engine_version: ReleaseVersion
-    """The version."""
+    """The released version."""
     source: ManifestSource
-    """The source tree."""
+    """The source of the version."""
     images: Annotated[Many[ManifestImage], Field(min_length=1, max_length=64)]
-    """Runtime images, by backend; no other runs under this version."""
+    """Runtime images, one for each backend. No other image runs under this version."""
     policies: dict[str, Digest]
-    """Every file of `policies/` that is read at start, by the digest that plans name."""
+    """Digest of every file of `policies/` that is read at start, by file name. Plans name the same digests."""
     schemas: dict[str, Digest]
-    """Every published JSON Schema and the OpenAPI document, by its path in `contracts/`."""
+    """Digest of every published JSON Schema and of the OpenAPI document, by path in `contracts/`."""
     llama_cpp: LlamaCpp
-    """What computes the tokens."""
+    """The llama.cpp that computes the tokens."""
     public_key: PublicKey
-    """Ed25519 SubjectPublicKeyInfo (DER) in base64 of the key that this version, and no other, signs with."""
+    """Public key of this version, which signs its records; no other version uses the key. Ed25519 SubjectPublicKeyInfo
+    (DER) in base64."""
     predecessor: Predecessor | None
-    """The version before it; null: this is the first."""
+    """The preceding version; null: this is the first version."""
     validation: Digest
-    """Digest of the validation report's signed payload; the report is signed with this version's key."""
+    """SHA-256 of the signed payload of the validation report, which this version's key signs."""
     comparison: Digest
-    """Digest of the comparison report's signed payload, likewise. The first version's holds its own figures only."""
+    """SHA-256 of the signed payload of the comparison report, which this version's key signs. The report of the first
+    version contains only its own figures."""
     created_at: Timestamp
-    """When the manifest was made, UTC; nothing runs as this version before."""
+    """Time at which the manifest was created, UTC. Nothing runs as this version before."""
 
 
 class RootKey(Contract):
-    """One root key and when it may sign."""
+    """One root key, and the period in which it may sign."""
 
     public_key: PublicKey
-    """Ed25519 SubjectPublicKeyInfo (DER) in base64; its id is the SHA-256 of those bytes."""
+    """Ed25519 SubjectPublicKeyInfo (DER) in base64. The SHA-256 of those bytes is the key's id."""
     valid_from: Timestamp
-    """What it signs is not older than this, UTC."""
+    """Start of the period, UTC: documents signed by this key must not be older."""
     valid_until: Timestamp | None
-    """What it signs is not younger than this, UTC; null: it is in use."""
+    """End of the period, UTC: documents signed by this key must not be younger; null: the key is in use."""
 
 
 class RootKeyring(Contract):
-    """The root keys. A new keyring is signed by keys of the one before and by its own."""
+    """The root keys. A new keyring is signed by keys of the preceding keyring and by its own keys."""
 
     MAX_BYTES: ClassVar[int] = 65_536
 
     schema_version: Literal["weos.root-keyring/1"]
     """Kind and version of this document."""
     version: Positive
-    """1 for the first; each new one counts one further."""
+    """Number of the keyring: 1 for the first, one more for each new keyring."""
     threshold: Annotated[int, Field(ge=1, le=16)]
-    """How many of the keys sign together."""
+    """Number of keys that must sign together."""
     keys: Annotated[Many[RootKey], Field(min_length=1, max_length=16)]
-    """The keys. One that was replaced stays, with the end of its time; one that was lost to somebody is left out."""
+    """The keys. A replaced key stays, with the end of its period. A key that came into the wrong hands is left out."""
     valid_from: Timestamp
-    """When this keyring took the place of the one before, UTC."""
+    """Time at which this keyring replaced the preceding keyring, UTC."""
 
 
 class Revocation(Contract):
-    """A version is not to be relied on: its records are not valid from a place in the ledger on."""
+    """A version can no longer be relied on: from a place in the ledger on, its records are not valid."""
 
     MAX_BYTES: ClassVar[int] = 65_536
 
     schema_version: Literal["weos.revocation/1"]
     """Kind and version of this document."""
     engine_version: ReleaseVersion
-    """The version."""
+    """The revoked version."""
     manifest: Digest
-    """Digest of its manifest."""
+    """Digest of the engine manifest of that version."""
     reason: Annotated[str, StringConstraints(min_length=1, max_length=1024)]
-    """Why, for people."""
+    """Explanation for a person."""
     from_index: Count
-    """Index of the first leaf in the ledger that is no longer valid, counted from 0 in each ledger that it is held
-    against. A record whose place is not known counts as revoked."""
+    """Position of the first ledger entry that is no longer valid; 0 is the first entry. It applies to every ledger that
+    is checked against this revocation. A record whose place is not known counts as revoked."""
     revoked_at: Timestamp
-    """When this was stated, UTC."""
+    """Time of the revocation, UTC."""
 
 
 def version_order(version: str) -> tuple[int, ...]:
-    """Return what released versions are ordered by."""
+    """Return a key by which released versions are sorted."""
     return tuple(int(part) for part in version.split("."))
 
 
 def digest_of_source(files: Iterable[SourceFile]) -> str:
-    """Return the digest that a manifest has of its source; see ``ManifestSource.digest``."""
+    """Return the digest of a list of source files; see ``ManifestSource.digest``."""
     digest = hashlib.sha256()
     for file in files:
         digest.update(hashlib.sha256(file.path.encode("utf-8")).digest())

@@ -1,4 +1,4 @@
-"""The reports that an engine version is released with: its validation, and its comparison with the one before."""
+"""The reports that each engine version is released with: its validation, and its comparison with its predecessor."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -42,92 +42,92 @@ _Ratio = Annotated[float, Field(ge=0)]
 
 
 class HostDescription(Contract):
-    """The machine that the figures are from."""
+    """The machine on which the figures were measured."""
 
     processor: Annotated[str, StringConstraints(max_length=256)]
-    """Its name as the kernel has it; empty: the kernel has none."""
+    """Name of the processor, as the kernel gives it; empty: the kernel gives none."""
     logical_cpus: Positive
-    """Logical CPUs that the engine could use."""
+    """Number of logical CPUs that the engine could use."""
     memory_bytes: Positive
-    """Main memory."""
+    """Main memory in bytes."""
 
 
 class Candidate(Contract):
-    """What was tried: the version to be, and how it was run before its manifest was there."""
+    """The version that was tested, and how it was run before it had a manifest."""
 
     engine_version: ReleaseVersion
-    """The version to be."""
+    """The version to be released."""
     source: Digest
-    """Digest of its source, as the manifest has it."""
+    """Digest of its source, as in the manifest (`source.digest`)."""
     executed_as: EngineVersion
-    """The development version of the very same source, as which it ran: nothing runs as a version that has no manifest
-    yet."""
+    """The development version with exactly the same source, under which the tests ran: nothing runs as a version that
+    has no manifest yet."""
     public_key: Annotated[str, StringConstraints(max_length=256)]
     """Key that signed the records of these executions: Ed25519 SubjectPublicKeyInfo (DER) in base64."""
     host: HostDescription
-    """Where."""
+    """The machine on which the tests ran."""
 
 
 class ConformanceResult(Contract):
-    """One property of the engine, tried through its API."""
+    """One property of the engine, tested through its API."""
 
     name: _CaseName
-    """The property."""
+    """Name of the property."""
     backend: BackendName
     """The backend that executed."""
     isolation: IsolationTier
     """Isolation tier of the executions."""
     holds: bool
-    """Whether the engine has it."""
+    """Whether the engine has the property."""
     observed: _Words
-    """What was seen."""
+    """The observation, in words."""
 
 
 class EscapeResult(Contract):
-    """The escape suite on one sandbox; its whole report lies beside this one."""
+    """Result of the escape suite on one sandbox; the complete report is stored beside this report."""
 
     backend: BackendName
-    """The backend whose image it was."""
+    """The backend whose image was attacked."""
     isolation: IsolationTier
-    """Isolation tier."""
+    """Isolation tier of the sandbox."""
     report: Digest
-    """SHA-256 over the RFC 8785 form of the escape report."""
+    """SHA-256 of the RFC 8785 form of the escape report."""
     attempts: Positive
-    """Attacks tried."""
+    """Number of attacks."""
     as_expected: Count
-    """Attacks that came to what was expected of them."""
+    """Number of attacks with the expected result."""
 
 
 class UntriedTier(Contract):
-    """A tier that this validation says nothing of."""
+    """An isolation tier that this validation did not test."""
 
     isolation: IsolationTier
     """Isolation tier."""
     reason: _Words
-    """Why it was not tried."""
+    """Why the tier was not tested."""
 
 
 class ValidationReport(Contract):
-    """What was tried before the version was released. A version is released only where everything holds."""
+    """The tests of a version before its release. A version is released only if every test succeeds."""
 
     schema_version: Literal["weos.validation-report/1"]
     """Kind and version of this document."""
     candidate: Candidate
-    """What was tried."""
+    """The tested version."""
     model: "ComparedModel"
     """The model that was executed."""
     conformance: Annotated[Many[ConformanceResult], Field(min_length=1, max_length=1024)]
-    """Properties of the engine."""
+    """Tested properties of the engine."""
     escape: Annotated[Many[EscapeResult], Field(min_length=1, max_length=256)]
-    """Attacks from inside the sandbox."""
+    """Results of the escape suite: attacks from inside the sandbox."""
     untried: Annotated[Many[UntriedTier], Field(max_length=16)]
-    """Tiers that are not installed here."""
+    """Isolation tiers that were not tested."""
     created_at: Timestamp
-    """When it was made, UTC."""
+    """Time at which the report was created, UTC."""
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """What did not hold, in words."""
+        """The tests that failed, in words."""
         broken = [f"{each.name} on {each.backend}: {each.observed}" for each in self.conformance if not each.holds]
         escaped = [
             f"escape suite on {each.backend} ({each.isolation}): "
@@ -142,96 +142,96 @@ class ComparedModel(Contract):
     """The model that was executed."""
 
     name: ModelName
-    """Name under which it was installed."""
+    """Name under which the model was installed."""
     quantization: QuantizationName
-    """Its quantization."""
+    """Quantization of the model file."""
     sha256: Digest
-    """Digest of its file."""
+    """SHA-256 of the model file."""
 
 
 class Figures(Contract):
-    """The specification's numbers. Null: not measured in any of the executions."""
+    """The metrics of the specification. `null` means that no execution gave the figure."""
 
     tokens_per_sec: float | None
     """Generated tokens per second."""
     latency_p95_ms: float | None
-    """95th percentile of the time per token, in ms."""
+    """95th percentile of the time per generated token, in ms."""
     watts_avg: float | None
     """Average power attributed to the execution, in W."""
     tokens_per_watt: float | None
-    """`tokens_per_sec / watts_avg`, that is tokens per joule."""
+    """`tokens_per_sec / watts_avg`, which is tokens per joule."""
 
 
 class ExecutionFigures(Figures):
     """One execution of the workload."""
 
     execution_id: ExecutionId
-    """The execution."""
+    """Identifier of the execution."""
     record: Digest
-    """Digest of the signed payload of its record, which lies beside this report."""
+    """SHA-256 of the signed payload of the execution's record, which is stored beside this report."""
     output: Digest
-    """Digest of its text."""
+    """SHA-256 of the generated text."""
     tokens_total: Count
-    """Generated tokens."""
+    """Number of generated tokens."""
     watts_source: PowerSource
-    """Where the watts come from; `model` is an estimate."""
+    """The meter; `model` is an estimate from CPU time, not a measurement."""
 
 
 class CaseFigures(Contract):
     """One case of the fixed workload."""
 
     case: _CaseName
-    """The case."""
+    """Name of the case."""
     backend: BackendName
-    """The backend."""
+    """The backend that executed."""
     executions: Annotated[Many[ExecutionFigures], Field(min_length=1, max_length=64)]
-    """Every repeat, in order."""
+    """All repetitions, in order."""
     median: Figures
     """Median of each figure over the executions that have it; of an even number, the lower of the middle two."""
 
 
 class CaseComparison(Contract):
-    """One case beside the predecessor's."""
+    """One case of this version, compared with the same case of its predecessor."""
 
     case: _CaseName
-    """The case."""
+    """Name of the case."""
     backend: BackendName
-    """The backend."""
+    """The backend that executed."""
     predecessor: Figures
-    """The predecessor's medians."""
+    """Medians of the predecessor."""
     tokens_per_sec_ratio: _Ratio | None
-    """This version's median over the predecessor's, rounded to 4 decimals; more is better. Null: see
-    `PredecessorFigures.incomparable`, or one of the two was not measured."""
+    """Median of this version divided by the median of the predecessor, rounded to 4 decimals; higher is better. null:
+    the figures cannot be compared (see `incomparable`), or one of them was not measured."""
     latency_p95_ratio: _Ratio | None
-    """Likewise; less is better."""
+    """The same ratio for `latency_p95_ms`; lower is better. null: as above."""
     watts_avg_ratio: _Ratio | None
-    """Likewise; less is better at equal speed."""
+    """The same ratio for `watts_avg`; lower is better at equal speed. null: as above."""
     tokens_per_watt_ratio: _Ratio | None
-    """Likewise; more is better."""
+    """The same ratio for `tokens_per_watt`; higher is better. null: as above."""
     same_output: bool
-    """Whether both versions wrote the same text."""
+    """Whether both versions generated the same text."""
 
 
 class PredecessorFigures(Contract):
-    """The version before this one, from its own signed comparison report."""
+    """The predecessor of this version, with figures from its own signed comparison report."""
 
     engine_version: ReleaseVersion
-    """The version."""
+    """The preceding version."""
     comparison: Digest
-    """Digest of the signed payload of its report."""
+    """SHA-256 of the signed payload of its comparison report."""
     host: HostDescription
-    """The machine its figures are from."""
+    """The machine on which its figures were measured."""
     incomparable: Annotated[Many[_Words], Field(max_length=16)]
-    """Why its figures cannot be held against this version's; empty: they can, and there are ratios."""
+    """Why its figures cannot be compared with those of this version; empty: they can, and there are ratios."""
     cases: Annotated[Many[CaseComparison], Field(max_length=256)]
-    """Cases that both have."""
+    """Cases that both versions have."""
 
 
 class ComparisonReport(Contract):
-    """A fixed workload on this version, beside the same workload on the version before.
+    """A fixed workload on this version, compared with the same workload on its predecessor.
 
-    Figures of one workload on one machine at one time: the load of a shared machine is in them, and nothing follows
-    for other work or other machines.
+    The figures are those of one workload on one machine at one time. They include the load of a shared machine, and say
+    nothing about other work or other machines.
     """
 
     MAX_BYTES: ClassVar[int] = 4_194_304
@@ -239,16 +239,16 @@ class ComparisonReport(Contract):
     schema_version: Literal["weos.comparison-report/1"]
     """Kind and version of this document."""
     candidate: Candidate
-    """What was measured."""
+    """The measured version."""
     model: ComparedModel
     """The model that was executed."""
     workload: Digest
-    """Digest over the RFC 8785 form of the workload: its cases with prompts, limits and repeats."""
+    """SHA-256 of the RFC 8785 form of the workload: its cases with their prompts, limits and repetitions."""
     cases: Annotated[Many[CaseFigures], Field(min_length=1, max_length=256)]
-    """The figures."""
+    """Figures of every case."""
     predecessor: PredecessorFigures | None
-    """The version before; null: see `predecessor_reason`."""
+    """The preceding version; null: there is none to compare with, `predecessor_reason` says why."""
     predecessor_reason: _Words | None
-    """Why there is no predecessor; null where there is one."""
+    """Why there is no predecessor; null: there is one."""
     created_at: Timestamp
-    """When it was made, UTC."""
+    """Time at which the report was created, UTC."""

@@ -26,17 +26,17 @@ __all__ = [
 
 
 class ReleaseSubject(Contract):
-    """One thing that a statement is about."""
+    """One thing that the statement is about, named by its digest."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_/-]{0,127}$")]
-    """`source`: the source tree; `runtime-image/BACKEND`: an image; `root-keyring`: the predicate's RFC 8785 form;
+    """`source`: the source tree. `runtime-image/BACKEND`: an image. `root-keyring`: the predicate in RFC 8785 form.
     `engine-manifest`: the signed payload of a manifest."""
     digest: dict[Literal["sha256"], Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]]
-    """Hexadecimal SHA-256."""
+    """SHA-256, as 64 hexadecimal digits."""
 
 
 class ReleaseStatement(Contract):
-    """in-toto Statement v1 about a release: what all kinds share."""
+    """in-toto Statement v1 about a release: the part that all kinds of release statements share."""
 
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
 
@@ -45,7 +45,7 @@ class ReleaseStatement(Contract):
     type_: Annotated[Literal["https://in-toto.io/Statement/v1"], Field(alias="_type")]
     """Fixed by in-toto."""
     subject: Annotated[Many[ReleaseSubject], Field(min_length=1, max_length=65)]
-    """What it is about; follows from the predicate."""
+    """The things that the statement is about; they follow from the predicate."""
 
     def encode(self) -> bytes:
         """Return the RFC 8785 form: the bytes to sign."""
@@ -62,7 +62,7 @@ class ManifestStatement(ReleaseStatement):
 
 
 class KeyringStatement(ReleaseStatement):
-    """The payload of a root keyring; signed by keys of the one before and by its own."""
+    """The payload of a root keyring; signed by keys of the preceding keyring and by its own keys."""
 
     predicateType: Literal["urn:weos:engine:root-keyring:1"]  # noqa: N815 - in-toto's name
     """Kind of predicate."""
@@ -113,7 +113,7 @@ def state_manifest(manifest: EngineManifest) -> ManifestStatement:
 
 
 def state_keyring(keyring: RootKeyring) -> KeyringStatement:
-    """Return the statement about a keyring."""
+    """Return the statement about a keyring: its subject is the keyring itself."""
     return KeyringStatement(
         type_=STATEMENT_TYPE,
         subject=(_subject("root-keyring", keyring.canonical_digest()),),

@@ -1,4 +1,4 @@
-"""Hold several VALID bundles against each other: what each alone cannot show. Pure."""
+"""Compare several VALID bundles with each other, for faults that no single bundle shows. Pure."""
 
 from contracts.verify.bundle import BundleReport
 from contracts.verify.checks import Check
@@ -9,7 +9,7 @@ NAME = "other bundles"
 
 
 class SeenBundles:
-    """Remembers of each bundle what another one must not contradict; memory grows with their number, not their size."""
+    """Remembers the facts of each bundle that later bundles must not contradict: a few hundred bytes for each."""
 
     def __init__(self) -> None:
         self._roots: dict[tuple[str, int], bytes] = {}
@@ -19,13 +19,13 @@ class SeenBundles:
         self._containers: dict[str, str] = {}
 
     def add(self, report: BundleReport) -> Check:
-        """Compare a VALID bundle with those before it, and remember it.
+        """Compare a VALID bundle with the bundles before it, and remember it.
 
         The same execution may come twice, with proofs of different ages.
 
         Returns:
-            ``FORK``: the ledger has two roots over the same entries. ``INCONSISTENT``: one place in it holds two
-            leaves. ``DUPLICATE_ID``: an id stands in two places, or a number or a container belongs to two executions.
+            ``FORK``: the ledger has two roots over the same entries. ``INCONSISTENT``: one index has two leaves.
+            ``DUPLICATE_ID``: an execution has two places, or two executions share a number or a container.
         """
         if report.record is None or report.place is None:
             return Check(NAME, "OK", "not compared")
@@ -37,10 +37,10 @@ class SeenBundles:
             if self._leaves.setdefault((origin, index), leaf_hash) != leaf_hash:
                 return Check(NAME, "INCONSISTENT", f"another bundle has another leaf at index {index} of {origin}")
         if self._places.setdefault(execution_id, (origin, place.positions)) != (origin, place.positions):
-            return Check(NAME, "DUPLICATE_ID", f"{execution_id} stands in two places")
+            return Check(NAME, "DUPLICATE_ID", f"{execution_id} has two places in the ledger")
         if self._numbers.setdefault((origin, record.seq), execution_id) != execution_id:
             return Check(NAME, "DUPLICATE_ID", f"number {record.seq} of {origin} belongs to two executions")
         container_id = None if record.sandbox is None else record.sandbox.container_id
         if container_id is not None and self._containers.setdefault(container_id, execution_id) != execution_id:
             return Check(NAME, "DUPLICATE_ID", f"container {container_id} was used by two executions")
-        return Check(NAME, "OK", "nothing in them contradicts it")
+        return Check(NAME, "OK", "no other bundle contradicts this one")

@@ -1,4 +1,4 @@
-"""Judge the checkpoint of a ledger against logs, witnesses and a last checkpoint that the caller trusts. Pure."""
+"""Compare a ledger's checkpoint with the logs, witnesses and last checkpoint that the caller trusts. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Witnessed:
 
     name: str
     at_s: int
-    """When, by its own clock: seconds since 1970."""
+    """The time of the signature by the witness's clock, in seconds since 1970."""
 
 
 def _load(texts: Sequence[str], *, of_logs: bool) -> tuple[Verifier, ...]:
@@ -37,7 +37,7 @@ def _load(texts: Sequence[str], *, of_logs: bool) -> tuple[Verifier, ...]:
         raise CheckFailed(code_of(error), f"a key of the trust file is refused: {error}") from error
     if any((verifier.kind == ED25519) != of_logs for verifier in loaded):
         raise CheckFailed(
-            "MALFORMED", "the trust file has a witness's key among its logs, or a log's among its witnesses"
+            "MALFORMED", "the trust file lists a witness's key under `logs`, or a log's key under `witnesses`"
         )
     return loaded
 
@@ -46,7 +46,7 @@ def load_logs(trust: Trust) -> tuple[Verifier, ...]:
     """Return the ledgers that the caller trusts.
 
     Raises:
-        CheckFailed: ``WEAK_KEY`` or ``MALFORMED``, one of their keys cannot be used.
+        CheckFailed: ``WEAK_KEY`` or ``MALFORMED``: a key cannot be used.
     """
     return _load(trust.logs, of_logs=True)
 
@@ -55,30 +55,30 @@ def load_witnesses(trust: Trust) -> tuple[Verifier, ...]:
     """Return the witnesses that the caller trusts.
 
     Raises:
-        CheckFailed: ``WEAK_KEY`` or ``MALFORMED``, one of their keys cannot be used.
+        CheckFailed: ``WEAK_KEY`` or ``MALFORMED``: a key cannot be used.
     """
     return _load(trust.witnesses, of_logs=False)
 
 
 def require_origin(logs: Sequence[Verifier], checkpoint: Checkpoint) -> str:
-    """Require that a checkpoint is of a ledger that the caller trusts; return its name.
+    """Require that a checkpoint is of a ledger that the caller trusts; return the ledger's name.
 
-    Without any such ledger every name is a strange one: a proof that nobody can judge proves nothing.
+    A trust that names no ledger refuses every checkpoint, because nothing can be concluded from its proofs.
 
     Raises:
         CheckFailed: ``WRONG_ORIGIN``.
     """
     names = sorted({log.name for log in logs})
     if not names:
-        detail = f"the trust names no ledger, so that nothing can be said of a proof from {checkpoint.origin}"
+        detail = f"the trust file names no ledger, so a proof from {checkpoint.origin} cannot be verified"
         raise CheckFailed("WRONG_ORIGIN", detail)
     if checkpoint.origin not in names:
-        raise CheckFailed("WRONG_ORIGIN", f"the proof is from {checkpoint.origin}, the trust names {', '.join(names)}")
+        raise CheckFailed("WRONG_ORIGIN", f"the proof is from {checkpoint.origin}, not from {', '.join(names)}")
     return checkpoint.origin
 
 
 def require_log_signature(logs: Sequence[Verifier], note: Note, checkpoint: Checkpoint) -> str:
-    """Require the signature of the ledger that a checkpoint names, and no false one in its name; return a message.
+    """Require that a checkpoint is signed by its ledger, and carries no false signature in its name; return a message.
 
     Raises:
         CheckFailed: ``BAD_CHECKPOINT``.
@@ -92,10 +92,10 @@ def require_log_signature(logs: Sequence[Verifier], note: Note, checkpoint: Chec
 
 
 def find_cosignatures(witnesses: Sequence[Verifier], note: Note) -> tuple[Witnessed, ...]:
-    """Return the trusted witnesses who have signed a checkpoint; signatures of others say nothing and are passed over.
+    """Return the trusted witnesses that have signed a checkpoint; signatures of other witnesses are ignored.
 
     Raises:
-        CheckFailed: ``BAD_CHECKPOINT``, one in the name of a trusted witness does not hold.
+        CheckFailed: ``BAD_CHECKPOINT``: a signature in the name of a trusted witness does not hold.
     """
     found = []
     for witness in witnesses:
@@ -108,10 +108,10 @@ def find_cosignatures(witnesses: Sequence[Verifier], note: Note) -> tuple[Witnes
 
 
 def read_seen(trust: Trust, logs: Sequence[Verifier], origin: str) -> Checkpoint | None:
-    """Return the last checkpoint that the caller saw of a ledger, None where the trust has none of this one.
+    """Return the last checkpoint that the caller saw of a ledger, or None if the trust has no checkpoint of it.
 
     Raises:
-        CheckFailed: ``MALFORMED``, it is none; ``BAD_CHECKPOINT``, the ledger has not signed it.
+        CheckFailed: ``MALFORMED``: it is not a checkpoint. ``BAD_CHECKPOINT``: the ledger has not signed it.
     """
     if trust.checkpoint is None:
         return None
@@ -119,7 +119,7 @@ def read_seen(trust: Trust, logs: Sequence[Verifier], origin: str) -> Checkpoint
         note = parse_note(trust.checkpoint.encode("utf-8"))
         seen = Checkpoint.of_note(note)
     except ContractError as error:
-        raise CheckFailed("MALFORMED", f"the trust's own checkpoint is refused: {error}") from error
+        raise CheckFailed("MALFORMED", f"the checkpoint in the trust file is refused: {error}") from error
     if seen.origin != origin:
         return None
     require_log_signature(logs, note, seen)
@@ -127,19 +127,19 @@ def read_seen(trust: Trust, logs: Sequence[Verifier], origin: str) -> Checkpoint
 
 
 def compare_with_seen(checkpoint: Checkpoint, seen: Checkpoint | None) -> str:
-    """Hold a checkpoint against an earlier one of the same ledger, without a consistency proof; return a message.
+    """Compare a checkpoint with an earlier one of the same ledger, without a consistency proof; return a message.
 
     Raises:
-        CheckFailed: ``ROLLBACK``, the ledger has become shorter; ``FORK``, it has two roots for one size.
+        CheckFailed: ``ROLLBACK``: the ledger has become shorter. ``FORK``: it has two roots for one size.
     """
     if seen is None:
-        return "none of this ledger in the trust"
+        return "the trust file has no checkpoint of this ledger"
     if checkpoint.size < seen.size:
-        detail = f"{checkpoint.size} entries; {seen.size} were seen before, and a ledger is only extended"
+        detail = f"the ledger has {checkpoint.size} entries, but {seen.size} were seen before: a ledger never shrinks"
         raise CheckFailed("ROLLBACK", detail)
     if checkpoint.size > seen.size:
-        return f"{seen.size} entries then, {checkpoint.size} now; that it was only extended is for a consistency proof"
+        return f"{seen.size} entries then, {checkpoint.size} now; only a consistency proof shows that it was extended"
     if checkpoint.root != seen.root:
-        detail = f"another root over {seen.size} entries than was seen before; keep both, they prove it"
+        detail = f"another root over {seen.size} entries was seen before; keep both checkpoints as evidence"
         raise CheckFailed("FORK", detail)
-    return f"the same, of {seen.size} entries"
+    return f"the same checkpoint, of {seen.size} entries"

@@ -1,11 +1,11 @@
 """Verify signed checkpoints, and that a newer one extends an older one, offline.
 
-What a VALID verdict does not say: that others were shown the same log. Only witnesses, or a comparison with what others
-saw, make a split view visible.
+A VALID verdict does not say that others were shown the same log. Only witnesses, or a comparison of checkpoints with
+other readers, reveal a split view.
 """
 
 import base64
-from collections.abc import Collection, Generator, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from contracts.ledger.bundle import ConsistencyProof, LedgerEntryView
 from contracts.ledger.merkle import EMPTY_ROOT, Frontier, consistency_holds, hash_leaf
@@ -19,7 +19,7 @@ from contracts.verify.checkpoint import (
     require_log_signature,
     require_origin,
 )
-from contracts.verify.checks import CheckFailed, Verified, code_of, collect_checks
+from contracts.verify.checks import CheckFailed, Checks, Verified, code_of, run_checks
 from contracts.verify.trust import Trust
 from contracts.wire.envelope import decode_base64
 from contracts.wire.errors import ContractError
@@ -43,8 +43,9 @@ CONSISTENCY_CHECKS = (
 )
 
 
-def open_checkpoint(data: bytes, trust: Trust) -> Generator[str, None, tuple[Note, Checkpoint]]:
-    """Make the ``CHECKPOINT_CHECKS``; return the note and what it says."""
+def open_checkpoint(checks: Checks, data: bytes, trust: Trust) -> tuple[Note, Checkpoint]:
+    """Make the ``CHECKPOINT_CHECKS``; return the note and the checkpoint in it."""
+    checks.begin("checkpoint")
     try:
         note = parse_note(data)
         checkpoint = Checkpoint.of_note(note)
@@ -52,13 +53,16 @@ def open_checkpoint(data: bytes, trust: Trust) -> Generator[str, None, tuple[Not
         code = "TOO_LARGE" if error.code == "too_large" else "BAD_CHECKPOINT"
         raise CheckFailed(code, f"not a signed checkpoint: {error}") from error
     if checkpoint.size == 0 and checkpoint.root != EMPTY_ROOT:
-        raise CheckFailed("BAD_CHECKPOINT", "it names a root over no entries that is not the one of the empty ledger")
-    yield f"{checkpoint.size} entries"
+        raise CheckFailed("BAD_CHECKPOINT", "it names 0 entries, and a root that is not the empty ledger's")
+    checks.hold(f"{checkpoint.size} entries")
+    checks.begin("log")
     logs = load_logs(trust)
-    yield require_origin(logs, checkpoint)
-    yield require_log_signature(logs, note, checkpoint)
+    checks.hold(require_origin(logs, checkpoint))
+    checks.begin("log signature")
+    checks.hold(require_log_signature(logs, note, checkpoint))
+    checks.begin("witnesses")
     witnesses = find_cosignatures(load_witnesses(trust), note)
-    yield "witness: " + (", ".join(f"{each.name} at {each.at_s}" for each in witnesses) or "none")
+    checks.hold("witness: " + (", ".join(f"{each.name} at {each.at_s}" for each in witnesses) or "none"))
     return note, checkpoint
 
 
@@ -70,10 +74,10 @@ def verify_checkpoint(data: bytes, trust: Trust) -> Verified[tuple[Note, Checkpo
         trust: the caller's; its `logs` and `witnesses` count.
 
     Returns:
-        ``BAD_CHECKPOINT``: it is none, or not signed by the trusted key of its log. ``WRONG_ORIGIN``: no trusted log
-        has its name.
+        A report. ``BAD_CHECKPOINT``: it is not a checkpoint, or the trusted key of its log has not signed it.
+        ``WRONG_ORIGIN``: no trusted log has its name.
     """
-    return Verified(*collect_checks(CHECKPOINT_CHECKS, open_checkpoint(data, trust)))
+    return run_checks(open_checkpoint, data, trust)
 
 
 def read_consistency_proof(data: bytes) -> ConsistencyProof:
@@ -92,9 +96,9 @@ def read_consistency_proof(data: bytes) -> ConsistencyProof:
 
 
 def roots_of_export(lines: Iterable[bytes], sizes: Collection[int]) -> dict[int, bytes]:
-    """Return the roots over the first entries of an export, for those of the sizes that it reaches.
+    """Return the root of an export at each of the given sizes, as far as the export reaches.
 
-    Leaves alone are looked at: what they commit to is for `contracts.verify.log`.
+    Only the leaves are read; `contracts.verify.log` verifies the statements that they commit to.
 
     Raises:
         CheckFailed: a line is not an entry.
@@ -123,23 +127,23 @@ def _require_roots(older: Checkpoint, newer: Checkpoint, roots: Mapping[int, byt
             raise CheckFailed("INCONSISTENT", f"the export does not reach {checkpoint.size} entries")
         if root != checkpoint.root:
             raise CheckFailed("INCONSISTENT", f"the first {checkpoint.size} entries of the export have another root")
-    return f"both roots were computed anew, from the {newer.size} leaves of an export"
+    return f"both roots were recomputed from the {newer.size} leaves of an export"
 
 
 def require_extension(
     older: Checkpoint, newer: Checkpoint, proof: ConsistencyProof | Mapping[int, bytes] | None
 ) -> str:
-    """Return a message that the log of one checkpoint begins with that of another; both are verified already.
+    """Require that the log of a newer checkpoint begins with the log of an older one; return a message.
 
     Args:
-        older: what was seen before.
-        newer: what is to extend it.
-        proof: a proof, or roots by size that were computed of the leaves; None where there is nothing, and nothing is
-            needed for equal sizes and from the empty log.
+        older: the verified checkpoint that was seen before.
+        newer: the verified checkpoint that should extend it.
+        proof: a consistency proof, or roots by size, computed from the leaves. None is enough for equal sizes, and
+            for an empty older log.
 
     Raises:
-        CheckFailed: ``WRONG_ORIGIN``: two logs. ``ROLLBACK``: the newer is shorter. ``FORK``: of the same size with
-            another root (keep both notes). ``INCONSISTENT``: no proof leads from one to the other.
+        CheckFailed: ``WRONG_ORIGIN``: they are of two logs. ``ROLLBACK``: the newer log is shorter. ``FORK``: one size
+            has two roots (keep both notes). ``INCONSISTENT``: no proof leads from one to the other.
     """
     if older.origin != newer.origin:
         raise CheckFailed("WRONG_ORIGIN", f"{newer.origin} is another ledger than {older.origin}")
@@ -147,27 +151,31 @@ def require_extension(
     if newer.size == older.size:
         return same
     if older.size == 0:
-        return f"{newer.size} entries after none"
+        return f"{newer.size} entries; the older ledger was empty"
     if proof is None:
-        raise CheckFailed("INCONSISTENT", f"nothing proves that the first {older.size} entries are unchanged")
+        raise CheckFailed("INCONSISTENT", f"no proof shows that the first {older.size} entries are unchanged")
     if not isinstance(proof, ConsistencyProof):
         return _require_roots(older, newer, proof)
     if (proof.first, proof.second) != (older.size, newer.size):
-        detail = f"the proof leads from {proof.first} to {proof.second} entries, not from {older.size} to {newer.size}"
+        detail = f"the proof is from {proof.first} to {proof.second} entries, not from {older.size} to {newer.size}"
         raise CheckFailed("INCONSISTENT", detail)
     hashes = [base64.b64decode(each) for each in proof.hashes]
     if not consistency_holds(older.size, newer.size, older.root, newer.root, hashes):
-        detail = f"the proof does not lead from the root over {older.size} entries to the one over {newer.size}"
+        detail = f"the proof does not connect the root over {older.size} entries with the root over {newer.size}"
         raise CheckFailed("INCONSISTENT", detail)
     return f"the first {older.size} of {newer.size} entries are unchanged"
 
 
-def _consistency_steps(
-    older: bytes, newer: bytes, proof: bytes | Mapping[int, bytes] | None, trust: Trust
-) -> Generator[str, None, tuple[Checkpoint, Checkpoint]]:
-    _, first = yield from open_checkpoint(older, trust)
-    _, second = yield from open_checkpoint(newer, trust)
-    yield require_extension(first, second, read_consistency_proof(proof) if isinstance(proof, bytes) else proof)
+def _check_consistency(
+    checks: Checks, older: bytes, newer: bytes, proof: bytes | Mapping[int, bytes] | None, trust: Trust
+) -> tuple[Checkpoint, Checkpoint]:
+    with checks.prefixed("older "):
+        _, first = open_checkpoint(checks, older, trust)
+    with checks.prefixed("newer "):
+        _, second = open_checkpoint(checks, newer, trust)
+    checks.begin("extension")
+    given = read_consistency_proof(proof) if isinstance(proof, bytes) else proof
+    checks.hold(require_extension(first, second, given))
     return first, second
 
 
@@ -179,10 +187,10 @@ def verify_consistency(
     Args:
         older: the note that was seen first.
         newer: the note that was seen later.
-        proof: the JSON of a `ConsistencyProof`, or what `roots_of_export` gives.
+        proof: the JSON of a `ConsistencyProof`, or the result of `roots_of_export`.
         trust: the caller's.
 
     Returns:
-        The codes of `verify_checkpoint` for both notes, then those of `require_extension`.
+        A report with the codes of `verify_checkpoint` for both notes, then those of `require_extension`.
     """
-    return Verified(*collect_checks(CONSISTENCY_CHECKS, _consistency_steps(older, newer, proof, trust)))
+    return run_checks(_check_consistency, older, newer, proof, trust)

@@ -1,4 +1,4 @@
-"""What was found in an export of a ledger: the faults of each check, what the log holds, and the report of both."""
+"""The report on an export of a ledger: the faults of each check, and a summary of the log."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -23,24 +23,24 @@ LOG_CHECKS = (
     "sequence",
     "results",
 )
-# At most so many findings of one check are kept; the others are counted.
+# The maximum number of findings kept for one check; further findings are only counted.
 FINDINGS_MAX = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One fault and where it is."""
+    """One fault and its line."""
 
     check: str
     code: str
     line: int | None
-    """Number of the line, from 1; None: of the whole."""
+    """Number of the line, from 1; None for the whole export."""
     message: str
 
 
 @dataclass(slots=True)
 class LogSummary:
-    """What the log holds. Statements that were refused are not counted among outcomes and versions."""
+    """Figures about the log. Refused statements are not counted among outcomes and versions."""
 
     entries: int = 0
     executions: int = 0
@@ -48,14 +48,14 @@ class LogSummary:
     versions: Counter[str] = field(default_factory=Counter)
     """Statements by the engine version that made them."""
     first_at: str | None = None
-    """The earliest time of acceptance; None: there is none."""
+    """The earliest time of acceptance; None if there is no statement."""
     last_at: str | None = None
     """The latest time of acceptance or end."""
     open: int = 0
     """Executions without a result."""
 
     def count(self, statement: StatementFacts) -> None:
-        """Take a statement that was verified."""
+        """Count a verified statement."""
         self.versions[statement.engine_version] += 1
         self.first_at = min(self.first_at or statement.accepted_at, statement.accepted_at)
         latest = statement.finished_at or statement.accepted_at
@@ -66,13 +66,13 @@ class LogSummary:
 
 @dataclass(frozen=True, slots=True)
 class LogReport:
-    """All checks that were made, in order, and what was found."""
+    """All checks that were made, in order, with their findings."""
 
     checks: tuple[Check, ...]
     findings: tuple[Finding, ...]
     summary: LogSummary
     checkpoint: Checkpoint | None
-    """The verified one."""
+    """The verified checkpoint; None if it was refused."""
 
     @property
     def verdict(self) -> str:
@@ -88,7 +88,7 @@ class Findings:
         self._kept: dict[str, list[Finding]] = {name: [] for name in LOG_CHECKS}
 
     def add(self, finding: Finding) -> None:
-        """Take one; of each check at most ``FINDINGS_MAX`` are kept."""
+        """Add a finding; at most ``FINDINGS_MAX`` findings of each check are kept."""
         self._counts[finding.check] += 1
         if self._counts[finding.check] <= FINDINGS_MAX:
             self._kept[finding.check].append(finding)
@@ -97,14 +97,14 @@ class Findings:
         return bool(self._counts)
 
     def list_kept(self) -> tuple[Finding, ...]:
-        """Return those that were kept, in the order of the checks."""
+        """Return the kept findings, in the order of the checks."""
         return tuple(finding for name in LOG_CHECKS for finding in self._kept[name])
 
     def judge(self, good: Mapping[str, str | None]) -> Iterator[Check]:
-        """Give the result of each check.
+        """Yield the result of each check.
 
         Args:
-            good: what is said of a check that found nothing, by its name; None: nothing, it could not be made.
+            good: by the name of each check, the message if it found no fault; None if it could not be made.
         """
         for name, message in good.items():
             found = self._kept[name]

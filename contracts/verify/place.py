@@ -1,6 +1,5 @@
-"""Verify where in a ledger an execution stands: both its leaves, their order, and the checkpoint. Pure."""
+"""Verify the place of an execution in a ledger: both its leaves, their order, and the checkpoint. Pure."""
 
-from collections.abc import Generator
 from dataclasses import dataclass
 
 from contracts.execution.metrics_record import MetricsRecord
@@ -16,12 +15,12 @@ from contracts.verify.checkpoint import (
     require_log_signature,
     require_origin,
 )
-from contracts.verify.checks import CheckFailed, code_of
+from contracts.verify.checks import CheckFailed, Checks, code_of
 from contracts.verify.trust import Trust
 from contracts.wire.envelope import Envelope
 from contracts.wire.errors import ContractError
 
-__all__ = ["PLACE_CHECKS", "LedgerTrust", "Place", "StatedLeaf", "place_steps", "read_stated_leaf"]
+__all__ = ["PLACE_CHECKS", "LedgerTrust", "Place", "StatedLeaf", "check_place", "read_stated_leaf"]
 
 PLACE_CHECKS = (
     "origin",
@@ -46,11 +45,11 @@ class LedgerTrust:
 
 @dataclass(frozen=True, slots=True)
 class StatedLeaf:
-    """An envelope, and the proof that is said to be of its leaf."""
+    """An envelope, with the inclusion proof that claims to prove its leaf."""
 
     kind: LeafKind
     envelope: bytes
-    """As it is stored."""
+    """The bytes that the ledger stores."""
     proof: InclusionProof
     note: Note
     checkpoint: Checkpoint
@@ -58,20 +57,20 @@ class StatedLeaf:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What was verified of an execution's place in a ledger."""
+    """The verified place of an execution in a ledger."""
 
     checkpoint: Checkpoint
     positions: tuple[int, int]
-    """Indices of the started and of the final leaf."""
+    """Indices of the started leaf and the final leaf."""
     leaf_hashes: tuple[bytes, bytes]
-    """Their hashes, as the tree has them."""
+    """Their hashes in the Merkle tree."""
     seen: Checkpoint | None
-    """The last checkpoint of this ledger in the caller's trust."""
+    """The checkpoint of this ledger in the caller's trust; None if there is none."""
     witnesses: tuple[Witnessed, ...]
 
 
 def read_stated_leaf(kind: LeafKind, envelope: Envelope, proof: str) -> StatedLeaf:
-    """Read a proof, without verifying anything.
+    """Read a proof, without verifying it.
 
     Raises:
         CheckFailed: ``TOO_LARGE`` or ``MALFORMED``.
@@ -90,7 +89,7 @@ def _hash_leaf(stated: StatedLeaf, statement: MetricsRecord | StartedRecord) -> 
 def _require_included(stated: StatedLeaf, leaf_hash: bytes) -> str:
     index, checkpoint = stated.proof.index, stated.checkpoint
     if inclusion_root(leaf_hash, index, checkpoint.size, stated.proof.hashes) != checkpoint.root:
-        detail = f"the {stated.kind} leaf and its proof do not lead from index {index} to the checkpoint's root"
+        detail = f"the {stated.kind} leaf at index {index} and its proof do not lead to the checkpoint's root"
         raise CheckFailed("BAD_INCLUSION", detail)
     return f"index {index} of {checkpoint.size}, {len(stated.proof.hashes)} hashes"
 
@@ -98,50 +97,62 @@ def _require_included(stated: StatedLeaf, leaf_hash: bytes) -> str:
 def _require_one_checkpoint(started: StatedLeaf, final: StatedLeaf) -> str:
     one, other = started.checkpoint, final.checkpoint
     if (one.origin, one.size) == (other.origin, other.size) and one.root != other.root:
-        raise CheckFailed("FORK", f"the two proofs lead to two roots over {one.size} entries; keep them, they prove it")
+        raise CheckFailed("FORK", f"the two proofs lead to two roots over {one.size} entries; keep them as evidence")
     if started.proof.checkpoint != final.proof.checkpoint:
-        raise CheckFailed("INCONSISTENT", "the two proofs do not carry the same checkpoint, and nothing joins the two")
-    return "both proofs carry it"
+        raise CheckFailed("INCONSISTENT", "the two proofs carry different checkpoints, and nothing connects them")
+    return "both proofs carry the same checkpoint"
 
 
 def _require_order(started: StatedLeaf, final: StatedLeaf, seq: int) -> str:
     first, second = started.proof.index, final.proof.index
     if first >= second:
         raise CheckFailed(
-            "INCONSISTENT", f"the record stands at {second}, before the statement of its start at {first}"
+            "INCONSISTENT", f"the record is at index {second}, before the statement of its start at {first}"
         )
-    # Before the start of number n stand the starts of all numbers below it, and each may have its record there too.
+    # The starts of all numbers below n come before the start of number n, and each may have its record there too.
     if not seq - 1 <= first <= 2 * (seq - 1):
-        raise CheckFailed("INCONSISTENT", f"the start of execution {seq} cannot stand at index {first}")
+        raise CheckFailed("INCONSISTENT", f"the start of execution {seq} cannot be at index {first}")
     return f"started at {first}, ended at {second}"
 
 
-def place_steps(
-    started: tuple[StatedLeaf, StartedRecord], final: tuple[StatedLeaf, MetricsRecord], ledgers: LedgerTrust
-) -> Generator[str, None, Place]:
+def check_place(
+    checks: Checks,
+    started: tuple[StatedLeaf, StartedRecord],
+    final: tuple[StatedLeaf, MetricsRecord],
+    ledgers: LedgerTrust,
+) -> Place:
     """Make the ``PLACE_CHECKS``.
 
     Args:
+        checks: takes the results.
         started: the leaf of the statement that the execution was accepted, and the verified statement.
         final: the leaf of the record, and the verified record.
-        ledgers: the caller's.
+        ledgers: the ledgers and witnesses that the caller trusts.
     """
+    checks.begin("origin")
     leaves = (started[0], final[0])
     for leaf in leaves:
         origin = require_origin(ledgers.logs, leaf.checkpoint)
-    yield origin
-    # Mostly both carry one and the same.
+    checks.hold(origin)
+    checks.begin("checkpoint")
+    # Both usually carry the same checkpoint; its signature is then verified once.
     for note, checkpoint in dict.fromkeys((leaf.note, leaf.checkpoint) for leaf in leaves):
         message = require_log_signature(ledgers.logs, note, checkpoint)
-    yield message
-    yield _require_one_checkpoint(*leaves)
+    checks.hold(message)
+    checks.begin("one checkpoint")
+    checks.hold(_require_one_checkpoint(*leaves))
+    checks.begin("started included")
     hashes = (_hash_leaf(*started), _hash_leaf(*final))
-    yield _require_included(leaves[0], hashes[0])
-    yield _require_included(leaves[1], hashes[1])
-    yield _require_order(*leaves, final[1].seq)
+    checks.hold(_require_included(leaves[0], hashes[0]))
+    checks.begin("record included")
+    checks.hold(_require_included(leaves[1], hashes[1]))
+    checks.begin("order")
+    checks.hold(_require_order(*leaves, final[1].seq))
+    checks.begin("last checkpoint")
     checkpoint = final[0].checkpoint
     seen = read_seen(ledgers.trust, ledgers.logs, origin)
-    yield compare_with_seen(checkpoint, seen)
+    checks.hold(compare_with_seen(checkpoint, seen))
+    checks.begin("witness")
     witnesses = find_cosignatures(ledgers.witnesses, final[0].note)
-    yield ", ".join(each.name for each in witnesses) or "none"
+    checks.hold(", ".join(each.name for each in witnesses) or "none")
     return Place(checkpoint, (leaves[0].proof.index, leaves[1].proof.index), hashes, seen, witnesses)

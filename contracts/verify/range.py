@@ -1,18 +1,18 @@
 """Verify range proofs offline: between two sizes of a ledger every accepted execution has its final record.
 
-What a VALID verdict does not say: that the final records are good. Leaves commit to them; `contracts.verify.log` and
-`contracts.verify.bundle` look into them.
+A VALID verdict does not say that the final records are valid. The leaves commit to them; `contracts.verify.log` and
+`contracts.verify.bundle` verify them.
 """
 
 import base64
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from contracts.ledger.merkle import Frontier, consistency_holds, hash_leaf, inclusion_root
 from contracts.ledger.proof import Checkpoint, Leaf
 from contracts.ledger.range_proof import LateFinal, RangeProof
-from contracts.verify.checks import CheckFailed, Verified, code_of, collect_checks
-from contracts.verify.consistency import CHECKPOINT_CHECKS, open_checkpoint
+from contracts.verify.checks import CheckFailed, Checks, Verified, code_of, run_checks
+from contracts.verify.consistency import CHECKPOINT_CHECKS, open_checkpoint, verify_checkpoint
 from contracts.verify.trust import Trust
 from contracts.wire.envelope import decode_base64
 from contracts.wire.errors import ContractError
@@ -20,51 +20,51 @@ from contracts.wire.errors import ContractError
 __all__ = ["RANGE_CHECKS", "RangeSummary", "verify_range"]
 
 RANGE_CHECKS = ("proof", *CHECKPOINT_CHECKS, "leaves", "checkpoints seen", "sequence", "results")
-# At most so many executions are named in one message.
+# The maximum number of executions that one message names.
 NAMED_MAX = 10
 
 
 @dataclass(frozen=True, slots=True)
 class RangeSummary:
-    """What was shown."""
+    """What the range proofs show."""
 
     first: int
     second: int
     executions: int
     """Executions that were accepted within the range; each has its final record."""
     newest: int
-    """Entries of the checkpoint that the proof leads to."""
+    """Number of entries of the checkpoint that the proofs lead to."""
 
 
 @dataclass(slots=True)
 class _Walk:
-    """The leaves of all proofs, in order, and what they come to."""
+    """The state while the leaves of all proofs are read, in order."""
 
     newest: Checkpoint
     note: str
     watched: frozenset[int]
-    """Sizes at which the root is wanted."""
+    """Sizes at which the root is kept."""
     tree: Frontier | None = None
     first: int = 0
     roots: dict[int, bytes] = field(default_factory=dict)
     seq: int | None = None
     begin: int | None = None
-    """The first number that was accepted within the range."""
+    """The first execution number that was accepted within the range."""
     older: int = 0
-    """The highest number of those that ended within the range and were accepted before it."""
+    """The highest number that ended within the range and was accepted before it."""
     late: dict[str, int] = field(default_factory=dict)
-    """Where those ended that were accepted in one proof and ended after it; the next ones may come there."""
+    """Final index of each execution that ended after the proof in which it was accepted; a later proof may reach it."""
     started: set[str] = field(default_factory=set)
     ended: set[str] = field(default_factory=set)
     fault: CheckFailed | None = None
-    """The first fault of ids and numbers; it is told in its turn."""
+    """The first fault of ids and numbers; a later check reports it."""
     missing: list[str] = field(default_factory=list)
 
     def add(self, page: RangeProof) -> None:
-        """Take one proof.
+        """Read the leaves of one proof.
 
         Raises:
-            CheckFailed: its leaves are not those of the ledger.
+            CheckFailed: they are not the ledger's leaves.
         """
         self._enter(page)
         tree = self.tree = self.tree or Frontier(page.first, [base64.b64decode(each) for each in page.edge])
@@ -82,7 +82,7 @@ class _Walk:
 
     def _enter(self, page: RangeProof) -> None:
         if len(page.edge) != page.first.bit_count():
-            raise CheckFailed("INCONSISTENT", f"{len(page.edge)} subtrees cannot be those of {page.first} entries")
+            raise CheckFailed("INCONSISTENT", f"{page.first} entries cannot have {len(page.edge)} subtrees")
         if page.checkpoint != self.note:
             raise CheckFailed("INCONSISTENT", "the proofs of one file lead to different checkpoints")
         if self.tree is None:
@@ -90,7 +90,7 @@ class _Walk:
             return
         edge = tuple(base64.b64decode(each) for each in page.edge)
         if (page.first, edge) != (self.tree.size, self.tree.subtrees):
-            raise CheckFailed("INCONSISTENT", f"a proof from {page.first} does not follow on {self.tree.size} entries")
+            raise CheckFailed("INCONSISTENT", f"a proof from {page.first} does not follow {self.tree.size} entries")
 
     def _watch(self, tree: Frontier) -> None:
         if tree.size in self.watched:
@@ -100,7 +100,7 @@ class _Walk:
         hashes = [base64.b64decode(each) for each in page.consistency]
         newest = self.newest
         if not consistency_holds(page.second, newest.size, tree.root(), newest.root, hashes):
-            detail = f"the first {page.second} entries are not those of the checkpoint of {newest.size}"
+            detail = f"the first {page.second} entries are not in the ledger of the checkpoint of {newest.size}"
             raise CheckFailed("INCONSISTENT", detail)
 
     def _fail(self, code: str, message: str) -> None:
@@ -118,13 +118,13 @@ class _Walk:
             self._fail("DUPLICATE_ID", f"{execution_id} has two final entries")
         seq = waiting.pop(execution_id, leaf.seq)
         if seq != leaf.seq:
-            self._fail("ID_MISMATCH", f"{execution_id} began with seq {seq} and ended with seq {leaf.seq}")
-        # What was accepted before the range has a number below those of the range, and a place among as many entries.
+            self._fail("ID_MISMATCH", f"{execution_id} started with seq {seq} and ended with seq {leaf.seq}")
+        # An execution accepted before the range has a number of `first` at most, and below the numbers of the range.
         oldest = self.first + 1 if self.begin is None else min(self.first + 1, self.begin)
         if execution_id not in self.started:
             self.older = max(self.older, leaf.seq)
             if leaf.seq >= oldest:
-                self._fail("INCONSISTENT", f"{execution_id} (seq {leaf.seq}) ended without being accepted")
+                self._fail("INCONSISTENT", f"{execution_id} (seq {leaf.seq}) ended, but was never accepted")
         self.ended.add(execution_id)
 
     def _count_started(self, leaf: Leaf, waiting: dict[str, int], position: int) -> None:
@@ -135,10 +135,10 @@ class _Walk:
         if leaf.seq < expected:
             self._fail("DUPLICATE_ID", f"seq {leaf.seq} comes after seq {expected - 1}")
         if leaf.seq > expected:
-            self._fail("MISSING_RESULT", f"seq {expected} to {leaf.seq - 1} are left out altogether")
-        # Before the start of number n stand the starts of all numbers below it, and each may have its record there too.
+            self._fail("MISSING_RESULT", f"seq {expected} to {leaf.seq - 1} are missing")
+        # The starts of all numbers below n come before the start of number n, and each may have its record there too.
         if self.begin is None and not leaf.seq - 1 <= position <= 2 * (leaf.seq - 1):
-            self._fail("INCONSISTENT", f"the start of execution {leaf.seq} cannot stand at index {position}")
+            self._fail("INCONSISTENT", f"the start of execution {leaf.seq} cannot be at index {position}")
         if self.begin is None and self.older >= leaf.seq:
             self._fail("INCONSISTENT", f"execution {self.older} ended before it was accepted")
         self.begin = leaf.seq if self.begin is None else self.begin
@@ -150,11 +150,11 @@ class _Walk:
         for late in page.late:
             execution_id = late.leaf.execution_id
             if late.leaf.kind != "final" or late.position < page.second or execution_id not in waiting:
-                self._fail("INCONSISTENT", f"{execution_id} needs no final entry from after the range")
+                self._fail("INCONSISTENT", f"{execution_id} has a late final entry that it cannot need")
                 continue
             self.late[execution_id] = late.position
             if waiting.pop(execution_id) != late.leaf.seq:
-                self._fail("ID_MISMATCH", f"{execution_id} began with another seq than it ended with")
+                self._fail("ID_MISMATCH", f"{execution_id} ended with another seq than it started with")
             if not self._is_included(late):
                 self._fail("BAD_INCLUSION", f"the final entry of {execution_id} is not in the checkpoint's ledger")
 
@@ -175,42 +175,44 @@ def _read_page(data: bytes) -> RangeProof:
 
 
 def _open_seen(seen: Iterable[bytes], trust: Trust) -> list[Checkpoint]:
-    # The steps of each are one check here: the first that fails is it.
     opened = []
     for data in seen:
-        checks, document = collect_checks(CHECKPOINT_CHECKS, open_checkpoint(data, trust))
-        if document is None:
-            raise CheckFailed(checks[-1].code, f"a checkpoint that was seen is refused: {checks[-1].message}")
-        opened.append(document[1])
+        verified = verify_checkpoint(data, trust)
+        if verified.document is None:
+            failed = verified.checks[-1]
+            raise CheckFailed(failed.code, f"a checkpoint seen before is refused: {failed.message}")
+        opened.append(verified.document[1])
     return opened
 
 
 def _compare(walk: _Walk, seen: Checkpoint) -> bool:
-    # Whether it could be compared: roots are known within the range, and at the newest size.
+    # Returns whether it could be compared: roots are known within the range, and at the newest size.
     if seen.origin != walk.newest.origin:
-        raise CheckFailed("WRONG_ORIGIN", f"the checkpoint that was seen is of {seen.origin}")
+        raise CheckFailed("WRONG_ORIGIN", f"the checkpoint seen before is from {seen.origin}")
     if seen.size > walk.newest.size:
-        raise CheckFailed("ROLLBACK", f"{seen.size} entries were seen, the ledger has {walk.newest.size}")
+        raise CheckFailed("ROLLBACK", f"{seen.size} entries were seen before, but the ledger has {walk.newest.size}")
     root = walk.newest.root if seen.size == walk.newest.size else walk.roots.get(seen.size)
     if root is not None and root != seen.root:
-        raise CheckFailed("FORK", f"of the first {seen.size} entries another root was seen; keep both notes")
+        raise CheckFailed("FORK", f"another root over {seen.size} entries was seen before; keep both notes")
     return root is not None
 
 
 def _compare_all(walk: _Walk, seen: list[Checkpoint], trusted: list[Checkpoint], last: int) -> str:
     for each in seen:
         if not _compare(walk, each):
-            detail = f"{each.size} entries were seen, which is outside of the range from {walk.first} to {last}"
+            detail = f"the checkpoint of {each.size} entries is outside of the range from {walk.first} to {last}"
             raise CheckFailed("INCONSISTENT", detail)
     compared = len(seen) + sum(_compare(walk, each) for each in trusted)
-    return f"{compared} of {len(seen) + len(trusted)} lie within and are of this ledger"
+    return f"{compared} of {len(seen) + len(trusted)} are within the range, and are of this ledger"
 
 
-def _range_steps(pages: Iterable[bytes], seen: list[bytes], trust: Trust) -> Generator[str, None, RangeSummary]:
+def _check_range(checks: Checks, pages: Iterable[bytes], seen: list[bytes], trust: Trust) -> RangeSummary:
+    checks.begin("proof")
     given = iter(pages)
     page = _read_page(next(given, b""))
-    yield f"{len(page.leaves)} leaves from {page.first} entries on"
-    _, newest = yield from open_checkpoint(page.checkpoint.encode("utf-8"), trust)
+    checks.hold(f"{len(page.leaves)} leaves from {page.first} entries on")
+    _, newest = open_checkpoint(checks, page.checkpoint.encode("utf-8"), trust)
+    checks.begin("leaves")
     known = _open_seen(seen, trust)
     trusted = _open_seen([] if trust.checkpoint is None else [trust.checkpoint.encode("utf-8")], trust)
     walk = _Walk(newest, page.checkpoint, frozenset(each.size for each in (*known, *trusted)))
@@ -220,29 +222,33 @@ def _range_steps(pages: Iterable[bytes], seen: list[bytes], trust: Trust) -> Gen
         page = _read_page(data)
         walk.add(page)
         last = page.second
-    yield f"entries {walk.first} to {last} are those of the ledger of {newest.size}"
-    yield _compare_all(walk, known, trusted, last)
+    checks.hold(f"entries {walk.first} to {last} are in the ledger of {newest.size}")
+    checks.begin("checkpoints seen")
+    checks.hold(_compare_all(walk, known, trusted, last))
+    checks.begin("sequence")
     if walk.fault is not None:
         raise walk.fault
-    yield f"{len(walk.started)} accepted, numbered without gaps"
+    checks.hold(f"{len(walk.started)} accepted, numbered without gaps")
+    checks.begin("results")
     if walk.missing:
         named = ", ".join(walk.missing[:NAMED_MAX]) + (" and more" if len(walk.missing) > NAMED_MAX else "")
-        raise CheckFailed("MISSING_RESULT", f"{len(walk.missing)} accepted and without final entry: {named}")
-    yield "each has its final entry"
+        raise CheckFailed("MISSING_RESULT", f"{len(walk.missing)} accepted, without a final entry: {named}")
+    checks.hold("each has its final entry")
     return RangeSummary(walk.first, last, len(walk.started), newest.size)
 
 
 def verify_range(pages: Iterable[bytes], trust: Trust, seen: Iterable[bytes] = ()) -> Verified[RangeSummary]:
-    """Verify one range proof, or several that follow on each other.
+    """Verify one range proof, or several consecutive range proofs.
 
     Args:
         pages: the JSON of each proof, read one at a time.
-        trust: the caller's; its `checkpoint` is compared too where it lies within the range.
-        seen: signed checkpoints that the caller has from before, at sizes within the range.
+        trust: the caller's trust. Its `checkpoint` is compared too, if it is within the range.
+        seen: signed checkpoints that the caller saw before, at sizes within the range.
 
     Returns:
-        The codes of `contracts.verify.checkpoint` for the proof's checkpoint; ``INCONSISTENT``: the leaves are not
-        the ledger's; ``FORK``, ``ROLLBACK``: not the ledger that was seen; ``DUPLICATE_ID``, ``ID_MISMATCH``,
-        ``BAD_INCLUSION``; ``MISSING_RESULT``: an execution has no final entry, or a number was left out.
+        A report, with the codes of `contracts.verify.checkpoint` for the proof's checkpoint. ``INCONSISTENT``: the
+        leaves are not the ledger's. ``FORK``, ``ROLLBACK``: it is not the ledger that was seen before.
+        ``MISSING_RESULT``: an execution has no final entry, or a number is missing. Also ``DUPLICATE_ID``,
+        ``ID_MISMATCH`` and ``BAD_INCLUSION``.
     """
-    return Verified(*collect_checks(RANGE_CHECKS, _range_steps(pages, list(seen), trust)))
+    return run_checks(_check_range, pages, list(seen), trust)

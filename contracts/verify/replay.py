@@ -1,7 +1,8 @@
-"""Replay: whether an execution that is repeated gives the same output. Pure; who repeats it is elsewhere.
+"""Replay: decide whether a repeated execution gave the same output. Pure; `supervisor.commands.replay` repeats it.
 
-REPRODUCED: the same output bytes. DIVERGED: another output, although everything that decides it was the same, with the
-first token that differs where the original text is at hand. NOT_REPLAYABLE: it cannot be repeated here, and why.
+REPRODUCED: the output bytes are the same. DIVERGED: the output differs, although everything that decides it was the
+same; if the original text is at hand, the first different token is named. NOT_REPLAYABLE: it cannot be repeated here;
+the message says why.
 """
 
 from collections.abc import Sequence
@@ -16,11 +17,11 @@ from contracts.wire.document import sha256_digest
 __all__ = ["ReplayVerdict", "build_request", "find_differences", "judge_replay", "refuse_record"]
 
 Verdict = Literal["REPRODUCED", "DIVERGED", "NOT_REPLAYABLE"]
-# What a plan says that cannot change the output: names, limits in time and space, who asked and how it was kept apart.
+# Fields of a plan that cannot change the output: names, limits, the role of the caller, and the isolation.
 _WITHOUT_EFFECT = frozenset(
     {"schema_version", "engine_version", "policies", "isolation", "power_source", "role", "nonce", "limits"}
 )
-# Cores and the kind of waiting change how fast it goes, the policy is the name of all of it.
+# Cores and the waiting mode change the speed only; the policy is the name of all of them.
 _SCHEDULING_WITHOUT_EFFECT = frozenset({"policy", "cores", "whole_cores", "omp_wait_policy", "spin_count"})
 
 
@@ -31,15 +32,15 @@ class ReplayVerdict:
     code: Verdict
     message: str
     token: int | None = None
-    """With DIVERGED: the first generated token, from 0, whose text differs; None where that cannot be told."""
+    """With DIVERGED: index of the first generated token whose text differs; None if it is not known."""
 
 
 def refuse_record(record: MetricsRecord, prompt: bytes) -> str | None:
-    """Return why an execution cannot be repeated by anyone, None where it can."""
+    """Return why nobody can repeat an execution, or None if it can be repeated."""
     if record.outcome != "completed" or record.output is None:
-        return f"the execution did not complete ({record.outcome}), so where its output ends says nothing"
+        return f"the execution did not complete ({record.outcome}), so the end of its output cannot be compared"
     if sha256_digest(prompt) != record.plan.prompt.sha256:
-        return f"the prompt at hand is not the one of the record ({record.plan.prompt.sha256})"
+        return f"the given prompt is not the record's prompt ({record.plan.prompt.sha256})"
     return None
 
 
@@ -67,7 +68,7 @@ def build_request(plan: ExecutionPlan, prompt: str) -> RunRequest:
 
 
 def find_differences(original: ExecutionPlan, planned: ExecutionPlan) -> tuple[str, ...]:
-    """Return where two plans differ in what decides the output, as ``field: original, now planned``."""
+    """Return the fields that decide the output and differ in two plans, as ``field: original, here planned``."""
     pairs = [
         (name, getattr(original, name), getattr(planned, name))
         for name in ExecutionPlan.model_fields
@@ -89,9 +90,9 @@ def judge_replay(
 
     Args:
         original: a verified record that `refuse_record` accepts.
-        replayed: the record of the repetition, with the same plan as far as it decides the output.
+        replayed: the record of the repetition; its plan equals the original's in all fields that decide the output.
         pieces: text of each generated token of the repetition, in order.
-        original_output: the text that the original is about, where it is at hand.
+        original_output: the original's output text; None if it is not at hand.
     """
     if replayed.outcome != "completed" or replayed.output is None:
         why = "" if replayed.reason is None else f": {replayed.reason.code}, {replayed.reason.message}"
@@ -101,11 +102,11 @@ def judge_replay(
     if original.determinism != replayed.determinism:
         return ReplayVerdict(
             "NOT_REPLAYABLE",
-            "another output, which says nothing: this processor is of another determinism class "
+            "the output differs, but this processor has another determinism class "
             f"({_short(original.determinism)}, here {_short(replayed.determinism)})",
         )
     if original_output is None:
-        return ReplayVerdict("DIVERGED", "another output; with the original text the token could be told")
+        return ReplayVerdict("DIVERGED", "the output differs; give the original text to find the token")
     token = _first_difference(original_output, pieces)
     return ReplayVerdict("DIVERGED", f"at token {token}", token)
 
@@ -116,7 +117,7 @@ def _first_difference(original: str, pieces: Sequence[str]) -> int:
         if original[position : position + len(piece)] != piece:
             return token
         position += len(piece)
-    # All that it wrote is the beginning of the original: it ended where the original went on.
+    # The repetition ended early: its whole output is the beginning of the original's.
     return len(pieces)
 
 

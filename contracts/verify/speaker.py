@@ -1,27 +1,19 @@
-"""Verify a record of a released version, offline: through its engine manifest and root keys that the caller trusts.
+"""Decide which keys may sign for an engine version, and verify a record of a released version with them.
 
-The checks, in order: the root keyrings from the trusted one to the newest offered; the engine manifest; the
-revocations; the record itself, with the manifest's key; and whether that version may have made it.
+A released version has an engine manifest, signed by root keys that the caller trusts. The checks are, in order: the
+root keyrings, from the trusted one to the newest offered; the engine manifest; the revocations; the record itself, with
+the manifest's key; and whether that version may have made it.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeVar
 
 from contracts.execution.execution_plan import ExecutionPlan
 from contracts.execution.metrics_record import MetricsRecord, Statement
-from contracts.releases.manifest import Revocation
-from contracts.verify.checks import (
-    OPENING_CHECKS,
-    Check,
-    CheckFailed,
-    Verified,
-    collect_checks,
-    open_envelope,
-    read_payload,
-)
-from contracts.verify.keyring import verify_keyring_chain
+from contracts.releases.manifest import Revocation, RootKeyring
+from contracts.verify.checks import CheckFailed, Checks, Verified, open_envelope, read_payload, run_checks
+from contracts.verify.keyring import follow_keyrings
 from contracts.verify.record import VerificationReport, verify_record
 from contracts.verify.release import SignedManifest, verify_manifest, verify_revocation
 from contracts.verify.trust import Trust, TrustedKey
@@ -29,22 +21,21 @@ from contracts.verify.trust import Trust, TrustedKey
 __all__ = [
     "ReleaseEvidence",
     "Speaker",
+    "Speakers",
     "check_plan",
     "claimed_version",
     "find_revocation",
     "find_speaker",
     "is_released",
-    "judge_release",
+    "require_release",
     "verify_released_record",
     "verify_spoken_record",
 ]
 
-_T = TypeVar("_T")
-
 
 @dataclass(frozen=True, slots=True)
 class ReleaseEvidence:
-    """What comes with a record, from whoever: none of it is trusted for coming along."""
+    """The release documents that come with a record; they are verified, never trusted because they came with it."""
 
     manifest: bytes | None = None
     """The envelope of the version's manifest."""
@@ -56,33 +47,34 @@ class ReleaseEvidence:
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """Who may make statements under an engine version."""
+    """The keys that may sign statements of an engine version."""
 
     trust: Trust
-    """The trust, with those keys alone that count for the version."""
+    """The caller's trust, with only the keys that count for the version."""
     release: SignedManifest | None = None
-    """The version's manifest; None where it is trusted through a key that the caller named."""
+    """The version's manifest; None if the caller's trust names the key itself."""
     revocations: tuple[Revocation, ...] = ()
-    """Verified ones, of any version."""
+    """Verified revocations, of any version."""
 
 
 def is_released(engine_version: str) -> bool:
-    """Tell a released version from a development tree's."""
+    """Return whether a version was released; a development version has a `+` in its name."""
     return "+" not in engine_version
 
 
-def _claim_steps(data: bytes) -> Generator[str, None, str]:
-    _, payload = yield from open_envelope(data)
+def _read_claim(checks: Checks, data: bytes) -> str:
+    _, payload = open_envelope(checks, data)
+    checks.begin("record")
     return read_payload(Statement, payload).predicate.engine_version
 
 
 def claimed_version(data: bytes) -> str | None:
-    """Return the engine version that a record claims, so that its manifest can be looked for; nothing is verified."""
-    return collect_checks((*OPENING_CHECKS, "record"), _claim_steps(data))[1]
+    """Return the engine version that a record names, to find its manifest; no signature is verified."""
+    return run_checks(_read_claim, data).document
 
 
 def check_plan(plan: ExecutionPlan, release: SignedManifest) -> None:
-    """Require that a plan names nothing that its version does not consist of.
+    """Require that a plan uses only policies and images of its version's manifest.
 
     Raises:
         CheckFailed: ``ID_MISMATCH``.
@@ -90,128 +82,160 @@ def check_plan(plan: ExecutionPlan, release: SignedManifest) -> None:
     manifest = release.manifest
     version = manifest.engine_version
     if plan.policies != manifest.policies:
-        raise CheckFailed("ID_MISMATCH", f"the plan names policies that {version} does not consist of")
+        raise CheckFailed("ID_MISMATCH", f"the plan names policies that are not part of {version}")
     if (plan.backend, plan.runtime_image) not in {(each.backend, each.image) for each in manifest.images}:
-        raise CheckFailed("ID_MISMATCH", f"the plan names a runtime image that {version} does not consist of")
+        raise CheckFailed("ID_MISMATCH", f"the plan names a runtime image that is not part of {version}")
 
 
 def _check_record(record: MetricsRecord, release: SignedManifest) -> None:
     manifest = release.manifest
     version = manifest.engine_version
     if record.engine_version != version:
-        detail = f"the record is of engine version {record.engine_version}, the manifest of {version}"
+        detail = f"the record names engine version {record.engine_version}, the manifest {version}"
         raise CheckFailed("KEY_VERSION_MISMATCH", detail)
     if record.manifest != release.digest:
-        raise CheckFailed("ID_MISMATCH", f"the record names another manifest than this one of {version}")
+        raise CheckFailed("ID_MISMATCH", f"the record does not name this manifest of {version}")
     if record.finished_at < manifest.created_at:
-        detail = f"it ended at {record.finished_at}; {version} is of {manifest.created_at}"
+        detail = f"it ended at {record.finished_at}, before {version} was made at {manifest.created_at}"
         raise CheckFailed("OUT_OF_VALIDITY", detail)
     if record.plan.engine_version != version:
-        # An execution that one version left behind is recorded as aborted by the next, which did not plan it.
+        # A version records what another version left unfinished as aborted; it did not plan that execution.
         return
     if record.accepted_at < manifest.created_at:
-        detail = f"it was accepted at {record.accepted_at}; {version} is of {manifest.created_at}"
+        detail = f"it was accepted at {record.accepted_at}, before {version} was made at {manifest.created_at}"
         raise CheckFailed("OUT_OF_VALIDITY", detail)
     check_plan(record.plan, release)
 
 
 def find_revocation(version: str, revocations: Sequence[Revocation], ledger_index: int | None) -> str | None:
-    """Return why a version cannot have made a leaf of the ledger, None where no revocation covers it.
+    """Return why a revocation excludes a leaf of a version, or None if no revocation covers the leaf.
 
     Args:
         version: the released version.
-        revocations: verified ones, of any version.
-        ledger_index: place of the leaf in the ledger, counted from 0; None where it is not known.
+        revocations: verified revocations, of any version.
+        ledger_index: index of the leaf in the ledger; None if it is not known.
     """
     for each in revocations:
         if each.engine_version != version:
             continue
         if ledger_index is None:
-            return f"{version} was revoked, and the record's place in the ledger is not known"
+            return f"{version} was revoked, and the record's ledger index is not known"
         if ledger_index >= each.from_index:
             return f"{version} was revoked from ledger index {each.from_index} on"
     return None
 
 
-def judge_release(
+def require_release(
     record: MetricsRecord, release: SignedManifest, revocations: Sequence[Revocation], ledger_index: int | None
-) -> Check:
-    """Tell whether a version may have made a record; both are verified already.
+) -> str:
+    """Require that a version may have made a record; return a message.
 
     Args:
-        record: the record.
+        record: the verified record.
         release: the manifest of the version whose key signed it.
-        revocations: verified ones, of any version.
-        ledger_index: place of the record's leaf in the ledger, counted from 0; None where it is not known.
+        revocations: verified revocations, of any version.
+        ledger_index: index of the record's leaf in the ledger; None if it is not known.
+
+    Raises:
+        CheckFailed: ``KEY_VERSION_MISMATCH``, ``ID_MISMATCH``, ``OUT_OF_VALIDITY`` or ``REVOKED``.
     """
-    name = "release"
-    try:
-        _check_record(record, release)
-    except CheckFailed as failure:
-        return Check(name, failure.code, str(failure))
+    _check_record(record, release)
     version = release.manifest.engine_version
     revoked = find_revocation(version, revocations, ledger_index)
     if revoked is not None:
-        return Check(name, "REVOKED", revoked)
-    return Check(name, "OK", f"made by {version} of its own policies and images; no revocation covers it")
+        raise CheckFailed("REVOKED", revoked)
+    return f"made by {version} with its own policies and images; no revocation covers it"
 
 
-def _in_one(name: str, verified: Verified[_T], message: str) -> Check:
-    failed = next((check for check in verified.checks if check.code != "OK"), None)
-    return (
-        Check(name, "OK", message) if failed is None else Check(name, failed.code, f"{failed.name}: {failed.message}")
-    )
+class Speakers:
+    """The keys that may sign statements: a trust's own keys, and the keys in manifests that its root signed."""
+
+    def __init__(self, trust: Trust) -> None:
+        self._trust = trust
+        self._revocations: list[Revocation] = []
+        self.releases: dict[str, SignedManifest] = {}
+        """The verified manifests, by engine version."""
+        keys = (key for key in trust.keys if trust.root is None or not is_released(key.engine_version))
+        self.named = Speaker(trust.model_copy(update={"keys": tuple(keys)}))
+        """The keys of the trust itself. If the trust has a root, only those of development versions count."""
+
+    def read_manifest(self, data: bytes, keyring: RootKeyring) -> SignedManifest:
+        """Verify and add a manifest.
+
+        Raises:
+            CheckFailed: the manifest is refused. ``INCONSISTENT``: its version has another manifest already.
+        """
+        release = verify_manifest(data, keyring).require()
+        version = release.manifest.engine_version
+        if version in self.releases:
+            raise CheckFailed("INCONSISTENT", f"{version} has two manifests")
+        self.releases[version] = release
+        return release
+
+    def read_revocation(self, data: bytes, keyring: RootKeyring) -> None:
+        """Verify and add a revocation, of any version.
+
+        Raises:
+            CheckFailed: the revocation is refused.
+        """
+        self._revocations.append(verify_revocation(data, keyring).require())
+
+    def released(self) -> dict[str, Speaker]:
+        """Return the speaker of each version that has a manifest, by the manifest's digest."""
+        return {release.digest: self._speaker_of(release) for release in self.releases.values()}
+
+    def _speaker_of(self, release: SignedManifest) -> Speaker:
+        key = TrustedKey(engine_version=release.manifest.engine_version, public_key=release.manifest.public_key)
+        return Speaker(self._trust.model_copy(update={"keys": (key,)}), release, tuple(self._revocations))
 
 
-# Thousands of bundles of one version come with the same manifest, which takes longer to verify than all else in them.
+def _find_released(
+    checks: Checks, version: str | None, trust: Trust, root: RootKeyring, evidence: ReleaseEvidence
+) -> Speaker:
+    speakers = Speakers(trust)
+    keyring = follow_keyrings(checks, root, evidence.keyrings)
+    checks.begin("engine manifest")
+    if evidence.manifest is None:
+        raise CheckFailed("UNTRUSTED_MANIFEST", f"there is no manifest of {version}")
+    release = speakers.read_manifest(evidence.manifest, keyring)
+    checks.hold(release.digest)
+    for data in evidence.revocations:
+        checks.begin("revocation")
+        speakers.read_revocation(data, keyring)
+        checks.hold("signed by the root")
+    return speakers.released()[release.digest]
+
+
+# Thousands of bundles can carry one manifest, which takes longer to verify than the rest of a bundle.
 @lru_cache(maxsize=4)
 def find_speaker(version: str | None, trust: Trust, evidence: ReleaseEvidence) -> Verified[Speaker]:
-    """Find out whose signature counts for an engine version.
+    """Find the keys that may sign for an engine version.
 
-    For a released version it is the key of its manifest where the trust has a root; for every other one the keys of
-    the trust, of which only those of development versions count where it has a root.
+    If the trust has a root, a released version is signed by the key in its manifest. Every other version is signed by
+    a key that the trust names; if it has a root, its keys count for development versions only.
 
     Args:
-        version: what a statement claims; None where it claims nothing that can be read.
-        trust: the caller's.
-        evidence: what came with the statement.
+        version: the version that a statement names; None if the statement cannot be read.
+        trust: the caller's trust.
+        evidence: the release documents that came with the statement.
     """
-    if trust.root is None:
-        return Verified((), Speaker(trust))
-    # Where no claim can be read nothing will be VALID; with the manifest at hand it is said what is wrong.
-    if (version is None and evidence.manifest is None) or (version is not None and not is_released(version)):
-        keys = tuple(key for key in trust.keys if not is_released(key.engine_version))
-        return Verified((), Speaker(trust.model_copy(update={"keys": keys})))
-    chain = verify_keyring_chain(trust.root, evidence.keyrings)
-    done = list(chain.checks)
-    if chain.document is None:
-        return Verified(tuple(done), None)
-    if evidence.manifest is None:
-        return Verified((*done, Check("engine manifest", "UNTRUSTED_MANIFEST", f"there is none of {version}")), None)
-    manifest = verify_manifest(evidence.manifest, chain.document)
-    release = manifest.document
-    done.append(_in_one("engine manifest", manifest, "" if release is None else release.digest))
-    if release is None:
-        return Verified(tuple(done), None)
-    revocations = []
-    for data in evidence.revocations:
-        revocation = verify_revocation(data, chain.document)
-        done.append(_in_one("revocation", revocation, "signed by the root"))
-        if revocation.document is None:
-            return Verified(tuple(done), None)
-        revocations.append(revocation.document)
-    key = TrustedKey(engine_version=release.manifest.engine_version, public_key=release.manifest.public_key)
-    speaker = Speaker(trust.model_copy(update={"keys": (key,)}), release, tuple(revocations))
-    return Verified(tuple(done), speaker)
+    # A statement that cannot be read is never VALID. If it has a manifest, the report shows which part is wrong.
+    unclaimed = version is None and evidence.manifest is None
+    if trust.root is None or unclaimed or (version is not None and not is_released(version)):
+        return Verified((), Speakers(trust).named)
+    return run_checks(_find_released, version, trust, trust.root, evidence)
 
 
 def verify_spoken_record(data: bytes, speaker: Speaker, *, ledger_index: int | None = None) -> VerificationReport:
-    """Verify a record whose speaker was found; see ``verify_released_record``."""
+    """Verify a record with the keys that ``find_speaker`` found; see ``verify_released_record``."""
     report = verify_record(data, speaker.trust)
-    if speaker.release is None or report.verdict != "VALID" or report.record is None:
+    if speaker.release is None or report.verdict != "VALID":
         return report
-    judged = judge_release(report.record, speaker.release, speaker.revocations, ledger_index)
-    return VerificationReport((*report.checks, judged), report.record)
+    with Checks() as checks:
+        record = checks.take(report.verified)
+        checks.begin("release")
+        checks.hold(require_release(record, speaker.release, speaker.revocations, ledger_index))
+    return VerificationReport(checks.made, report.record)
 
 
 def verify_released_record(
@@ -221,9 +245,9 @@ def verify_released_record(
 
     Args:
         data: the envelope of the record.
-        trust: the caller's.
-        evidence: what came with the record.
-        ledger_index: place of the record's leaf in the ledger, where the caller has verified it.
+        trust: the caller's trust.
+        evidence: the release documents that came with the record.
+        ledger_index: index of the record's leaf in the ledger, if the caller has verified it.
 
     Returns:
         A report; it never raises for a bad record.

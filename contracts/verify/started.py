@@ -1,15 +1,13 @@
-"""Verify the statement that an execution was accepted against the record of how it ended. Pure."""
-
-from collections.abc import Generator
+"""Verify the statement that an execution was accepted, by itself or against the execution's record. Pure."""
 
 from contracts.execution.execution_plan import ExecutionPlan
 from contracts.execution.metrics_record import MetricsRecord
 from contracts.execution.started_record import StartedRecord, StartedStatement
-from contracts.verify.checks import CheckFailed, Verified, collect_checks
+from contracts.verify.checks import CheckFailed, Checks, Verified, read_payload, run_checks
 from contracts.verify.record import SIGNED_CHECKS, open_signed, require_key_version
 from contracts.verify.speaker import Speaker, check_plan, find_revocation
 
-__all__ = ["STARTED_CHECKS", "started_steps", "verify_lone_started"]
+__all__ = ["STARTED_CHECKS", "check_started", "verify_lone_started"]
 
 STARTED_CHECKS = (*SIGNED_CHECKS, "statement", "key version", "identity", "release")
 
@@ -28,7 +26,7 @@ def _check_identity(statement: StartedStatement, record: MetricsRecord) -> None:
         expected["manifest"] = (started.manifest, record.manifest)
     differing = [name for name, (said, recorded) in expected.items() if said != recorded]
     if differing:
-        raise CheckFailed("ID_MISMATCH", f"it and the record differ in {', '.join(differing)}")
+        raise CheckFailed("ID_MISMATCH", f"the statement and the record differ in {', '.join(differing)}")
     _check_subject(statement)
 
 
@@ -40,59 +38,68 @@ def _check_subject(statement: StartedStatement) -> None:
 
 def _check_release(started: StartedRecord, plan: ExecutionPlan | None, speaker: Speaker, ledger_index: int) -> str:
     if speaker.release is None:
-        return "none: its key is one that you named"
+        return "no manifest: your trust file names the key itself"
     manifest, version = speaker.release.manifest, started.engine_version
     if started.manifest != speaker.release.digest:
-        raise CheckFailed("ID_MISMATCH", f"it names another manifest than this one of {version}")
+        raise CheckFailed("ID_MISMATCH", f"the statement does not name this manifest of {version}")
     if started.accepted_at < manifest.created_at:
-        detail = f"it was accepted at {started.accepted_at}; {version} is of {manifest.created_at}"
+        detail = f"it was accepted at {started.accepted_at}, before {version} was made at {manifest.created_at}"
         raise CheckFailed("OUT_OF_VALIDITY", detail)
     if plan is not None:
         check_plan(plan, speaker.release)
     revoked = find_revocation(version, speaker.revocations, ledger_index)
     if revoked is not None:
         raise CheckFailed("REVOKED", revoked)
-    return f"accepted by {version}" if plan is None else f"planned by {version} of its own policies and images"
+    return f"accepted by {version}" if plan is None else f"planned by {version} with its own policies and images"
 
 
-def _lone_steps(data: bytes, speaker: Speaker, ledger_index: int) -> Generator[str, None, StartedRecord]:
-    statement, versions = yield from open_signed(data, speaker.trust, StartedStatement)
-    yield f"{statement.predicateType}, in RFC 8785 form"
-    started = statement.predicate
-    yield require_key_version("statement", started.engine_version, versions)
+def _open_statement(checks: Checks, data: bytes, speaker: Speaker) -> StartedStatement:
+    payload, versions = open_signed(checks, data, speaker.trust)
+    checks.begin("statement")
+    statement = read_payload(StartedStatement, payload)
+    checks.hold(f"{statement.predicateType}, in RFC 8785 form")
+    checks.begin("key version")
+    checks.hold(require_key_version("statement", statement.predicate.engine_version, versions))
+    return statement
+
+
+def _check_lone(checks: Checks, data: bytes, speaker: Speaker, ledger_index: int) -> StartedRecord:
+    statement = _open_statement(checks, data, speaker)
+    checks.begin("identity")
     _check_subject(statement)
-    yield "the subject is the plan"
-    yield _check_release(started, None, speaker, ledger_index)
-    return started
+    checks.hold("the subject is the plan")
+    checks.begin("release")
+    checks.hold(_check_release(statement.predicate, None, speaker, ledger_index))
+    return statement.predicate
 
 
 def verify_lone_started(data: bytes, speaker: Speaker, *, ledger_index: int) -> Verified[StartedRecord]:
-    """Verify the statement by itself, where its execution has not ended or its record is looked at elsewhere.
+    """Verify the statement by itself, if its execution has not ended or its record is verified elsewhere.
 
     Args:
         data: the envelope.
-        speaker: who may speak for the version that accepted it.
-        ledger_index: place of the statement's leaf.
+        speaker: the keys that may sign for the version that accepted the execution.
+        ledger_index: index of the statement's leaf.
     """
-    return Verified(*collect_checks(STARTED_CHECKS, _lone_steps(data, speaker, ledger_index)))
+    return run_checks(_check_lone, data, speaker, ledger_index)
 
 
-def started_steps(
-    data: bytes, record: MetricsRecord, speaker: Speaker, ledger_index: int
-) -> Generator[str, None, StartedRecord]:
+def check_started(
+    checks: Checks, data: bytes, record: MetricsRecord, speaker: Speaker, ledger_index: int
+) -> StartedRecord:
     """Make the ``STARTED_CHECKS``.
 
     Args:
+        checks: takes the results.
         data: the envelope.
         record: the verified record of the execution.
-        speaker: who may speak for the version that planned it.
-        ledger_index: place of the statement's leaf; whoever relies on the result verifies it.
+        speaker: the keys that may sign for the version that planned it.
+        ledger_index: index of the statement's leaf; the caller verifies it.
     """
-    statement, versions = yield from open_signed(data, speaker.trust, StartedStatement)
-    yield f"{statement.predicateType}, in RFC 8785 form"
-    started = statement.predicate
-    yield require_key_version("statement", started.engine_version, versions)
+    statement = _open_statement(checks, data, speaker)
+    checks.begin("identity")
     _check_identity(statement, record)
-    yield "execution, number, plan, nonce and time are the record's"
-    yield _check_release(started, record.plan, speaker, ledger_index)
-    return started
+    checks.hold("execution, number, plan, nonce and time equal the record's")
+    checks.begin("release")
+    checks.hold(_check_release(statement.predicate, record.plan, speaker, ledger_index))
+    return statement.predicate

@@ -1,4 +1,4 @@
-"""The trust file: which keys speak for which engine versions. It comes from the verifier, never from a record."""
+"""The trust file: the keys that may sign for each engine version. The verifier supplies it, never a record."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -12,10 +12,10 @@ __all__ = ["Trust", "TrustedKey"]
 
 
 class TrustedKey(Contract):
-    """One engine version's key."""
+    """The trusted key of one engine version."""
 
     engine_version: EngineVersion
-    """The version that this key speaks for."""
+    """The engine version whose records this key signs."""
     public_key: Annotated[str, Field(max_length=256)]
     """Ed25519 SubjectPublicKeyInfo (DER) in base64."""
 
@@ -25,19 +25,21 @@ VerifierKey = Annotated[str, StringConstraints(pattern=r"^[!-*,-~]{1,128}\+[0-9a
 
 
 class Trust(Contract):
-    """Whom the verifier trusts."""
+    """The keys, ledgers and witnesses that the verifier trusts."""
 
     MAX_BYTES: ClassVar[int] = 1_048_576
 
     schema_version: Literal["weos.trust/1"]
     """Kind and version of this document."""
     keys: Many[TrustedKey]
-    """Trusted keys; one version may have only one. Where there is a `root` they count for development versions only."""
+    """Trusted keys, at most one for each version. If there is a `root`, they count only for development versions."""
     logs: Annotated[Many[VerifierKey], Field(max_length=64)] = ()
-    """Ledgers, by their C2SP verifier keys: name, key id and Ed25519 key. Empty: proofs cannot be judged."""
+    """Trusted ledgers, as C2SP verifier keys: name, key id and Ed25519 key. Empty: inclusion in a ledger cannot be
+    verified."""
     witnesses: Annotated[Many[VerifierKey], Field(max_length=64)] = ()
-    """Witnesses whose cosignatures count, by their verifier keys."""
+    """Witnesses whose cosignatures count, as C2SP verifier keys."""
     checkpoint: Annotated[str, Field(max_length=65_536)] | None = None
-    """The last checkpoint seen of the ledger, as a signed note; a ledger that does not extend it is refused."""
+    """The last checkpoint of the ledger that the verifier has seen, as a signed note. A ledger that does not extend it
+    is refused. null: none seen yet."""
     root: RootKeyring | None = None
-    """Root keys, whose word on released versions is trusted; null: only `keys` are."""
+    """Root keyring whose statements about released versions are trusted; null: only `keys` are trusted."""

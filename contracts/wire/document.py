@@ -1,4 +1,4 @@
-"""The root of every wire model: frozen, strict, and parsed only from bytes that mean exactly one thing."""
+"""The base class of every wire model: frozen, strict, and parsed only from unambiguous bytes."""
 
 import hashlib
 from typing import Annotated, ClassVar, Self, TypeVar
@@ -15,12 +15,12 @@ __all__ = [
     "sha256_digest",
 ]
 
-# At most so many faults are listed for one document, so that an answer cannot be made larger than its request.
+# Maximum number of faults listed for one document: an answer must not grow far larger than its request.
 MAX_FIELD_ERRORS = 20
 
 _T = TypeVar("_T")
-# A list of a wire model, judged up to its first fault: a fault costs some 800 bytes, and a list of 6 MiB that holds
-# nothing else took 2.6 GB to refuse.
+# A list in a wire model. Validation stops at its first fault: a fault costs some 800 bytes, and refusing a list of
+# 6 MiB in which every element was faulty took 2.6 GB.
 Many = Annotated[tuple[_T, ...], Field(fail_fast=True)]
 
 
@@ -36,14 +36,14 @@ class Contract(BaseModel):
     )
 
     MAX_BYTES: ClassVar[int] = 1_048_576
-    """The largest document of this kind that is read."""
+    """Maximum size in bytes; a larger document is refused before it is parsed."""
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
-        """Parse bytes from outside.
+        """Parse a document that was received from outside.
 
         Raises:
-            ContractError: naming every faulty field, never quoting a value.
+            ContractError: the document is refused; the error names the faulty fields and quotes no value.
         """
         decode_json(data, max_bytes=cls.MAX_BYTES)
         try:

@@ -1,7 +1,7 @@
 """DSSE 1.0.2 envelopes with exactly one Ed25519 signature: encode, decode, sign.
 
-The envelope carries no ``keyid``. It would be outside the signature, so a verifier could not rely on it; without it
-every byte of an envelope as it was stored matters.
+The envelope carries no ``keyid``: a ``keyid`` lies outside the signature, so a verifier could not rely on it. Without
+it, every byte of a stored envelope matters.
 """
 
 import base64
@@ -31,7 +31,7 @@ PAYLOAD_TYPE = "application/vnd.in-toto+json"
 
 
 class Signer(Protocol):
-    """Whoever holds a private key."""
+    """The holder of a private key."""
 
     def sign(self, data: bytes) -> bytes:
         """Return the Ed25519 signature (64 bytes) of ``data``."""
@@ -39,28 +39,28 @@ class Signer(Protocol):
 
 
 class EnvelopeSignature(Contract):
-    """One signature."""
+    """One signature of an envelope."""
 
     keyid: Annotated[str, Field(max_length=128)] | None = None
-    """A hint from whoever made the envelope; never used."""
+    """Hint about the key, set by the creator of the envelope. It is never used; null or absent means no hint."""
     sig: Annotated[str, Field(max_length=128)]
-    """Ed25519 signature in base64."""
+    """Ed25519 signature over DSSE's pre-authentication encoding of the payload, in base64."""
 
 
 class Envelope(Contract):
-    """DSSE envelope as it travels."""
+    """A DSSE 1.0.2 envelope: a signed document and its signatures."""
 
     MAX_BYTES: ClassVar[int] = 6_291_456
 
     payload: str
-    """The signed bytes in base64."""
+    """The signed bytes in base64: an in-toto Statement in RFC 8785 form."""
     payloadType: Annotated[str, Field(max_length=128)]  # noqa: N815 - DSSE's name
-    """Media type of the payload."""
+    """Media type of the payload; for documents of this engine always `application/vnd.in-toto+json`."""
     signatures: Annotated[Many[EnvelopeSignature], Field(max_length=16)]
-    """Exactly one, except where root keys sign together."""
+    """Exactly one signature, except on documents that several root keys sign together."""
 
     def encode(self) -> bytes:
-        """Return the envelope in RFC 8785 form, without a newline: as it is stored."""
+        """Return the envelope as it is stored: in RFC 8785 form, without a newline at the end."""
         return canonical_bytes(self.model_dump(mode="json", exclude_none=True))
 
 
@@ -68,10 +68,10 @@ def decode_base64(text: str) -> bytes:
     """Decode standard base64 and refuse every other spelling of the same bytes.
 
     ``b64decode(validate=True)`` accepts non-zero trailing bits, so the end of the result is encoded again and compared.
-    All before it can be spelled in one way: four characters are three bytes, none may be left out, and none be more.
+    Everything before the end has only one spelling, since every four characters are exactly three bytes.
 
     Raises:
-        ContractError: not canonical base64.
+        ContractError: the text is not canonical base64.
     """
     try:
         data = base64.b64decode(text, validate=True)
@@ -89,13 +89,13 @@ def _malformed_base64() -> ContractError:
 
 
 def pre_authentication_bytes(payload_type: str, payload: bytes) -> bytes:
-    """Return DSSE's PAE: what is signed, unambiguous between type and payload."""
+    """Return DSSE's pre-authentication encoding (PAE), the bytes that are signed."""
     kind = payload_type.encode("utf-8")
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
 
 
 def seal(payload: bytes, *signers: Signer) -> bytes:
-    """Sign a payload, with one signature for each signer; return the envelope in RFC 8785 form, without a newline."""
+    """Sign a payload once with each signer; return the envelope in RFC 8785 form, without a newline at the end."""
     signed = pre_authentication_bytes(PAYLOAD_TYPE, payload)
     envelope = Envelope(
         payload=base64.b64encode(payload).decode("ascii"),
@@ -108,7 +108,7 @@ def seal(payload: bytes, *signers: Signer) -> bytes:
 
 
 def signature_holds(key: Ed25519PublicKey, signature: bytes, payload: bytes) -> bool:
-    """Tell whether ``signature`` is the key's over the payload of an in-toto envelope."""
+    """Return whether ``signature`` is the key's signature over the payload of an in-toto envelope."""
     try:
         key.verify(signature, pre_authentication_bytes(PAYLOAD_TYPE, payload))
     except InvalidSignature:

@@ -1,4 +1,4 @@
-"""What is raised when a document is refused, and the faults it names."""
+"""The error raised when a document is refused, and the faults that it lists."""
 
 from pydantic import BaseModel, ConfigDict
 
@@ -8,16 +8,16 @@ MAX_FIELD_CHARACTERS = 256
 
 
 class FieldError(BaseModel):
-    """One fault in one document: where (RFC 6901 JSON Pointer), which kind (stable code) and what to do."""
+    """One fault in a document: its place, a stable code and an explanation."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     field: str
-    """JSON Pointer to the faulty value; empty for the whole document."""
+    """JSON Pointer (RFC 6901) to the faulty value; an empty string means the whole document."""
     code: str
     """Stable identifier of the kind of fault."""
     message: str
-    """What is wrong, in words; never quotes the value."""
+    """Explanation in English; it never quotes the faulty value."""
 
 
 class ContractError(Exception):
@@ -26,7 +26,7 @@ class ContractError(Exception):
     Attributes:
         code: ``too_large``, ``malformed_json`` (not one JSON value), ``out_of_range`` (an integer beyond 2^53-1) or
             ``schema_violation`` (JSON of another shape).
-        errors: every fault found, at most ``MAX_FIELD_ERRORS``.
+        errors: the faults found, at most ``MAX_FIELD_ERRORS``.
     """
 
     def __init__(self, code: str, errors: tuple[FieldError, ...]) -> None:
@@ -36,6 +36,6 @@ class ContractError(Exception):
 
 
 def _printable(field: str) -> str:
-    # The name of an unknown field is somebody else's text of any length, and the message ends up on a terminal.
+    # The name of an unknown field comes from outside and may have any length; the message is shown on a terminal.
     text = field if len(field) <= MAX_FIELD_CHARACTERS else field[:MAX_FIELD_CHARACTERS] + "..."
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)

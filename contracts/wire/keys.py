@@ -1,4 +1,4 @@
-"""Ed25519 public keys: read strictly, refused when weak, written in one form."""
+"""Ed25519 public keys: parsed strictly, refused when weak, encoded in one form."""
 
 import base64
 import hashlib
@@ -18,8 +18,8 @@ __all__ = [
 ]
 
 
-# The eight points of small order of edwards25519 in every encoding that OpenSSL accepts: with one of them as key a
-# signature can verify two different messages. The sign bit (last byte's top bit) is cleared before comparing.
+# The eight points of small order of edwards25519 in every encoding that OpenSSL accepts: with such a key, one
+# signature can be valid for two different messages. The sign bit (last byte's top bit) is cleared before comparing.
 _SMALL_ORDER = frozenset(
     bytes.fromhex(text)
     for text in (
@@ -38,11 +38,11 @@ def _weak(message: str) -> ContractError:
 
 
 def load_public_key(text: str) -> Ed25519PublicKey:
-    """Decode a public key and refuse the weak ones.
+    """Decode a public key and refuse weak ones.
 
     Raises:
-        ContractError: ``malformed_json`` for what is no key, ``weak_key`` for a point of small order or a
-            non-canonical encoding.
+        ContractError: ``malformed_json`` if the text is not a public key; ``weak_key`` if the key is not an Ed25519
+            key, is a point of small order or is not canonically encoded.
     """
     try:
         key = load_der_public_key(decode_base64(text))
@@ -55,10 +55,10 @@ def load_public_key(text: str) -> Ed25519PublicKey:
 
 
 def require_strong(key: Ed25519PublicKey) -> Ed25519PublicKey:
-    """Return a key that is neither of small order nor encoded in another way than the one.
+    """Return the key if it is not of small order and is canonically encoded.
 
     Raises:
-        ContractError: ``weak_key``.
+        ContractError: ``weak_key``; the key is weak.
     """
     raw = key.public_bytes(Encoding.Raw, PublicFormat.Raw)
     y_bytes = raw[:-1] + bytes([raw[-1] & 0x7F])

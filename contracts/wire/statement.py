@@ -1,4 +1,4 @@
-"""The subject of an in-toto statement: what the statement is about, by digest."""
+"""The subject of an in-toto statement: the bytes that the statement is about, named by digest."""
 
 from typing import Annotated, Literal
 
@@ -10,9 +10,9 @@ __all__ = ["Subject"]
 
 
 class Subject(Contract):
-    """One thing that the statement is about."""
+    """One of the byte sequences that the statement is about."""
 
     name: Literal["output", "plan"]
-    """`plan`: its RFC 8785 form; `output`: the text in UTF-8."""
+    """`plan`: the execution plan in RFC 8785 form. `output`: the generated text in UTF-8."""
     digest: dict[Literal["sha256"], Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]]
-    """Hexadecimal SHA-256."""
+    """SHA-256 of those bytes, as 64 hexadecimal digits."""

@@ -28,12 +28,12 @@ ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63
 QuantizationName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]{0,15}$")]
 BackendName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 PolicyName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
-# Patterns name their digits: `\d` is any of Unicode's 700 to the validator and one of ten to a JSON Schema.
-# Semantic Versioning 2.0.0; a development tree carries `+dev.` and twelve digits of its content's digest.
+# Patterns say `[0-9]`: `\d` means any of Unicode's 700 digits to the validator, and one of ten to a JSON Schema.
+# Semantic Versioning 2.0.0; a development version ends in `+dev.` and twelve hexadecimal digits of its source's digest.
 EngineVersion = Annotated[
     str, StringConstraints(pattern=r"^[0-9]{1,6}\.[0-9]{1,6}\.[0-9]{1,6}(\+dev\.[0-9a-f]{12})?$", max_length=64)
 ]
-# A released version: Semantic Versioning's three numbers, in their only spelling.
+# A released version: the three numbers of Semantic Versioning, without leading zeros.
 ReleaseVersion = Annotated[
     str,
     StringConstraints(pattern=r"^(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})$", max_length=64),
@@ -41,12 +41,13 @@ ReleaseVersion = Annotated[
 ExecutionId = Annotated[str, StringConstraints(pattern=r"^exec_[0-9a-f]{32}$")]
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 Nonce = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,128}$")]
-# How a sandbox is kept apart from the host, the weaker one first: runc, or gVisor's own kernel; our profile in both.
+# How a sandbox is isolated from the host, weaker tier first: runc, or gVisor's own kernel. Our profile applies in both.
 IsolationTier = Literal["hardened", "gvisor"]
-# Who asks: the operator of this installation, or an agent of one of the three kinds of the specification's section 8.
+# Who sends a request: the operator of this installation, or an agent of one of the three kinds in section 8 of the
+# specification.
 RoleName = Literal["operator", "observer", "experimenter", "optimizer"]
-# Days that there are, as RFC 3339 (appendix C) and the Gregorian calendar have them; no leap second, since the engine's
-# clock has none, and no year 0. All of it is in the pattern, so that a JSON Schema refuses what the validator refuses.
+# Only dates that exist, by RFC 3339 (appendix C) and the Gregorian calendar. No leap second, since the engine's clock
+# has none, and no year 0. The pattern holds all of this, so that a JSON Schema refuses what the validator refuses.
 _YEAR = "[1-9][0-9]{3}"
 _LEAP_YEAR = "([1-9][0-9](0[48]|[2468][048]|[13579][26])|([2468][048]|[13579][26])00)"
 _MONTH_AND_DAY = (

@@ -1,4 +1,4 @@
-"""One generation, from prompt to finish reason, over whatever engine computes the tokens."""
+"""One generation, from prompt to finish reason, over any model that computes the tokens."""
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol
@@ -6,10 +6,10 @@ from typing import Protocol
 from runner.protocol import Event, Job, RunnerError, Sampling, done_event, prompt_event, token_event
 from runner.text import TextStream
 
-__all__ = ["Engine", "generate"]
+__all__ = ["Model", "generate"]
 
 
-class Engine(Protocol):
+class Model(Protocol):
     """A loaded model with one context, used for one job.
 
     `prefill` and `decode` raise RunnerError (decode_failed); the others do not fail.
@@ -49,35 +49,35 @@ class Engine(Protocol):
         ...
 
 
-def generate(engine: Engine, job: Job) -> Iterator[Event]:
+def generate(model: Model, job: Job) -> Iterator[Event]:
     """Yield the events of a job, each when it happens.
 
     Raises:
         RunnerError: empty_prompt, context_overflow or decode_failed.
     """
-    count, tokens = engine.count_and_tokens(job.prompt)
+    count, tokens = model.count_and_tokens(job.prompt)
     if not job.prompt or count == 0:
         message = "the prompt holds no token"
         raise RunnerError("empty_prompt", message)
-    if count + job.max_tokens > engine.context_tokens:
-        message = f"{count} prompt tokens and {job.max_tokens} to generate exceed {engine.context_tokens}"
+    if count + job.max_tokens > model.context_tokens:
+        message = f"{count} prompt tokens and {job.max_tokens} to generate exceed {model.context_tokens}"
         raise RunnerError("context_overflow", message, prompt_tokens=count)
-    engine.prefill(tokens)
-    engine.start_sampling(job.sampling, job.seed, tokens)
+    model.prefill(tokens)
+    model.start_sampling(job.sampling, job.seed, tokens)
     yield prompt_event(count)
-    yield from _generate_tokens(engine, job)
+    yield from _generate_tokens(model, job)
 
 
-def _generate_tokens(engine: Engine, job: Job) -> Iterator[Event]:
+def _generate_tokens(model: Model, job: Job) -> Iterator[Event]:
     stream = TextStream(job.stop)
     generated = 0
     finish_reason = "length"
     while generated < job.max_tokens:
-        token_id = engine.sample()
-        if engine.is_end(token_id):
+        token_id = model.sample()
+        if model.is_end(token_id):
             finish_reason = "eos"
             break
-        text = stream.feed(engine.piece(token_id))
+        text = stream.feed(model.piece(token_id))
         yield token_event(generated, token_id, text)
         generated += 1
         if stream.stopped:
@@ -85,5 +85,5 @@ def _generate_tokens(engine: Engine, job: Job) -> Iterator[Event]:
             break
         # Nothing is sampled after the last token, so nothing needs its logits.
         if generated < job.max_tokens:
-            engine.decode(token_id)
+            model.decode(token_id)
     yield done_event(finish_reason, generated, stream.finish())

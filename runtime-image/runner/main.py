@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 
 from runner.channel import EventWriter, LineReader, take_private_stdout
-from runner.engine import LlamaEngine
 from runner.lockdown import load_program, lock_down
+from runner.model import LlamaModel
 from runner.protocol import Setup
-from runner.session import BuildInfo, LoadedEngine, serve
+from runner.session import BuildInfo, LoadedModel, serve
 
 __all__ = ["main"]
 
@@ -18,10 +18,10 @@ BUILD_FILE = Path("/opt/weos/build.json")
 EXIT_FAULT = 70
 
 
-def _load_llama(setup: Setup) -> LoadedEngine:
-    engine = LlamaEngine(setup)
-    engine.warm_up()
-    return LoadedEngine(engine, engine.model_info(), engine.cpu_features())
+def _load_llama(setup: Setup) -> LoadedModel:
+    model = LlamaModel(setup)
+    model.warm_up()
+    return LoadedModel(model, model.model_info(), model.cpu_features())
 
 
 def main() -> int:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from runner.channel import EventWriter, LineReader
-from runner.generation import Engine, generate
+from runner.generation import Model, generate
 from runner.protocol import (
     ModelInfo,
     RunnerError,
@@ -16,7 +16,7 @@ from runner.protocol import (
     ready_event,
 )
 
-__all__ = ["BuildInfo", "LoadedEngine", "serve"]
+__all__ = ["BuildInfo", "LoadedModel", "serve"]
 
 
 class BuildInfo(NamedTuple):
@@ -27,15 +27,15 @@ class BuildInfo(NamedTuple):
     lockdown_policy: str
 
 
-class LoadedEngine(NamedTuple):
-    """An engine that needs nothing more than a job, and what it says of itself."""
+class LoadedModel(NamedTuple):
+    """A model that needs nothing more than a job, and what it says of itself."""
 
-    engine: Engine
-    model: ModelInfo
+    model: Model
+    info: ModelInfo
     cpu_features: list[str]
 
 
-Loader = Callable[[Setup], LoadedEngine]
+Loader = Callable[[Setup], LoadedModel]
 Lock = Callable[[], None]
 
 
@@ -58,14 +58,12 @@ def _serve_job(reader: LineReader, writer: EventWriter, build: BuildInfo, load: 
     # Measured from here to the end of a job, strace -f: read, write, futex, brk, munmap; besides, rt_sigaction and
     # exit_group when the process ends.
     lock()
-    ready = ready_event(
-        build.backend, build.llama_cpp_version, loaded.cpu_features, loaded.model, build.lockdown_policy
-    )
+    ready = ready_event(build.backend, build.llama_cpp_version, loaded.cpu_features, loaded.info, build.lockdown_policy)
     writer.send(ready)
     line = reader.read_line()
     if line is None:
         return
-    for event in generate(loaded.engine, parse_job(line)):
+    for event in generate(loaded.model, parse_job(line)):
         writer.send(event)
 
 

@@ -1,29 +1,25 @@
 """Where everything of one installation lies: `WEOS_HOME`."""
 
-import fcntl
 import hashlib
 import os
 import re
 import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO, get_args
+from typing import get_args
 
 from contracts.wire.types import RoleName
-from supervisor.adapters.files import write_private
+from supervisor.adapters.files import locked, write_private
 from supervisor.domain.caller import Caller
 from supervisor.domain.errors import EngineError
+from supervisor.place import default_home
 
 __all__ = ["LOG_KEY", "Home", "default_home"]
 
 # The name under which the ledger's key lies among the keys.
 LOG_KEY = "log"
-
-
-def default_home() -> Path:
-    """Return `WEOS_HOME`, or the user's data directory."""
-    data_home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-    return Path(os.environ.get("WEOS_HOME") or Path(data_home) / "weos").absolute()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +143,9 @@ class Home:
             raise EngineError("instance_unsound", f"{path} does not hold an id; remove it to get a new one")
         return hashlib.sha256(secret + bytes(self.root.resolve())).hexdigest()[:32]
 
-    def take(self) -> TextIO:
-        """Take the home for one supervisor; it is free again when the file is closed or the process ends.
+    @contextmanager
+    def take(self) -> Iterator[None]:
+        """Take the home for one supervisor; it is free again when the block or the process ends.
 
         Raises:
             EngineError: ``home_taken``, another supervisor has it.
@@ -156,19 +153,18 @@ class Home:
         directory = self.root / "run"
         directory.mkdir(parents=True, exist_ok=True)
         directory.chmod(0o700)
-        lock = (directory / "supervisor.lock").open("a+")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.seek(0)
-            owner = lock.read().strip() or "unknown"
-            lock.close()
-            detail = (
-                f"another supervisor (process {owner}) is running on {self.root}; use it, stop it, or choose another "
-                "place with WEOS_HOME"
-            )
-            raise EngineError("home_taken", detail) from error
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
-        return lock
+        path = directory / "supervisor.lock"
+        with ExitStack() as stack:
+            try:
+                lock = stack.enter_context(locked(path, timeout_s=0))
+            except BlockingIOError as error:
+                owner = path.read_text(encoding="ascii").strip() or "unknown"
+                detail = (
+                    f"another supervisor (process {owner}) is running on {self.root}; use it, stop it, or choose "
+                    "another place with WEOS_HOME"
+                )
+                raise EngineError("home_taken", detail) from error
+            lock.truncate(0)
+            lock.write(f"{os.getpid()}\n")
+            lock.flush()
+            yield

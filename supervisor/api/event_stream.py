@@ -9,6 +9,7 @@ from contracts.api.responses import RunView, StreamStarted
 from supervisor.api.problems import problem_of, problem_of_run
 from supervisor.domain.errors import StorageError
 from supervisor.execution.run import Run
+from supervisor.tasks import beside
 
 __all__ = ["events_of_ended", "events_of_run", "stream_events"]
 
@@ -29,15 +30,11 @@ async def stream_events(
             async with sending:
                 await response.write(b": waiting\n\n")
 
-    beat = asyncio.create_task(keep_alive())
-    try:
+    # An error of the connection ends the keep-alive silently; it shows in the writes of events too.
+    async with beside(keep_alive(), name="keep-alive"):
         async for name, document in events:
             async with sending:
                 await response.write(f"event: {name}\ndata: {document}\n\n".encode())
-    finally:
-        beat.cancel()
-        # A broken connection also fails the other writes; our own cancellation is not swallowed here.
-        await asyncio.gather(beat, return_exceptions=True)
     await response.write_eof()
     return response
 

@@ -10,22 +10,15 @@ from typing import Any
 
 from supervisor.adapters.home import Home
 from supervisor.adapters.unix_socket import connect_unix, listener_pid
+from supervisor.client.event_stream import StreamEvent, parse_events
 from supervisor.domain.errors import EngineError
 
-__all__ = ["Answer", "EngineClient", "StreamEvent"]
+__all__ = ["Answer", "EngineClient"]
 
 CONNECT_TIMEOUT_S = 5.0
 # A stream sends something at least every 15 s.
 READ_TIMEOUT_S = 60.0
 MAX_ANSWER_BYTES = 8_388_608
-
-
-@dataclass(frozen=True, slots=True)
-class StreamEvent:
-    """One server-sent event."""
-
-    name: str
-    document: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +100,7 @@ class EngineClient:
         body = request if isinstance(request, bytes) else json.dumps(request).encode("utf-8")
         headers = {"Content-Type": "application/json", "Accept": "text/event-stream"}
         with self._request("POST", "/v1/runs", body, headers) as response:
-            name = ""
-            for raw in response:
-                line = raw.decode("utf-8").rstrip("\n")
-                if line.startswith("event: "):
-                    name = line.removeprefix("event: ")
-                elif line.startswith("data: "):
-                    yield StreamEvent(name, json.loads(line.removeprefix("data: ")))
+            yield from parse_events(response)
 
     @contextmanager
     def _request(

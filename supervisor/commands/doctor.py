@@ -31,7 +31,7 @@ from supervisor.domain.policies.policy import PowerPolicy
 from supervisor.domain.power.meter import MissingMeter
 from supervisor.domain.sandbox.isolation import read_runtimes, require_registered
 from supervisor.power.meters import FoundCalibration, find_calibration, open_meter
-from supervisor.setup.host.docker_engine import find_engine
+from supervisor.setup.host.container_engine import find_container_engine
 from supervisor.setup.host.programs import find_program
 
 __all__ = ["command", "find_meters"]
@@ -48,7 +48,7 @@ LIMIT_SUPPORT = {
 
 
 def _find_engine() -> list[Finding]:
-    host = find_engine()
+    host = find_container_engine()
     if host is None:
         return [Finding("container engine", "none answers", "nothing can be executed; run: make setup", good=False)]
     try:

@@ -29,7 +29,7 @@ from supervisor.escape.catalogue import Planned, plan_attempts
 from supervisor.escape.suite import run_suite
 from supervisor.escape.target import open_target, plan_of_target, runnable_backends
 from supervisor.power.meters import read_power_facts
-from supervisor.setup.host.docker_engine import find_engine
+from supervisor.setup.host.container_engine import find_container_engine
 
 __all__ = ["read_installation", "run_escape"]
 
@@ -128,7 +128,7 @@ def run_escape(
         EngineError: ``engine_unavailable``, or ``escape_failed`` where no sandbox could be attacked.
         Refusal: a tier that was asked for is not installed, or the policies do not allow it.
     """
-    docker_host = find_engine()
+    docker_host = find_container_engine()
     if docker_host is None:
         raise EngineError("engine_unavailable", "no container engine answers; run: make setup")
     reports = []

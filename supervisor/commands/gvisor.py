@@ -4,8 +4,8 @@ import click
 
 from supervisor.adapters.home import Home, default_home
 from supervisor.console.steps import ConsoleProgress
-from supervisor.setup.host.docker_engine import ensure_engine, this_host
-from supervisor.setup.host.gvisor import Engine, ensure_gvisor
+from supervisor.setup.host.container_engine import ensure_container_engine, this_host
+from supervisor.setup.host.gvisor import ContainerEngine, ensure_gvisor
 
 __all__ = ["command"]
 
@@ -16,6 +16,6 @@ def command(yes: bool) -> None:
     """Install gVisor's runsc and register it with the container engine."""
     home, progress, host = Home(default_home()), ConsoleProgress(), this_host()
     home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    docker_host = ensure_engine(home.root, progress)
-    ensure_gvisor(home.root, host, Engine.at(docker_host, host), progress, consent=yes)
+    docker_host = ensure_container_engine(home.root, progress)
+    ensure_gvisor(home.root, host, ContainerEngine.at(docker_host, host), progress, consent=yes)
     click.echo('Ready: requests may ask for "isolation": "gvisor"')

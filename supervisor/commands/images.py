@@ -8,7 +8,7 @@ from supervisor.adapters.home import Home, default_home
 from supervisor.adapters.installation.backends import default_source_root, load_backends
 from supervisor.adapters.installation.image_record import stored_image
 from supervisor.console.steps import ConsoleProgress
-from supervisor.setup.host.docker_engine import ensure_engine
+from supervisor.setup.host.container_engine import ensure_container_engine
 from supervisor.setup.images.runtime_image import build_runtime_image
 from supervisor.setup.images.supervisor_image import TAG, build_supervisor_image
 
@@ -26,16 +26,16 @@ def build(backend: str) -> None:
     """Build the runtime image of BACKEND if its inputs have changed."""
     home, progress = Home(default_home()), ConsoleProgress()
     home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    image = build_runtime_image(home.root, backend, progress, ensure_engine(home.root, progress))
+    image = build_runtime_image(home.root, backend, progress, ensure_container_engine(home.root, progress))
     click.echo(f"{image.backend} is {image.image_id} ({image.size_bytes / 1e6:.1f} MB)")
 
 
 @command.command(name="supervisor")
 def build_supervisor() -> None:
-    """Build the image of the supervisor itself; the documentation says how to start it."""
+    """Build the image of the supervisor itself; docs/deploying.md says how to start it."""
     home, progress = Home(default_home()), ConsoleProgress()
     home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    image_id = build_supervisor_image(home.root, progress, ensure_engine(home.root, progress))
+    image_id = build_supervisor_image(home.root, progress, ensure_container_engine(home.root, progress))
     click.echo(f"{TAG} is {image_id}")
 
 

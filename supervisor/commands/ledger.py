@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from supervisor.adapters.files import write_whole
+from supervisor.adapters.files import replaced
 from supervisor.adapters.home import LOG_KEY, Home, default_home
 from supervisor.adapters.identity.keys import key_path
 from supervisor.adapters.identity.release_store import ReleaseStore
@@ -40,7 +40,7 @@ def export(file: Path) -> None:
     """Write the whole ledger, up to its last checkpoint, to FILE."""
     home = Home(default_home())
     releases = _read_releases(ReleaseStore(home.root))
-    with read_ledger(home.ledger) as reader, write_whole(file) as written:
+    with read_ledger(home.ledger) as reader, replaced(file, mode=None) as beside, beside.open("wb") as written:
         size = reader.checkpoint.size
         with show_progress("exporting entries", size) as bar:
             for line in export_lines(reader, releases):
@@ -81,7 +81,11 @@ def checkpoint() -> None:
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def prove_range(first: int, second: int, file: Path) -> None:
     """Write to FILE the proof that every execution accepted between FROM and TO entries has its final record."""
-    with read_ledger(Home(default_home()).ledger) as reader, write_whole(file) as written:
+    with (
+        read_ledger(Home(default_home()).ledger) as reader,
+        replaced(file, mode=None) as beside,
+        beside.open("wb") as written,
+    ):
         proofs = 0
         for proof in reader.range_proofs(first, second):
             written.write(proof.canonical() + b"\n")

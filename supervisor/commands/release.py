@@ -35,7 +35,7 @@ from supervisor.release.revoke import RevocationOrder, revoke_release
 from supervisor.release.root_directory import RootDirectory
 from supervisor.release.trial import Trial
 from supervisor.release.workload import WORKLOAD
-from supervisor.setup.host.docker_engine import ensure_engine
+from supervisor.setup.host.container_engine import ensure_container_engine
 from supervisor.setup.host.gvisor import registered_runtimes
 
 __all__ = ["command"]
@@ -182,7 +182,7 @@ def create(
 ) -> None:
     """Test this installation and, where everything passes, release it as VERSION."""
     home, progress, source_root = _open_home(), ConsoleProgress(), default_source_root()
-    docker_host = ensure_engine(home.root, progress)
+    docker_host = ensure_container_engine(home.root, progress)
     installation = read_candidate(home, source_root, version)
     chosen = backends or tuple(backend.name for backend in runnable_backends(installation))
     trial = Trial(

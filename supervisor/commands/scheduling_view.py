@@ -2,6 +2,7 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from contracts.wire.units import GIB
 from supervisor.client.engine_client import EngineClient
 from supervisor.commands.finding import Finding
 from supervisor.domain.errors import EngineError
@@ -12,8 +13,6 @@ from supervisor.domain.scheduling.leasing import leasable_memory_bytes
 from supervisor.domain.scheduling.topology import split_housekeeping
 
 __all__ = ["find_leasable", "find_standing", "summarize_metrics"]
-
-BYTES_PER_GIB = 2**30
 
 
 def find_leasable(host: HostFacts, policies: Policies) -> list[Finding]:
@@ -30,9 +29,7 @@ def find_leasable(host: HostFacts, policies: Policies) -> list[Finding]:
         shares.append(f"{name} {wanted_cores(policy, fit)}" if fit else f"{name} refused")
     return [
         Finding("physical cores", found, f"an execution gets: {', '.join(shares)}", good=None),
-        Finding(
-            "memory to lease", f"{memory / BYTES_PER_GIB:.1f} GiB", "a request that needs more is refused", good=None
-        ),
+        Finding("memory to lease", f"{memory / GIB:.1f} GiB", "a request that needs more is refused", good=None),
     ]
 
 
@@ -58,7 +55,7 @@ def summarize_metrics(text: str) -> str:
 
     leased, memory = numbers.get("weos_cores leased", 0), numbers.get("weos_memory_bytes leased", 0)
     return (
-        f"{leased:.0f} of {total('weos_cores')} cores and {memory / BYTES_PER_GIB:.1f} GiB leased, "
+        f"{leased:.0f} of {total('weos_cores')} cores and {memory / GIB:.1f} GiB leased, "
         f"{total('weos_running')} running, {total('weos_waiting')} waiting, {total('weos_refused_total')} refused; "
         f"pool: {numbers.get('weos_pool_sandboxes ready', 0):.0f} ready, "
         f"{numbers.get('weos_pool_leases_total hit', 0):.0f} hits, "

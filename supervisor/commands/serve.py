@@ -9,7 +9,7 @@ from supervisor.adapters.home import Home, default_home
 from supervisor.composition import DEFAULT_PORT, Listening, serve_until_told
 from supervisor.console.log import configure_logging
 from supervisor.console.steps import ConsoleProgress
-from supervisor.setup.host.docker_engine import ensure_engine
+from supervisor.setup.host.container_engine import ensure_container_engine
 
 __all__ = ["command"]
 
@@ -40,5 +40,5 @@ def command(port: int, verbose: bool) -> None:
     configure_logging(logging.INFO if verbose else logging.WARNING)
     home = Home(default_home())
     home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    docker_host = ensure_engine(home.root, ConsoleProgress())
+    docker_host = ensure_container_engine(home.root, ConsoleProgress())
     asyncio.run(_serve(home, docker_host, port))

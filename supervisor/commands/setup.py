@@ -8,7 +8,7 @@ from supervisor.adapters.home import Home, default_home
 from supervisor.adapters.installation.model_store import ModelStore
 from supervisor.console.steps import ConsoleProgress, Progress
 from supervisor.domain.errors import EngineError
-from supervisor.setup.host.docker_engine import ensure_engine
+from supervisor.setup.host.container_engine import ensure_container_engine
 from supervisor.setup.images.demo_model import fetch_demo_model
 from supervisor.setup.images.runtime_image import build_runtime_image
 
@@ -57,7 +57,7 @@ def prepare(home: Home, progress: Progress) -> Prepared:
         # The container engine's mount syntax cannot escape a colon.
         raise EngineError("home_unusable", f"{home.root} has a colon in its path; choose another WEOS_HOME")
     home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    docker_host = ensure_engine(home.root, progress)
+    docker_host = ensure_container_engine(home.root, progress)
     build_runtime_image(home.root, DEMO_BACKEND, progress, docker_host)
     _install_demo_model(home, progress)
     return Prepared(home, docker_host)

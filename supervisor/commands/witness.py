@@ -1,6 +1,5 @@
 """`weos-engine audit witness`: countersign checkpoints of ledgers that only grew, and refuse all others."""
 
-import os
 import sys
 import time
 from pathlib import Path
@@ -11,13 +10,13 @@ from supervisor.adapters.ledger.witness import Witness
 from supervisor.commands.audit.consistency import FILE, URL_HELP, read_evidence, read_note
 from supervisor.commands.audit.files import TRUST_OPTION, read_trust
 from supervisor.commands.audit.view import describe_checks, show_checks, show_json, show_verdict
+from supervisor.place import data_home
 
 __all__ = ["command"]
 
 
 def _default_directory() -> Path:
-    data_home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-    return Path(data_home) / "weos-witness"
+    return data_home() / "weos-witness"
 
 
 _DIRECTORY = click.option(

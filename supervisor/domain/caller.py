@@ -1,4 +1,4 @@
-"""Who asks, as far as a bearer token tells."""
+"""The caller of the API, as its bearer token identifies it."""
 
 from dataclasses import dataclass
 
@@ -9,8 +9,8 @@ __all__ = ["Caller"]
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The holder of one token, over whichever socket."""
+    """The holder of one token, whether it uses the Unix socket or the TCP socket."""
 
     role: RoleName
     name: str
-    """Of the token: one for each, so two tokens of one role are two callers. No secret."""
+    """Name of the token. Each token has its own, so two tokens of one role are two callers. Not a secret."""

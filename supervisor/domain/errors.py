@@ -1,7 +1,8 @@
 """The one root of the engine's errors.
 
-``EngineError`` carries a stable ``code`` of ``contracts.api.problem.PROBLEM_CODES``. ``Refusal`` means that nothing was
-accepted; ``ExecutionFault`` ends an accepted execution and goes into its record.
+``EngineError`` carries a stable ``code`` and a ``detail`` for a person. ``Refusal`` means that nothing was accepted;
+``ExecutionFault`` ends an accepted execution and goes into its record. Codes that the API can answer with are those of
+``contracts.api.problem.PROBLEM_CODES``. The command line prints any code, among them those of ``SetupError``.
 """
 
 from contracts.wire.errors import FieldError
@@ -49,7 +50,7 @@ class StorageError(EngineError):
     """The store could not do what it was told; nothing half-done remains."""
 
 
-class SetupError(Exception):
+class SetupError(EngineError):
     """Set-up cannot go on.
 
     Codes: source_fetch_failed, source_invalid, engine_missing, engine_start_failed, engine_unreachable,
@@ -57,8 +58,3 @@ class SetupError(Exception):
     definition_invalid, record_invalid, home_busy, home_unusable, gvisor_missing, consent_needed,
     engine_config_unsound.
     """
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message

@@ -1,4 +1,4 @@
-"""One attack: what is tried, what it must come to, and the judgement of what it came to."""
+"""One attack: the attempt, the expected answers, and the judgement of the observed answer."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,7 +10,7 @@ Verdict = Literal["blocked", "open", "allowed", "unexpected"]
 
 ALLOWED = "allowed"
 NOTHING = "nothing"
-# The end of a process by its filter, as the container engine reports it.
+# How the container engine reports a process that its filter ended.
 ENDED = "SIGSYS"
 
 
@@ -18,22 +18,22 @@ ENDED = "SIGSYS"
 class Attack:
     """One attempt: an expression over the tools of `supervisor.escape.inside`.
 
-    What the kernel alone answers (`without`) says that the attempt is a real one: it differs from `expected` wherever
-    arguments can be found for which it does; then the attempt fails when its rule is removed. Where the kernel asks
-    for a capability before it looks at any argument, both say EPERM: two walls. ``any``: what the kernel says depends
-    on how it was built. It is not tried under lock one: without the filter some attempts leave processes and message
-    queues behind. Under lock two it is the answer of lock one, and tried.
+    `without` is the kernel's own answer, and shows that the attempt is real. It differs from `expected` if arguments
+    exist for which it can differ; the attempt then fails when its rule is removed. If the kernel asks for a capability
+    before it looks at any argument, both answers are EPERM, and two barriers protect. ``any`` means that the kernel's
+    answer depends on its build. Under lock one `without` is not tried, because without the filter some attempts leave
+    processes and message queues behind. Under lock two it is the answer under lock one, and is tried.
 
     Attributes:
-        name: What is tried, in words.
+        name: The attempt, in words.
         code: The expression.
-        expected: The answers that count as blocked; `allowed` where the attempt is known to succeed, see `note`.
-        without: What it would be without the rule, or with lock one alone.
-        locked: What the same attempt comes to under lock two; empty where it is not tried there.
-        gvisor: The answers in the tier gvisor, where they are others.
-        alone: Whether it needs a container of its own.
-        before: An expression for what must be made before the lock; its value is `prepared`.
-        note: Why an attempt that is expected to succeed does no harm, in one tier at least.
+        expected: The answers that count as blocked; `allowed` if the attempt is known to succeed, see `note`.
+        without: The answer without the rule, or with lock one alone.
+        locked: The answers of the same attempt under lock two; empty if it is not tried there.
+        gvisor: The answers in the tier gvisor, if they differ.
+        alone: Whether the attempt needs a container of its own.
+        before: An expression that is evaluated before the lock; its value is `prepared`.
+        note: Why an attempt that is expected to succeed, in at least one tier, does no harm.
     """
 
     name: str
@@ -48,14 +48,14 @@ class Attack:
 
 
 def expect(attack: Attack, isolation: str) -> tuple[str, ...]:
-    """Return the answers that an attack must come to in a tier."""
+    """Return the expected answers of an attack in a tier."""
     return attack.gvisor if isolation == "gvisor" and attack.gvisor else attack.expected
 
 
 def judge(expected: tuple[str, ...], observed: str) -> Verdict:
-    """Return what an answer says: everything but `blocked` and `open` is a failure.
+    """Return the verdict on an answer; every verdict except `blocked` and `open` is a failure.
 
-    A look that may find certain things may find fewer of them: another version of a runtime hides more.
+    An attempt that looks for things may find fewer than expected, since another version of a runtime may hide more.
     """
     if observed in expected or (_is_look(observed) and any(_covers(answer, observed) for answer in expected)):
         return "open" if observed.startswith(ALLOWED) else "blocked"

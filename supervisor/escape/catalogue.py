@@ -1,4 +1,4 @@
-"""Every attack of the suite, in the report's order: by group, and in a group lock one before lock two."""
+"""Every attack of the suite, in the report's order: by group, and within a group lock one before lock two."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _GROUPS = tuple(dict.fromkeys(group for table in _TABLES for group in table))
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One attack at one moment, with the answers that it must come to there."""
+    """One attack at one moment, with the answers expected there."""
 
     group: str
     moment: Moment

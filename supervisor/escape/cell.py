@@ -1,4 +1,4 @@
-"""The very container of an execution, with another command in it."""
+"""The same container as that of an execution, with another command in it."""
 
 import signal
 import socket
@@ -10,6 +10,7 @@ import docker
 
 from contracts.execution.execution_plan import ExecutionPlan
 from contracts.wire.types import IsolationTier
+from supervisor.adapters.docker.attach import STDERR, STDOUT, attach, read_frame
 from supervisor.domain.errors import EngineError
 from supervisor.domain.policies.policy import Policies
 from supervisor.domain.sandbox.hardening import build_container_config
@@ -18,20 +19,17 @@ from supervisor.domain.sandbox.recipe import recipe_of
 __all__ = ["PYTHON", "Cell", "Ended"]
 
 PYTHON = ("/usr/bin/python3.11", "-I", "-S", "-B")
-# The longest that an attack may say nothing before its container is killed. Filling memory takes seconds, all else
+# How long an attack may be silent before its container is killed. Filling memory takes seconds, everything else takes
 # milliseconds.
 SILENCE_S = 120
 OUTPUT_BYTES_MAX = 4_194_304
-# Engine API: one byte stream number, three zero bytes, four bytes length, big-endian.
-HEADER_BYTES = 8
-STDOUT, STDERR = 1, 2
-# A shell's convention, which the container engine follows: beyond this a status names the signal.
+# The shell's convention, which the container engine follows: a status above this names the signal.
 SIGNALLED = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What a container left: both outputs and its exit status, None where it had to be killed."""
+    """The result of a container: both outputs and its exit status. None means that it had to be killed."""
 
     output: bytes
     errors: bytes
@@ -39,7 +37,7 @@ class Ended:
 
     @property
     def reason(self) -> str:
-        """How it ended, in one word or two."""
+        """How the container ended, in one or two words."""
         if self.status is None:
             return "killed"
         try:
@@ -50,7 +48,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Cell:
-    """Makes containers as the plan and the policies say."""
+    """Creates containers as the plan and the policies require."""
 
     client: docker.APIClient
     plan: ExecutionPlan
@@ -62,19 +60,19 @@ class Cell:
     silence_s: int = SILENCE_S
 
     def under(self, tier: IsolationTier) -> "Cell":
-        """Return one that makes the same containers in another tier."""
+        """Return a cell that creates the same containers in another tier."""
         return replace(self, plan=self.plan.model_copy(update={"isolation": tier}))
 
     def run(self, script: str | None = None, *, stdin: bytes = b"", **host: Any) -> Ended:  # noqa: ANN401 - any setting
         """Run the image's own command, or a script in its interpreter.
 
         Args:
-            script: what the interpreter executes; None leaves the image's command.
-            stdin: what it can read.
-            host: replaces host settings, for tests of what they do.
+            script: program for the interpreter; None means the image's own command.
+            stdin: bytes for standard input.
+            host: replacements of host settings, for tests of their effect.
 
         Raises:
-            EngineError: ``limit_unenforceable``, the engine drops a limit and only says so.
+            EngineError: ``limit_unenforceable`` if the container engine drops a limit and only warns about it.
         """
         container_id = self.create(script, host)
         try:
@@ -83,7 +81,7 @@ class Cell:
             self.client.remove_container(container_id, force=True, v=True)
 
     def config(self) -> dict[str, Any]:
-        """Return the body of the create call, exactly as an execution has it."""
+        """Return the body of the create call, exactly as for an execution."""
         return build_container_config(
             recipe_of(self.plan),
             self.policies.sandbox,
@@ -107,30 +105,20 @@ class Cell:
         return str(created["Id"])
 
     def _exchange(self, container_id: str, stdin: bytes) -> Ended:
-        attached = self.client.attach_socket(container_id, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
-        connection = attached._sock
+        connection = attach(self.client, container_id)
         connection.settimeout(self.silence_s)
         outputs = {STDOUT: b"", STDERR: b""}
         try:
             self.client.start(container_id)
             connection.sendall(stdin)
             connection.shutdown(socket.SHUT_WR)
-            # The SDK's own reader waits without a deadline.
-            while header := _read(connection, HEADER_BYTES):
-                outputs[header[0]] += _read(connection, int.from_bytes(header[4:], "big"))
-                if len(outputs[header[0]]) > OUTPUT_BYTES_MAX:
+            while frame := read_frame(connection):
+                stream, content = frame
+                outputs[stream] += content
+                if len(outputs[stream]) > OUTPUT_BYTES_MAX:
                     return Ended(outputs[STDOUT], outputs[STDERR], None)
         except TimeoutError:
             return Ended(outputs[STDOUT], outputs[STDERR], None)
         finally:
-            attached.close()
             connection.close()
         return Ended(outputs[STDOUT], outputs[STDERR], int(self.client.wait(container_id)["StatusCode"]))
-
-
-def _read(connection: socket.socket, size: int) -> bytes:
-    # Less only at the end of the stream.
-    data = b""
-    while len(data) < size and (part := connection.recv(size - len(data))):
-        data += part
-    return data

@@ -1,14 +1,14 @@
-"""What an attacker tries with system calls before the model is read, under lock one; what matters again under two."""
+"""Attacks by system calls under lock one, before the model is read; the important ones are repeated under lock two."""
 
 from supervisor.escape.attack import ENDED, Attack
 
 __all__ = ["CALLS"]
 
-# What lock two refuses instead of ending the process: see lockdown.json.
+# The answer if lock two refuses a call instead of ending the process; see lockdown.json.
 _REFUSED = ("EPERM",)
-# runc answers so for numbers beyond the last that a profile names, whatever the profile says.
+# runc answers ENOSYS for numbers beyond the last number in a profile, regardless of the profile's own default.
 _NEWER = ("EPERM", "ENOSYS")
-# What the kernel itself does to a probe's call that comes from elsewhere; an older one knows no such call.
+# How the kernel itself treats a probe's call that does not come from a probe; an older kernel has no such call.
 _PROBE = ("EPERM", "ENOSYS", "ENXIO", "SIGILL", "SIGSYS")
 
 
@@ -20,7 +20,7 @@ def _call(
     expected: tuple[str, ...] = ("EPERM",),
     gvisor: tuple[str, ...] = (),
 ) -> Attack:
-    # Tried under lock one. Lock two ends the process for every number that it does not name: that the walk shows.
+    # Tried under lock one. Lock two ends the process for every number that it does not name; the walk shows that.
     return Attack(name, code, expected, without, (), gvisor)
 
 
@@ -33,13 +33,13 @@ def _both(
     locked: tuple[str, ...] = (ENDED,),
     gvisor: tuple[str, ...] = (),
 ) -> Attack:
-    # Tried under lock one, and under lock two for real.
+    # Tried under lock one and again under lock two.
     return Attack(name, code, expected, without, locked, gvisor)
 
 
 def _families() -> tuple[Attack, ...]:
     plain = {1: "unix", 2: "inet", 10: "inet6", 16: "netlink"}
-    # What a kernel has of these differs, and some ask for a capability.
+    # Kernels differ in these families, and some families need a capability.
     others = {17: "packet", 38: "alg", 40: "vsock", 44: "xdp"}
     return tuple(
         _call(f"socket {name}", f"call('socket', {number}, 2, 0)", "allowed" if number in plain else "any")
@@ -60,18 +60,18 @@ _PROCESSES = (
     _call("signal to a thread", "call('tkill', me, 0)"),
     _call("signal with a value", "call('rt_sigqueueinfo', me, 0, there)", "any"),
     _both("ptrace", "call('ptrace', 16, 99999, 0, 0)", "ESRCH"),
-    _call("be traced", "call('ptrace', 0, 0, 0, 0)"),
-    _both("read another's memory", "call('process_vm_readv', me, 0, 0, 0, 0, 0)"),
-    _both("write another's memory", "call('process_vm_writev', me, 0, 0, 0, 0, 0)"),
+    _call("ask to be traced", "call('ptrace', 0, 0, 0, 0)"),
+    _both("read another process's memory", "call('process_vm_readv', me, 0, 0, 0, 0, 0)"),
+    _both("write another process's memory", "call('process_vm_writev', me, 0, 0, 0, 0, 0)"),
     _both("descriptor of a process", "call('pidfd_open', me, 0)"),
     _both("steal a descriptor", "call('pidfd_getfd', -1, 0, 0)", "EBADF"),
     _both("signal by descriptor", "call('pidfd_send_signal', -1, 0, 0, 0)", "EBADF"),
-    _both("advise another's memory", "call('process_madvise', -1, 0, 0, 4, 0)", "EBADF", expected=_NEWER),
-    _call("take a dying one's memory", "call('process_mrelease', -1, 0)", "EBADF", expected=_NEWER),
-    _call("move another's pages", "call('move_pages', 0, 0, 0, 0, 0, 0)"),
+    _both("advise about another process's memory", "call('process_madvise', -1, 0, 0, 4, 0)", "EBADF", expected=_NEWER),
+    _call("reap a dying process's memory", "call('process_mrelease', -1, 0)", "EBADF", expected=_NEWER),
+    _call("move another process's pages", "call('move_pages', 0, 0, 0, 0, 0, 0)"),
     _both("compare kernel objects", "call('kcmp', me, me, 0, 0, 0)", "any"),
-    _call("session of its own", "call('setsid')", "EPERM"),
-    _both("other processors", "call('sched_setaffinity', 0, 128, there)", "any"),
+    _call("start a session", "call('setsid')", "EPERM"),
+    _both("run on other CPUs", "call('sched_setaffinity', 0, 128, there)", "any"),
     _call("scheduling class", "call('sched_setscheduler', 0, 0, zeros)"),
     _call("scheduling attributes", "call('sched_setattr', 0, zeros, 0)", "any"),
     _call("priority", "call('setpriority', 0, 0, 0)"),
@@ -108,14 +108,14 @@ _CODE = (
     _both("make written memory executable by key", "call('pkey_mprotect', spare, 4096, 5, -1)"),
     _call("a key for memory", "call('pkey_alloc', 0, 0)", "any"),
     _both("read implies execute", "call('personality', 0x400000)"),
-    _both("memory without a name", "call('memfd_create', b'x', 0)"),
-    _both("memory that nobody sees", "call('memfd_secret', 0)", "any", expected=_NEWER),
+    _both("a file in memory without a name", "call('memfd_create', b'x', 0)"),
+    _both("a file in secret memory", "call('memfd_secret', 0)", "any", expected=_NEWER),
     _both("watch page faults", "call('userfaultfd', 0x800)", "any"),
-    _call("map pages of a file anew", "call('remap_file_pages', 0, 0, 0, 0, 0)", "EINVAL"),
-    _call("a library by the old call", "call('uselib', 1)", "any"),
-    _both("write at a place", "call('pwrite64', -1, there, 1, 0)", "EBADF"),
-    _call("write pieces at a place", "call('pwritev', -1, there, 1, 0, 0)", "EBADF"),
-    _call("write pieces with flags", "call('pwritev2', -1, there, 1, 0, 0, 0)", "EBADF"),
+    _call("remap pages of a file", "call('remap_file_pages', 0, 0, 0, 0, 0)", "EINVAL"),
+    _call("load a library by the old call", "call('uselib', 1)", "any"),
+    _both("write at an offset", "call('pwrite64', -1, there, 1, 0)", "EBADF"),
+    _call("write a vector at an offset", "call('pwritev', -1, there, 1, 0, 0)", "EBADF"),
+    _call("write a vector with flags", "call('pwritev2', -1, there, 1, 0, 0, 0)", "EBADF"),
     _both("local descriptor table", "call('modify_ldt', 0, there, 16)"),
     _both("lock memory", "call('mlock', spare, 4096)"),
     _call("lock all memory", "call('mlockall', 4)", "EINVAL"),
@@ -126,7 +126,7 @@ _FILES = (
     _call("create a file in /dev", "call('openat', HERE, b'/dev/x', 0o101, 0o700)", "any"),
     _call("open to read and write", "call('openat', HERE, b'/proc/self/mem', 2, 0)"),
     _call("truncate on opening", "call('openat', HERE, b'/dev/null', 0o1001, 0)"),
-    _call("file without a name", "call('openat', HERE, b'/dev', 0o20200002, 0o600)", "any"),
+    _call("create a file without a name", "call('openat', HERE, b'/dev', 0o20200002, 0o600)", "any"),
     _call("open to write", "call('openat', HERE, b'/dev/null', 1, 0)"),
     _both("open by the old call", "call('open', b'/dev/null', 0)"),
     _both("open by the new call", "call('openat2', -1, 0, 0, 0)", "EINVAL"),
@@ -150,15 +150,15 @@ _FILES = (
     _call("fchown", "call('fchown', -1, 0, 0)", "EBADF"),
     _both("truncate", "call('truncate', 1, 0)", "EFAULT"),
     _call("ftruncate", "call('ftruncate', -1, 0)", "EBADF"),
-    _call("reserve room", "call('fallocate', -1, 0, 0, 1)", "EBADF"),
-    _call("times of a file", "call('utimensat', HERE, 1, 0, 0)", "EFAULT"),
-    _call("an extended attribute", "call('setxattr', 1, 1, 0, 0, 0)", "EFAULT"),
+    _call("reserve disk space", "call('fallocate', -1, 0, 0, 1)", "EBADF"),
+    _call("set the times of a file", "call('utimensat', HERE, 1, 0, 0)", "EFAULT"),
+    _call("set an extended attribute", "call('setxattr', 1, 1, 0, 0, 0)", "EFAULT"),
     _call("copy within the kernel", "call('copy_file_range', -1, 0, -1, 0, 1, 0)", "EBADF"),
     _call("send a file", "call('sendfile', -1, -1, 0, 1)", "EBADF"),
     _both("push a key into the terminal", "call('ioctl', 0, 0x5412, there)", "any", locked=_REFUSED),
-    _call("bytes waiting", "call('ioctl', 0, 0x541b, there)"),
-    _both("file by its number", "call('open_by_handle_at', -1, there, 0)", "any"),
-    _both("number of a file", "call('name_to_handle_at', HERE, b'/', zeros, there, 0)", "any"),
+    _call("count waiting input bytes", "call('ioctl', 0, 0x541b, there)"),
+    _both("open a file by its handle", "call('open_by_handle_at', -1, there, 0)", "any"),
+    _both("handle of a file", "call('name_to_handle_at', HERE, b'/', zeros, there, 0)", "any"),
     _both("quotas", "call('quotactl', 0x80000700, 0, 0, 0)", "any"),
     _call("quotas by descriptor", "call('quotactl_fd', -1, 0, 0, 0)", "any", expected=_NEWER),
 )
@@ -179,7 +179,7 @@ _NAMESPACES = (
     _call("list of mounts", "call('listmount', 0, 0, 0, 0)", "any", expected=_NEWER),
     _both("chroot", "call('chroot', 1)", "EFAULT"),
     _both("pivot_root", "call('pivot_root', 1, 1)", "any"),
-    _call("another directory", "call('chdir', b'/')"),
+    _call("change the working directory", "call('chdir', b'/')"),
 )
 
 _CHANNELS = (
@@ -192,14 +192,14 @@ _CHANNELS = (
     _both("inotify", "call('inotify_init1', 0)"),
     _call("inotify by the old call", "call('inotify_init')"),
     _both("fanotify", "call('fanotify_init', 0x200, 0)"),
-    _both("what of a file is in memory", "call('mincore', spare, 4096, there)"),
-    _call("how much of a file is in memory", "call('cachestat', -1, 0, 0, 0)", "any", expected=_NEWER),
+    _both("which pages of a file are cached", "call('mincore', spare, 4096, there)"),
+    _call("how many pages of a file are cached", "call('cachestat', -1, 0, 0, 0)", "any", expected=_NEWER),
     _call("read a file ahead", "call('readahead', model, 0, 4096)"),
     _both("message queue by name", "call('mq_open', b'x', 0o102, 0o600, 0)"),
     _call("remove a message queue", "call('mq_unlink', 1)", "EFAULT"),
     _call("send to a message queue", "call('mq_timedsend', -1, 0, 0, 0, 0)", "EBADF"),
     _call("receive from a message queue", "call('mq_timedreceive', -1, 0, 0, 0, 0)", "EBADF"),
-    _call("be told of a message queue", "call('mq_notify', -1, 0)", "EBADF"),
+    _call("notification by a message queue", "call('mq_notify', -1, 0)", "EBADF"),
     _both("System V message queue", "call('msgget', 0, 0o1600)"),
     _call("send to a System V queue", "call('msgsnd', -1, zeros, 0, 0)", "EINVAL"),
     _both("System V shared memory", "call('shmget', 0, 4096, 0o1600)"),
@@ -211,7 +211,7 @@ _CHANNELS = (
     _both("keyctl", "call('keyctl', 9999, 0, 0, 0, 0)", "ENOTSUP"),
     _call("the user's keyring", "call('keyctl', 0, -4, 1, 0, 0)"),
     _both("a pipe", "call('pipe2', there, 0)"),
-    _both("counter of events", "call('eventfd2', 0, 0)"),
+    _both("event counter", "call('eventfd2', 0, 0)"),
     _both("signals by descriptor", "call('signalfd4', -1, zeros, 8, 0)"),
     _both("timer by descriptor", "call('timerfd_create', 1, 0)"),
     _call("timer", "call('timer_create', 1, 0, there)"),
@@ -219,10 +219,10 @@ _CHANNELS = (
     _both("splice", "call('splice', -1, 0, -1, 0, 1, 0)", "EBADF"),
     _both("tee", "call('tee', -1, -1, 1, 0)", "EBADF"),
     _both("vmsplice", "call('vmsplice', -1, 0, 0, 0)", "EBADF"),
-    _both("wake whoever maps the model", "call('futex', spare, 1, 1, 0, 0, 0)"),
-    _both("wait for whoever maps the model", "call('futex', spare, 0, 1, 0, 0, 0)", "EAGAIN"),
+    _both("wake processes that map the model", "call('futex', spare, 1, 1, 0, 0, 0)"),
+    _both("wait for processes that map the model", "call('futex', spare, 0, 1, 0, 0, 0)", "EAGAIN"),
     _both("wake by the new call", "call('futex_wake', spare, 1, 1, 2)", "any", expected=_NEWER),
-    _call("wait for many", "call('futex_waitv', 0, 0, 0, 0, 0)", "any", expected=_NEWER),
+    _call("wait for many futexes", "call('futex_waitv', 0, 0, 0, 0, 0)", "any", expected=_NEWER),
 )
 
 _KERNEL = (
@@ -232,17 +232,17 @@ _KERNEL = (
     _both("enter io_uring", "call('io_uring_enter', -1, 0, 0, 0, 0, 0)", "any"),
     _call("register with io_uring", "call('io_uring_register', -1, 0, 0, 0)", "any"),
     _both("asynchronous input and output", "call('io_setup', 0, 0)", "any"),
-    _both("landlock's rules", "call('landlock_create_ruleset', 0, 0, 1)", "any", expected=_NEWER),
-    _call("add to landlock's rules", "call('landlock_add_rule', -1, 0, 0, 0)", "any", expected=_NEWER),
-    _call("be under landlock's rules", "call('landlock_restrict_self', -1, 0)", "any", expected=_NEWER),
-    _both("profiler's cookie", "call('lookup_dcookie', 0, 0, 0)", "any"),
-    # Linux lets these two pass every filter (kernel/seccomp.c) and ends whoever makes them from anywhere but a probe.
-    _both("a probe", "call('uprobe')", "any", expected=_PROBE, locked=_PROBE),
-    _both("a probe's return", "call('uretprobe')", "any", expected=_PROBE, locked=_PROBE),
+    _both("create landlock rules", "call('landlock_create_ruleset', 0, 0, 1)", "any", expected=_NEWER),
+    _call("add a landlock rule", "call('landlock_add_rule', -1, 0, 0, 0)", "any", expected=_NEWER),
+    _call("apply landlock rules", "call('landlock_restrict_self', -1, 0)", "any", expected=_NEWER),
+    _both("cookie of the profiler", "call('lookup_dcookie', 0, 0, 0)", "any"),
+    # Linux lets these two pass every filter (kernel/seccomp.c), and ends a process that makes them outside of a probe.
+    _both("the call of a uprobe", "call('uprobe')", "any", expected=_PROBE, locked=_PROBE),
+    _both("the call of a uretprobe", "call('uretprobe')", "any", expected=_PROBE, locked=_PROBE),
     _call("barriers", "call('membarrier', 0, 0, 0)"),
-    _call("where memory lies", "call('set_mempolicy', 0, 0, 0)"),
+    _call("NUMA policy of memory", "call('set_mempolicy', 0, 0, 0)"),
     _call("NFS server", "call('nfsservctl', 0, 0, 0)", "ENOSYS"),
-    _call("a number without a name", "call_number(500)", "ENOSYS", expected=("EPERM", "ENOSYS")),
+    _call("an unassigned call number", "call_number(500)", "ENOSYS", expected=("EPERM", "ENOSYS")),
 )
 
 _MACHINE = (
@@ -257,15 +257,15 @@ _MACHINE = (
     _call("steer a clock", "call('clock_adjtime', 0, 1)", "EFAULT"),
     _both("reboot", "call('reboot', 0, 0, 0, 0)", "EPERM"),
     _both("kernel log", "call('syslog', 10, 0, 0)", "any"),
-    _both("name of the machine", "call('sethostname', 0, 65)", "EPERM"),
-    _call("domain of the machine", "call('setdomainname', 0, 65)", "EPERM"),
+    _both("set the host name", "call('sethostname', 0, 65)", "EPERM"),
+    _call("set the domain name", "call('setdomainname', 0, 65)", "EPERM"),
     _both("swap on", "call('swapon', 1, 0)", "EPERM"),
     _call("swap off", "call('swapoff', 1)", "EPERM"),
-    _both("accounting", "call('acct', 1)", "any"),
+    _both("process accounting", "call('acct', 1)", "any"),
     _both("input and output ports", "call('iopl', 3)", "any"),
     _both("an input and output port", "call('ioperm', 0, 1, 1)", "any"),
     _call("hang up the terminal", "call('vhangup')", "EPERM"),
-    _call("write everything out", "call('sync')"),
+    _call("sync all file systems", "call('sync')"),
 )
 
 _IDENTITY = (
@@ -280,9 +280,9 @@ _IDENTITY = (
     _call("setfsgid", "call('setfsgid', -1)"),
     _both("setgroups", "call('setgroups', 0, 0)", "EPERM"),
     _both("capset", "call('capset', 0, 0)", "EFAULT"),
-    _call("another segment register", "call('arch_prctl', 0x1001, zeros)"),
+    _call("set another segment register", "call('arch_prctl', 0x1001, zeros)"),
     _both("prctl", "call('prctl', 4, 1, 0, 0, 0)"),
-    _call("mode of new files", "call('umask', 0o777)"),
+    _call("umask of new files", "call('umask', 0o777)"),
     _both("set a limit", "call('prlimit64', 0, 4, zeros, 0)"),
     _call("set a limit by the old call", "call('setrlimit', 4, zeros)"),
     _call("limits of another process", "call('prlimit64', me, 7, 0, 0)"),
@@ -294,7 +294,7 @@ _LOCKS = (
     _call("strict mode", "call('seccomp', 0, 1, 0)", "EINVAL"),
 )
 
-# Group by group, as the report shows them.
+# By group, in the report's order.
 CALLS: dict[str, tuple[Attack, ...]] = {
     "programs and processes": _PROCESSES,
     "sockets": _SOCKETS,

@@ -1,4 +1,4 @@
-"""The escape suite: every attack on one sandbox, several containers at a time, and the report about it."""
+"""The escape suite: runs every attack on one sandbox, several containers at a time, and reports the answers."""
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
@@ -9,32 +9,32 @@ from contracts.execution.escape_report import EscapeAttempt, EscapeReport
 from supervisor.escape.attack import judge
 from supervisor.escape.catalogue import Planned
 from supervisor.escape.cell import Cell
-from supervisor.escape.engine_facts import EngineFacts
+from supervisor.escape.container_engine_facts import ContainerEngineFacts
 from supervisor.escape.system_calls import WALKED
 from supervisor.escape.task import Numbered, observe
 from supervisor.escape.walk import walk_calls
 
 __all__ = ["run_suite"]
 
-# Told how many of how many steps are done.
+# Called with the number of finished steps and the number of all steps.
 Tell = Callable[[int, int], None]
 
 WALK_GROUP = "every system call"
-WALK_NAME = f"numbers 0 to {WALKED[-1]}, beyond what the policy allows"
+WALK_NAME = f"numbers 0 to {WALKED[-1]}, except the calls that the policy allows"
 ANSWER_LENGTH_MAX = 1000
 
 
 def run_suite(
     cells: Sequence[Cell],
     image_environment: Sequence[str],
-    facts: EngineFacts,
+    facts: ContainerEngineFacts,
     planned: Sequence[Planned],
     tell: Tell = lambda _done, _total: None,
 ) -> EscapeReport:
-    """Try everything; the cells take turns, one container of each at a time.
+    """Try every attack and return the report. The cells take turns, each with one container at a time.
 
     Raises:
-        EngineError: ``escape_failed``, something kept an attack from being tried.
+        EngineError: ``escape_failed`` if an attack could not be tried.
     """
     cell_at = itertools.cycle(cells)
     with ThreadPoolExecutor(len(cells)) as pool:
@@ -54,10 +54,10 @@ _LOCKS: tuple[Literal["one", "two"], ...] = ("one", "two")
 
 
 def _batches(planned: Sequence[Planned]) -> Iterable[tuple[list[Numbered], Literal["one", "two"]]]:
-    # Under lock one nearly everything is answered, so one container serves for all; under lock two nearly everything
-    # ends the process, so each attack has its own.
+    # Under lock one nearly every attack gets an answer, so one container serves for all of them. Under lock two nearly
+    # every attack ends the process, so each attack has its own container.
     together = []
-    # What waits for an answer that may never come goes first.
+    # Attacks that may wait for an answer in vain go first.
     in_turn = sorted(enumerate(planned), key=lambda item: not item[1].attack.before.startswith("waiting"))
     for index, each in in_turn:
         numbered = Numbered(index, each.attack)
@@ -77,7 +77,7 @@ def _await_all(futures: Sequence["Future[Any]"], tell: Tell) -> None:
 
 def _build_report(
     cell: Cell,
-    facts: EngineFacts,
+    facts: ContainerEngineFacts,
     planned: Sequence[Planned],
     observed: dict[int, str],
     walked: dict[Literal["one", "two"], tuple[str, ...]],

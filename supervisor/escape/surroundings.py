@@ -1,25 +1,25 @@
-"""What an attacker finds in the container before the model is read: paths, sights, limits, and what it can use up."""
+"""Attacks on the container's surroundings, before the model is read: files, visible facts, limits and resources."""
 
 from supervisor.escape.attack import ENDED, Attack
 
 __all__ = ["SURROUNDINGS"]
 
 _NONE = ("nothing",)
-# ENOENT: a kernel without that file; EFBIG: the limit of 0 bytes, which gVisor applies to /proc too.
+# ENOENT: a kernel without that file. EFBIG: the limit of 0 bytes, which gVisor also applies to /proc.
 _DENIED = ("EACCES", "EFBIG", "ENOENT", "EPERM", "EROFS")
 _FIFO_NOTE = (
-    "runc opens its fifo with these very flags after the filter is on; from lock two on, before a byte of the prompt "
-    "is read, nothing can be opened"
+    "runc opens its fifo with the same flags after it has set the filter; from lock two on, before a byte of the "
+    "prompt is read, no file can be opened"
 )
-_EXEC_NOTE = "the runner is started with this call after the filter is on; lock two ends that"
+_EXEC_NOTE = "this call starts the runner after the filter is set; lock two ends a process that makes it"
 _MOUNT_NOTE = (
-    "gVisor does not know how the host mounted it; the host refuses to write all the same, and lock two ends every "
-    "mapping of a file"
+    "gVisor does not know the host's mount options; the host still refuses writes, and lock two ends a process that "
+    "maps a file"
 )
-_OWN_KERNEL_NOTE = "gVisor hides no paths; these say what its own kernel makes up, and the processor's name"
-_OWN_DEVICES_NOTE = "gVisor's own, which lead to its own kernel; lock one refuses their calls"
-_OWN_TMP_NOTE = "gVisor mounts it in its own memory; lock one lets no file be made"
-_OWN_THREADS_NOTE = "gVisor's threads are its own; its memory, and what it takes of the host's threads, is limited"
+_OWN_KERNEL_NOTE = "gVisor hides no paths; these show facts that its own kernel makes up, and the processor's name"
+_OWN_DEVICES_NOTE = "gVisor's own devices, which lead to its own kernel; lock one refuses the calls that they need"
+_OWN_TMP_NOTE = "gVisor mounts /tmp in its own memory; lock one lets no file be created"
+_OWN_THREADS_NOTE = "the threads belong to gVisor's kernel, whose memory and number of host threads are limited"
 
 
 def _sight(name: str, code: str, *, gvisor: tuple[str, ...] = (), note: str | None = None) -> Attack:
@@ -36,8 +36,8 @@ _PROGRAMS = (
 )
 
 _CONVENTIONS = (
-    # Under lock one the thread ends (libseccomp's word for another architecture), which is the process where there is
-    # one thread. gVisor has no such calls: the instruction faults, and an unknown number is refused like any other.
+    # Under lock one the thread ends (libseccomp's default for another architecture), and with the only thread the
+    # process. gVisor has no such calls: the instruction faults, and an unknown number is refused like any other.
     Attack("a call by int 0x80", "enter_gate(prepared)", (ENDED,), "any", (), ("SIGSEGV",), before="find_gate()"),
     Attack("a call by the x32 convention", "call_number(0x40000000 | 39)", (ENDED,), "any", (), ("EPERM",)),
 )
@@ -60,12 +60,12 @@ _FILES = (
     _sight("write to every file", "write_anywhere()"),
     _write("memory of the machine", "/dev/mem"),
     _write("kernel settings", "/proc/sys/kernel/core_pattern"),
-    _write("magic keys", "/proc/sysrq-trigger"),
+    _write("SysRq keys", "/proc/sysrq-trigger"),
     _write("interrupts", "/proc/irq/default_smp_affinity"),
     _write("the interpreter's file", "/proc/self/exe"),
     _write("the model's file", "/model/model.gguf"),
-    _write("accounts", "/etc/passwd"),
-    _write("be spared when memory runs out", "/proc/self/oom_score_adj", b"-1000"),
+    _write("file of user accounts", "/etc/passwd"),
+    _write("be spared by the out-of-memory killer", "/proc/self/oom_score_adj", b"-1000"),
     _write("map users", "/proc/self/uid_map", b"0 0 1"),
     _sight("files of the control groups", "control_groups()"),
 )
@@ -73,7 +73,7 @@ _FILES = (
 _SEEN = (
     _sight("other processes", "other_processes()"),
     _sight("environment", "environment()"),
-    _sight("descriptors beside the three", "descriptors()"),
+    _sight("descriptors beyond the standard three", "descriptors()"),
     _sight("network interfaces", "interfaces()"),
     _sight("mounts that can be written", "writable_mounts()", gvisor=("allowed: /model /tmp",), note=_MOUNT_NOTE),
     _sight(
@@ -92,7 +92,7 @@ _SEEN = (
         note=_OWN_KERNEL_NOTE,
     ),
     _sight(
-        "what /proc says of the machine",
+        "facts about the machine in /proc",
         "machine_facts()",
         gvisor=(
             "allowed: /proc/cgroups /proc/cmdline /proc/cpuinfo /proc/loadavg /proc/meminfo /proc/sentry-meminfo "
@@ -102,17 +102,22 @@ _SEEN = (
     ),
     _sight("sensors", "sensors()"),
     _sight("device nodes", "devices()", gvisor=("allowed: /dev/fuse /dev/net/tun",), note=_OWN_DEVICES_NOTE),
-    _sight("files that run as somebody else", "privileged_files()"),
-    _sight("files of this user or of everybody", "changeable_files()", gvisor=("allowed: /tmp",), note=_OWN_TMP_NOTE),
-    _sight("another name of the machine", "machine_name()"),
+    _sight("files that run as another user", "privileged_files()"),
+    _sight(
+        "files that this user or everybody can change",
+        "changeable_files()",
+        gvisor=("allowed: /tmp",),
+        note=_OWN_TMP_NOTE,
+    ),
+    _sight("unexpected host name", "machine_name()"),
 )
 
 _IDENTITY = (
     _sight("users and groups", "identity()"),
     _sight("capabilities", "capabilities()"),
-    # gVisor does not tell; it has no program that could give any.
+    # gVisor does not report this flag; its image has no program that could give privileges.
     _sight("new privileges", "new_privileges()", gvisor=("untold",)),
-    _sight("files and cores by size", "file_sizes()"),
+    _sight("limits on files and core dumps", "file_sizes()"),
 )
 
 _BOMBS = (
@@ -126,12 +131,13 @@ _BOMBS = (
         alone=True,
         note=_OWN_THREADS_NOTE,
     ),
-    # The kernel ends it. The engine's word for that, OOMKilled, comes by a way of its own and now and then not at all.
+    # The kernel ends the process. The container engine's flag for that, OOMKilled, arrives separately and is sometimes
+    # missing.
     Attack("memory bomb", "memory_bomb()", ("SIGKILL",), "allowed", (), alone=True),
     Attack("descriptor bomb", "descriptor_bomb()", ("stopped",), "allowed", (), alone=True),
 )
 
-# Group by group, as the report shows them.
+# By group, in the report's order.
 SURROUNDINGS: dict[str, tuple[Attack, ...]] = {
     "programs and processes": _PROGRAMS,
     "calling conventions": _CONVENTIONS,

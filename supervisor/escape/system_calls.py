@@ -1,8 +1,8 @@
-"""System calls of x86_64 by name: what the policies call them, as the numbers that a filter sees."""
+"""System calls of x86_64: the names that the policies use, and the numbers that a filter sees."""
 
 __all__ = ["NUMBERS", "WALKED", "name_of"]
 
-# The kernel's own table, arch/x86/entry/syscalls/syscall_64.tbl of Linux 6.18: each run of numbers without a gap.
+# The kernel's own table, arch/x86/entry/syscalls/syscall_64.tbl of Linux 6.18. Each run of numbers has no gap.
 _RUNS = {
     0: (
         "read write open close stat fstat lstat poll lseek mmap mprotect munmap brk rt_sigaction rt_sigprocmask "
@@ -52,10 +52,10 @@ _RUNS = {
 
 NUMBERS = {name: first + index for first, names in _RUNS.items() for index, name in enumerate(names.split())}
 _NAMES = {number: name for name, number in NUMBERS.items()}
-# Every number up to a power of two beyond the table's end: also those that a newer kernel may give a meaning.
+# Every number up to a power of two beyond the table's end, so that calls of a newer kernel are included.
 WALKED = range(512)
 
 
 def name_of(number: int) -> str:
-    """Return a call's name, or for a number without one something that says so."""
+    """Return a call's name, or ``number_N`` for a number without a name."""
     return _NAMES.get(number, f"number_{number}")

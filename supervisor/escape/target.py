@@ -1,9 +1,8 @@
 """The suite's targets: the sandboxes of this installation, one for each backend and isolation tier."""
 
-import fcntl
 import itertools
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import docker
@@ -11,6 +10,7 @@ import docker
 from contracts.execution.execution_plan import ExecutionPlan
 from contracts.execution.run_request import ExecutionRequest, LimitsRequest, RunRequest
 from contracts.wire.types import IsolationTier
+from supervisor.adapters.files import locked
 from supervisor.adapters.home import Home
 from supervisor.adapters.installation.model_store import ModelStore
 from supervisor.domain.errors import EngineError
@@ -18,12 +18,12 @@ from supervisor.domain.planning.installation import Backend, Installation
 from supervisor.domain.planning.planning import plan_execution
 from supervisor.domain.sandbox.isolation import require_registered
 from supervisor.escape.cell import Cell
-from supervisor.escape.engine_facts import EngineFacts, read_engine_facts
+from supervisor.escape.container_engine_facts import ContainerEngineFacts, read_container_engine_facts
 from supervisor.setup.host.gvisor import registered_runtimes
 
 __all__ = ["LABEL", "open_target", "plan_of_target", "runnable_backends"]
 
-# Longer than any start of a container takes on a busy machine.
+# Longer than the start of a container takes on a busy machine.
 CALL_TIMEOUT_S = 120
 # Measured on two CPUs: four containers at a time took 0.08 s each, two 0.09, one 0.14.
 CONTAINERS_PER_CPU = 2
@@ -33,18 +33,18 @@ LABEL = "weos.escape"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One sandbox as the suite needs it."""
+    """One sandbox that the suite attacks."""
 
     cells: tuple[Cell, ...]
     image_environment: tuple[str, ...]
-    facts: EngineFacts
+    facts: ContainerEngineFacts
 
 
 def runnable_backends(installation: Installation) -> tuple[Backend, ...]:
-    """Return the backends that have an image and the processor they need.
+    """Return the backends that have an image and that this machine's processor supports.
 
     Raises:
-        EngineError: ``image_missing``, there is none.
+        EngineError: ``image_missing`` if there is no such backend.
     """
     found = tuple(
         backend
@@ -52,19 +52,19 @@ def runnable_backends(installation: Installation) -> tuple[Backend, ...]:
         if backend.image_id is not None and backend.required_cpu_flags <= installation.host.cpu_flags
     )
     if not found:
-        raise EngineError("image_missing", "no runtime image is installed that this machine can run; run: make setup")
+        raise EngineError("image_missing", "this machine can run none of the installed images; run: make setup")
     return found
 
 
 def plan_of_target(installation: Installation, backend: str, isolation: IsolationTier) -> ExecutionPlan:
-    """Return a plan as any execution gets it, with the smallest model: which one does not matter here.
+    """Return the plan of an ordinary execution with the smallest model, since any model serves here.
 
     Raises:
-        EngineError: ``model_missing``, none is installed.
+        EngineError: ``model_missing`` if no model is installed.
         Refusal: the policies do not let this backend run in this tier.
     """
     if not installation.models:
-        raise EngineError("model_missing", "no model is installed, and a sandbox without one is not the real one")
+        raise EngineError("model_missing", "no model is installed, but the suite needs the sandbox of a real execution")
     model = min(installation.models, key=lambda each: each.size_bytes)
     execution = ExecutionRequest(
         backend=backend,
@@ -77,10 +77,10 @@ def plan_of_target(installation: Installation, backend: str, isolation: Isolatio
 
 @contextmanager
 def open_target(home: Home, docker_host: str, plan: ExecutionPlan, installation: Installation) -> Iterator[Target]:
-    """Give the sandbox of a plan; at its end no container is left, nor is one of a suite that was killed before.
+    """Yield the sandbox of a plan. Afterwards no container is left, not even from a suite that was killed earlier.
 
     Raises:
-        EngineError: ``home_taken``, another suite is running on this home.
+        EngineError: ``home_taken`` if another suite is running on this home.
         Refusal: ``isolation_unavailable``, ``model_missing`` or ``model_altered``.
     """
     runtimes = registered_runtimes(docker_host)
@@ -106,7 +106,7 @@ def open_target(home: Home, docker_host: str, plan: ExecutionPlan, installation:
                 for cpus in _leases(installation.host.logical_cpus, plan.scheduling.cores)
             ]
             program = runtimes[tier.runtime].program if tier.runtime in runtimes else tier.runtime
-            facts = read_engine_facts(client, tier.runtime, program)
+            facts = read_container_engine_facts(client, tier.runtime, program)
             yield Target(tuple(cells), tuple(image["Config"]["Env"] or ()), facts)
         finally:
             _remove_leftovers(client, labels)
@@ -114,7 +114,7 @@ def open_target(home: Home, docker_host: str, plan: ExecutionPlan, installation:
 
 
 def _leases(cpus: Sequence[int], cores: int) -> list[tuple[int, ...]]:
-    # Sandboxes share the machine's CPUs here: nothing is measured.
+    # The sandboxes share the machine's CPUs, because nothing is measured here.
     around = itertools.cycle(cpus)
     count = min(CONTAINERS_MAX, CONTAINERS_PER_CPU * len(cpus))
     return [tuple(sorted(set(itertools.islice(around, cores)))) for _ in range(count)]
@@ -129,9 +129,9 @@ def _remove_leftovers(client: docker.APIClient, labels: dict[str, str]) -> None:
 @contextmanager
 def _only_suite(home: Home) -> Iterator[None]:
     home.escape.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (home.escape / "lock").open("a") as lock:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(locked(home.escape / "lock", timeout_s=0))
         except BlockingIOError as error:
             raise EngineError("home_taken", f"another escape suite is running on {home.root}") from error
         yield

@@ -1,4 +1,4 @@
-"""What is sent into the container: the attacker's program and its task; and what comes back."""
+"""The attacker's program and task that are sent into the container, and the answers that come back."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -14,8 +14,8 @@ from supervisor.escape.system_calls import NUMBERS, WALKED
 
 __all__ = ["Numbered", "observe"]
 
-# `one`: under the container's rules alone. `two`: the image's own second lock. `answering`: the same program, but that
-# it answers where the real one ends the process, so that one process can ask it about every call.
+# `one`: under the container's rules alone. `two`: with the image's own second lock. `answering`: the same filter
+# program, except that it answers where the real one ends the process, so that one process can try every call.
 Lock = Literal["one", "two", "answering"]
 INSIDE = Path(__file__).resolve().parent / "inside"
 MODULES = ("tools", "bombs", "sights", "walk", "driver")
@@ -37,10 +37,10 @@ def build_script(
     """Return the program for the image's interpreter.
 
     Args:
-        cell: where it is to run.
+        cell: the cell to run in.
         image_environment: variables that the image itself sets, as NAME=VALUE.
-        attempts: what to try, in this order.
-        lock: under which lock.
+        attempts: the attempts, in order.
+        lock: the lock under which they are tried.
         load_model: whether the runner's own code loads the model before the second lock.
     """
     sandbox = cell.policies.sandbox
@@ -76,11 +76,11 @@ def build_script(
 def observe(
     cell: Cell, image_environment: Sequence[str], batch: Sequence[Numbered], lock: Lock, *, load_model: bool = False
 ) -> dict[int, str]:
-    """Try attacks one after the other, in a fresh container whenever one has ended the last; return every answer.
+    """Try attacks one after the other and return every answer; after an attack that ends its container, use a new one.
 
     Raises:
-        EngineError: ``escape_failed``, the attacker's program did not come as far as its first attack, or found itself
-            under no filter and attacked nothing.
+        EngineError: ``escape_failed`` if the attacker's program did not reach its first attack, or found no filter and
+            therefore attacked nothing.
     """
     observed: dict[int, str] = {}
     remaining = list(batch)
@@ -97,7 +97,7 @@ def observe(
 
 
 def _parse(ended: Ended) -> tuple[set[int], dict[int, str]]:
-    # An attack may have left half a line behind.
+    # An attack may have left an incomplete line.
     lines: list[Any] = []
     for line in ended.output.splitlines():
         try:
@@ -113,6 +113,7 @@ def _parse(ended: Ended) -> tuple[set[int], dict[int, str]]:
 def _failed(ended: Ended) -> EngineError:
     words = ended.errors.decode("utf-8", "replace").strip().splitlines()
     detail = (
-        f"the attacker's program ended before its first attack ({ended.reason}): {words[-1] if words else 'no word'}"
+        f"the attacker's program ended before its first attack ({ended.reason}): "
+        f"{words[-1] if words else 'no error message'}"
     )
     return EngineError("escape_failed", detail[:500])

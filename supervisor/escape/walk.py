@@ -1,4 +1,4 @@
-"""Which system calls pass a lock, found by making every one of them."""
+"""Finds out which system calls pass a lock, by making each of them."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -12,20 +12,21 @@ from supervisor.escape.task import Numbered, observe
 __all__ = ["walk_calls"]
 
 _WALK = Numbered(0, Attack("every number", "walk()"))
-# They end whoever makes them, so each is tried by itself: it passed unless the filter answered or ended it.
+# These end the process that makes them, so each is tried in its own run. A call passed unless the filter refused it or
+# ended the process.
 _ENDING = {name: Numbered(0, Attack(name, f"call('{name}', 7)")) for name in ("exit", "exit_group", "rt_sigreturn")}
 _REFUSED = {"EPERM", "ENOSYS", ENDED}
 
 
 def walk_calls(cell: Cell, image_environment: Sequence[str], lock: Literal["one", "two"]) -> tuple[str, ...]:
-    """Return the calls that pass, by number.
+    """Return the calls that pass, sorted by number.
 
-    Under lock two the walk is made after the runner's own code has loaded the model, and asks the image's own program
-    with one change: where it ends the process this one answers an error that no call gives. That the real one ends
-    the process each of the attacks shows.
+    Under lock two, the walk runs after the runner's own code has loaded the model. It uses the image's own filter
+    program with one change: where the real program ends the process, the changed one answers an error that no call
+    gives. The attacks themselves show that the real program ends the process.
 
     Raises:
-        EngineError: ``escape_failed``, the walk did not come to its end.
+        EngineError: ``escape_failed`` if the walk did not finish.
     """
     lock_of_walk: Literal["one", "answering"] = "answering" if lock == "two" else "one"
     answer = observe(cell, image_environment, [_WALK], lock_of_walk, load_model=lock == "two")[0]

@@ -25,6 +25,7 @@ from supervisor.domain.sandbox.recipe import SandboxRecipe
 from supervisor.execution.pool_metrics import PoolFacts
 from supervisor.execution.pooled_sandbox import SandboxBeingMade, WaitingSandbox
 from supervisor.execution.preparation import PreparedSandbox, Preparer
+from supervisor.tasks import TaskSet, beside
 
 __all__ = ["SandboxPool", "make_sandbox_name"]
 
@@ -89,7 +90,7 @@ class SandboxPool:
         # By number, the oldest first.
         self._making: dict[int, SandboxBeingMade] = {}
         self._ready: dict[int, WaitingSandbox] = {}
-        self._endings: set[asyncio.Future[object]] = set()
+        self._endings = TaskSet()
         self._numbers = 0
         self._wake = asyncio.Event()
         self._is_closing = False
@@ -103,7 +104,7 @@ class SandboxPool:
         return any(ready.prepared.recipe == recipe for ready in self._ready.values())
 
     @asynccontextmanager
-    async def lease(self, recipe: SandboxRecipe, cpus: tuple[int, ...]) -> AsyncIterator[PreparedSandbox | None]:
+    async def take(self, recipe: SandboxRecipe, cpus: tuple[int, ...]) -> AsyncIterator[PreparedSandbox | None]:
         """Take a ready sandbox of a recipe, once; leaving the context ends it.
 
         Args:
@@ -113,7 +114,7 @@ class SandboxPool:
         Yields:
             None where there is none: the caller makes its own.
         """
-        ready = await self._take(recipe, frozenset(cpus))
+        ready = await self._take_ready(recipe, frozenset(cpus))
         if ready is None:
             self._misses += 1
             yield None
@@ -125,12 +126,10 @@ class SandboxPool:
     @asynccontextmanager
     async def tended(self) -> AsyncIterator[None]:
         """Keep the pool as the policy wants it, and end every sandbox of it at the end of the block."""
-        tending = asyncio.create_task(self._keep_tending(), name="sandbox-pool")
         try:
-            yield
+            async with beside(self._keep_tending(), name="sandbox-pool"):
+                yield
         finally:
-            tending.cancel()
-            await asyncio.gather(tending, return_exceptions=True)
             await self._close()
 
     async def _keep_tending(self) -> None:
@@ -155,8 +154,7 @@ class SandboxPool:
         self._is_closing = True
         for number in (*self._making, *self._ready):
             self._drop(number)
-        while self._endings:
-            await asyncio.wait(self._endings)
+        await self._endings.wait()
 
     def facts(self) -> PoolFacts:
         """Return the pool as it stands."""
@@ -261,7 +259,7 @@ class SandboxPool:
             self._wake.set()
         return said
 
-    async def _take(self, recipe: SandboxRecipe, cpus: frozenset[int]) -> WaitingSandbox | None:
+    async def _take_ready(self, recipe: SandboxRecipe, cpus: frozenset[int]) -> WaitingSandbox | None:
         self._demand.ask(recipe)
         self._wake.set()
         for number, ready in list(self._ready.items()):
@@ -291,9 +289,7 @@ class SandboxPool:
             self._end_beside(ready.end())
 
     def _end_beside(self, ending: Awaitable[object]) -> None:
-        future = asyncio.ensure_future(ending)
-        self._endings.add(future)
-        future.add_done_callback(self._endings.discard)
+        self._endings.add(asyncio.ensure_future(ending))
 
     def _move(self, idle: frozenset[int]) -> None:
         """Keep what is being made on CPUs that nobody has leased."""

@@ -6,8 +6,8 @@ import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+from contracts.wire.units import NS_PER_S
 from supervisor.domain.errors import ExecutionFault
-from supervisor.domain.pool.plan import NS_PER_S
 from supervisor.domain.sandbox.ports import Sandbox
 from supervisor.domain.sandbox.recipe import SandboxRecipe
 from supervisor.execution.preparation import PreparedSandbox

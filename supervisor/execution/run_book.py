@@ -4,10 +4,9 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any
 
 from contracts.api.responses import RunList, RunSummary, RunView
 from contracts.execution.execution_plan import ExecutionPlan
@@ -29,6 +28,7 @@ from supervisor.execution.recorder import Recorder
 from supervisor.execution.run import Run, view_of_record
 from supervisor.execution.scheduler import Scheduler
 from supervisor.execution.service import ExecutionService
+from supervisor.tasks import TaskSet
 
 __all__ = ["RunBook", "make_execution_id"]
 
@@ -56,19 +56,6 @@ def _stop_unwatched(accepting: "asyncio.Task[Run | RunView]") -> None:
         run.stop("cancelled")
 
 
-async def _wait(tasks: "Collection[asyncio.Task[Any]]", timeout_s: float) -> None:
-    if tasks:
-        await asyncio.wait(list(tasks), timeout=timeout_s)
-
-
-async def _wait_until(tasks: "Collection[asyncio.Task[Any]]", timeout_s: float, enough: asyncio.Event) -> None:
-    waits = [asyncio.create_task(wait) for wait in (_wait(tasks, timeout_s), enough.wait())]
-    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    for wait in waits:
-        wait.cancel()
-    await asyncio.gather(*waits, return_exceptions=True)
-
-
 class RunBook:
     """The executions of one supervisor."""
 
@@ -93,8 +80,8 @@ class RunBook:
         self._scheduler = scheduler
         self._gvisor = gvisor
         self._active: dict[str, Run] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._acceptances: set[asyncio.Task[Run | RunView]] = set()
+        self._tasks = TaskSet()
+        self._acceptances = TaskSet()
         self._beginning = asyncio.Lock()
         self._closing = False
 
@@ -135,9 +122,7 @@ class RunBook:
             StorageError: it could not be made durable, so it was not accepted.
         """
         # Once begun it is carried through, so that a caller who vanishes cannot leave it half accepted.
-        task = asyncio.create_task(self._accept(request, idempotency_key, caller))
-        self._acceptances.add(task)
-        task.add_done_callback(self._acceptances.discard)
+        task = self._acceptances.begin(self._accept(request, idempotency_key, caller))
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -203,9 +188,7 @@ class RunBook:
             self._active.pop(execution_id, None)
             ticket.give_back()
             raise
-        task = asyncio.create_task(self._drive(run), name=f"execution-{execution_id}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.begin(self._drive(run), name=f"execution-{execution_id}")
         return run
 
     async def _drive(self, run: Run) -> None:
@@ -292,14 +275,14 @@ class RunBook:
         """
         self._closing = True
         # Whoever is being accepted either meets the closed door or is among the active when this is over.
-        await _wait(self._acceptances, clean_up_s)
-        await _wait_until(self._tasks, drain_s, enough or asyncio.Event())
+        await self._acceptances.wait(timeout_s=clean_up_s)
+        await self._tasks.wait(timeout_s=drain_s, enough=enough)
         for run in list(self._active.values()):
             run.stop("aborted")
-        await _wait(self._tasks, clean_up_s)
+        await self._tasks.wait(timeout_s=clean_up_s)
         for task in list(self._tasks):
             task.cancel()
-        await _wait(self._tasks, clean_up_s)
+        await self._tasks.wait(timeout_s=clean_up_s)
 
     async def _stored(self, execution_id: str) -> StoredRun:
         stored = await self._ledger.find(execution_id)

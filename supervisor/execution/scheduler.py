@@ -15,7 +15,7 @@ from supervisor.domain.scheduling.fair_queue import FairQueue
 from supervisor.domain.scheduling.leasing import Lease, LeaseBook
 from supervisor.domain.scheduling.topology import Core
 from supervisor.domain.scheduling.waiting_time import Occupancy, ServiceTimes, estimate_place_s, round_up_s
-from supervisor.execution.scheduler_metrics import LeaseCounts, Standing
+from supervisor.execution.scheduler_metrics import LeaseCounts, SchedulerSnapshot
 
 __all__ = ["Scheduler", "Ticket"]
 
@@ -46,7 +46,7 @@ class Ticket:
     ) -> None:
         self.give_back()
 
-    async def lease(self) -> Lease:
+    async def wait(self) -> Lease:
         """Wait for the lease."""
         return await asyncio.shield(self.granted)
 
@@ -112,7 +112,7 @@ class Scheduler:
     def collect(self) -> tuple[Metric, ...]:
         """Return the numbers to be watched; so Prometheus' library calls it."""
         leases = self._book.leases.values()
-        standing = Standing(
+        snapshot = SchedulerSnapshot(
             cores=self._cores,
             cores_leased=self._cores - len(self._book.free),
             memory_bytes=self._book.memory_bytes,
@@ -120,7 +120,7 @@ class Scheduler:
             running=tuple(lease.demand.policy for lease in leases),
             waiting=tuple(ticket.demand.policy for ticket in self._queue.order()),
         )
-        return self._counts.families(standing)
+        return self._counts.families(snapshot)
 
     def require_possible(self, demand: Demand) -> None:
         """Refuse what could never be leased here.

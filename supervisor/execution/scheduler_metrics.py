@@ -9,7 +9,7 @@ from itertools import accumulate
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
-__all__ = ["LeaseCounts", "Standing"]
+__all__ = ["LeaseCounts", "SchedulerSnapshot"]
 
 # From a lease without waiting to the longest Retry-After.
 WAIT_BOUNDS_S = (0.001, 0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0)
@@ -17,7 +17,7 @@ BUCKETS = (*(f"{bound_s:g}" for bound_s in WAIT_BOUNDS_S), "+Inf")
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class SchedulerSnapshot:
     """What is leased and what waits at one moment."""
 
     cores: int
@@ -50,12 +50,12 @@ class LeaseCounts:
         self._waits.setdefault(policy, [0] * len(BUCKETS))[bisect_left(WAIT_BOUNDS_S, waited_s)] += 1
         self._waited_s[policy] = self._waited_s.get(policy, 0.0) + waited_s
 
-    def families(self, standing: Standing) -> tuple[Metric, ...]:
+    def families(self, snapshot: SchedulerSnapshot) -> tuple[Metric, ...]:
         """Return all of it."""
-        cores = {"leased": standing.cores_leased, "idle": standing.cores - standing.cores_leased}
+        cores = {"leased": snapshot.cores_leased, "idle": snapshot.cores - snapshot.cores_leased}
         memory = {
-            "leased": standing.memory_leased_bytes,
-            "idle": standing.memory_bytes - standing.memory_leased_bytes,
+            "leased": snapshot.memory_leased_bytes,
+            "idle": snapshot.memory_bytes - snapshot.memory_leased_bytes,
         }
         refused = CounterMetricFamily(
             "weos_refused", "Requests that were turned away by the scheduler.", labels=["reason"]
@@ -70,8 +70,8 @@ class LeaseCounts:
         return (
             _gauge("weos_cores", "Physical cores that can be leased.", "state", cores),
             _gauge("weos_memory_bytes", "Memory that can be leased.", "state", memory),
-            _gauge("weos_running", "Executions that have their cores.", "policy", Counter(standing.running)),
-            _gauge("weos_waiting", "Executions that wait for theirs.", "policy", Counter(standing.waiting)),
+            _gauge("weos_running", "Executions that have their cores.", "policy", Counter(snapshot.running)),
+            _gauge("weos_waiting", "Executions that wait for theirs.", "policy", Counter(snapshot.waiting)),
             refused,
             waited,
         )

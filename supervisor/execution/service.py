@@ -5,30 +5,26 @@ import logging
 import time
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
 
 from contracts.api.responses import RunView
 from contracts.execution.execution_plan import ExecutionPlan
-from contracts.execution.metrics_record import Outcome, Reason, SandboxObservation
 from contracts.execution.runner_protocol import JobCommand, encode_command
-from supervisor.domain.errors import EngineError, ExecutionFault, StorageError
+from contracts.wire.units import NANO_CPUS_PER_CPU, NS_PER_MS
+from supervisor.domain.errors import ExecutionFault, StorageError
 from supervisor.domain.policies.policy import Policies
 from supervisor.domain.power.metering import Metering, MeteringPort
 from supervisor.domain.records.ports import FinalEntry, LedgerPort
 from supervisor.domain.records.recording import Conclusion
-from supervisor.domain.sandbox.hardening import NANO_CPUS_PER_CPU
 from supervisor.domain.sandbox.ports import Sandbox
 from supervisor.domain.sandbox.receipt import describe_difference
 from supervisor.domain.sandbox.recipe import recipe_of
 from supervisor.domain.sandbox.transcript import Transcript
+from supervisor.execution.conclusion import UNKNOWN, Observed, conclude
 from supervisor.execution.pool import SandboxPool, make_sandbox_name
 from supervisor.execution.preparation import FreshSandbox, PreparedSandbox, Preparer, read_event
 from supervisor.execution.recorder import Recorder
 from supervisor.execution.run import Run, view_of_record
 from supervisor.power.sampler import PowerLimit, PowerSampler
-
-if TYPE_CHECKING:
-    from contracts.execution.isolation_receipt import IsolationReceipt
 
 __all__ = ["ExecutionService"]
 
@@ -38,34 +34,6 @@ _log = logging.getLogger(__name__)
 STORE_RETRY_S = 2.0
 # Making a record durable takes some 4 ms, a third more beside the end of its sandbox; a disk may also take for ever.
 RECORD_HEAD_START_S = 0.1
-NS_PER_MS = 1_000_000
-
-
-class _Observed:
-    """What has been seen of one execution so far; kept outside the flow so that every way it can end finds it."""
-
-    def __init__(self, run: Run) -> None:
-        self.transcript = Transcript(run.plan)
-        self.cores: tuple[tuple[int, ...], ...] = ()
-        self.cpus: tuple[int, ...] = ()
-        self.sandbox: Sandbox | None = None
-        self.start: Literal["cold", "warm"] = "cold"
-        self.age_ms = 0
-        self.isolation: IsolationReceipt | None = None
-        self.metering: Metering | None = None
-        self.power: PowerSampler | None = None
-        self.job_sent = False
-
-
-# Where our own arithmetic fails, a record without numbers is still owed.
-_UNKNOWN = Conclusion(
-    outcome="failed",
-    reason=Reason(code="internal_error", message="the supervisor failed; its log says more under this execution_id"),
-    output=None,
-    measurements=None,
-    power=None,
-    sandbox=None,
-)
 
 
 class ExecutionService:
@@ -97,7 +65,7 @@ class ExecutionService:
 
     async def execute(self, run: Run) -> None:
         """Run one execution to its end; never raises, and returns only when its record is durable."""
-        observed = _Observed(run)
+        observed = Observed(Transcript(run.plan))
         # The lease of cores and, on top of it, the sandbox.
         held = AsyncExitStack()
         held.push_async_exit(run.ticket)
@@ -110,10 +78,10 @@ class ExecutionService:
             # Whatever it is doing, it is not waiting for its end.
             recorded.set()
         try:
-            conclusion = self._conclude(run, observed, attempt)
+            conclusion = conclude(run, observed, attempt)
         except Exception:  # noqa: BLE001 - the task's boundary: whatever happened, there is a record
             _log.exception("an outcome cannot be assembled", extra={"execution_id": run.execution_id})
-            conclusion = _UNKNOWN
+            conclusion = UNKNOWN
         try:
             await self._record(run, conclusion)
         finally:
@@ -143,12 +111,12 @@ class ExecutionService:
         await self._ledger.append_final(FinalEntry(execution_id, conclusion.outcome, envelope, conclusion.output))
         return view_of_record(record, conclusion.output)
 
-    async def _attempt(self, run: Run, observed: _Observed, held: AsyncExitStack) -> None:
-        lease = await run.ticket.lease()
+    async def _attempt(self, run: Run, observed: Observed, held: AsyncExitStack) -> None:
+        lease = await run.ticket.wait()
         observed.cores, observed.cpus = tuple(core.cpus for core in lease.cores), lease.cpus
         run.started = True
         # Until the sandbox has ended: its processes may be on a GPU until then.
-        observed.metering = metering = await held.enter_async_context(self._metering.lease(run.plan))
+        observed.metering = metering = await held.enter_async_context(self._metering.metering_for(run.plan))
         deadline = asyncio.timeout(run.plan.limits.timeout_s)
         try:
             async with deadline:
@@ -159,9 +127,9 @@ class ExecutionService:
             detail = f"it ran into its time limit of {run.plan.limits.timeout_s} s"
             raise ExecutionFault("time_limit_exceeded", detail) from error
 
-    async def _run_in_sandbox(self, run: Run, observed: _Observed, held: AsyncExitStack, metering: Metering) -> None:
+    async def _run_in_sandbox(self, run: Run, observed: Observed, held: AsyncExitStack, metering: Metering) -> None:
         recipe = recipe_of(run.plan)
-        warm = await held.enter_async_context(self._pool.lease(recipe, observed.cpus))
+        warm = await held.enter_async_context(self._pool.take(recipe, observed.cpus))
         if warm is not None:
             observed.start = "warm"
             observed.age_ms = max(1, (time.monotonic_ns() - warm.sandbox.started_ns) // NS_PER_MS)
@@ -174,7 +142,7 @@ class ExecutionService:
     async def _use(
         self,
         run: Run,
-        observed: _Observed,
+        observed: Observed,
         metering: Metering,
         fresh: FreshSandbox,
         prepared: PreparedSandbox | None,
@@ -198,7 +166,7 @@ class ExecutionService:
             sandbox.spread(observed.cores)
             await self._generate(run, sandbox, observed, observed.power)
 
-    async def _generate(self, run: Run, sandbox: Sandbox, observed: _Observed, power: PowerSampler) -> None:
+    async def _generate(self, run: Run, sandbox: Sandbox, observed: Observed, power: PowerSampler) -> None:
         job = encode_command(
             JobCommand(
                 prompt=run.prompt,
@@ -242,35 +210,6 @@ class ExecutionService:
             gpu_limit_mw=metering.gpu_limit_mw,
         )
 
-    def _conclude(self, run: Run, observed: _Observed, attempt: asyncio.Task[None]) -> Conclusion:
-        try:
-            attempt.result()
-        except asyncio.CancelledError:
-            outcome: Outcome = "aborted" if run.stop_code == "aborted" else "cancelled"
-            why = "the supervisor was told to end" if outcome == "aborted" else "the caller asked for it, or went away"
-            return self._assemble(observed, outcome, Reason(code=outcome, message=why))
-        except EngineError as fault:
-            return self._assemble(observed, "failed", Reason(code=fault.code, message=fault.detail[:1024]))
-        except Exception:  # noqa: BLE001 - the task's boundary: whatever happened, there is a record
-            _log.exception("execution failed in the supervisor", extra={"execution_id": run.execution_id})
-            why = "the supervisor failed; its log says more under this execution_id"
-            return self._assemble(observed, "failed", Reason(code="internal_error", message=why))
-        return self._assemble(observed, "completed", None)
-
-    def _assemble(self, observed: _Observed, outcome: Outcome, reason: Reason | None) -> Conclusion:
-        measurements = observed.transcript.measurements()
-        power = None if observed.metering is None else observed.metering.template(reserved_cpus=len(observed.cpus))
-        if observed.power is not None:
-            power = observed.power.evidence()
-        return Conclusion(
-            outcome=outcome,
-            reason=reason,
-            output=observed.transcript.output if observed.job_sent else None,
-            measurements=measurements,
-            power=power,
-            sandbox=_observe(observed),
-        )
-
     async def _record(self, run: Run, conclusion: Conclusion) -> None:
         finished_at = datetime.now(UTC)
         waiting = False
@@ -293,12 +232,12 @@ class ExecutionService:
                 await asyncio.sleep(self._store_retry_s)
             except Exception:  # noqa: BLE001 - the task's boundary: a record without numbers is still owed
                 _log.exception("a record cannot be made", extra={"execution_id": run.execution_id})
-                if conclusion is _UNKNOWN:
+                if conclusion is UNKNOWN:
                     self.unrecorded += not waiting
                     detail = "the record could not be made; the supervisor's log says why"
                     run.report_storage_fault(StorageError("internal_error", detail))
                     return
-                conclusion = _UNKNOWN
+                conclusion = UNKNOWN
             else:
                 self.unrecorded -= waiting
                 run.finish(view)
@@ -311,22 +250,3 @@ async def _end_after(recorded: asyncio.Event, held: AsyncExitStack) -> None:
         async with asyncio.timeout(RECORD_HEAD_START_S):
             await recorded.wait()
     await held.aclose()
-
-
-def _observe(observed: _Observed) -> SandboxObservation | None:
-    sandbox, ready = observed.sandbox, observed.transcript.ready
-    if sandbox is None:
-        return None
-    status = sandbox.exit_status
-    return SandboxObservation(
-        container_id=sandbox.container_id,
-        image=sandbox.image_id,
-        start=observed.start,
-        age_ms=observed.age_ms,
-        cpus=observed.cpus,
-        cpu_features=None if ready is None else ready.cpu_features,
-        llama_cpp_version=None if ready is None else ready.llama_cpp_version,
-        isolation=observed.isolation,
-        exit_code=None if status is None else status.exit_code,
-        oom_killed=None if status is None else status.oom_killed,
-    )

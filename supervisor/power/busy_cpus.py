@@ -1,4 +1,4 @@
-"""Processes that keep processors busy for a while, and are gone for sure afterwards."""
+"""Processes that keep CPUs busy for a limited time and are guaranteed to end afterwards."""
 
 import os
 import subprocess
@@ -8,8 +8,8 @@ from contextlib import ExitStack, contextmanager
 
 __all__ = ["busy_cpus"]
 
-# Hashing keeps the vector units of a core busy and needs no memory to speak of. It says when it begins, and ends by
-# itself when its time is up or its parent is gone: also a killed calibration leaves nothing behind.
+# Hashing keeps the vector units of a core busy and needs almost no memory. The program reports when it begins. It ends
+# by itself when its time is up or its parent is gone, so even a killed calibration leaves no process behind.
 PROGRAM = """
 import hashlib, os, sys, time
 parent, end_s = int(sys.argv[1]), time.monotonic() + float(sys.argv[2])
@@ -22,11 +22,11 @@ while os.getppid() == parent and time.monotonic() < end_s:
 
 @contextmanager
 def busy_cpus(count: int, limit_s: float) -> Iterator[None]:
-    """Keep so many logical CPUs busy for as long as the block runs.
+    """Keep logical CPUs busy for as long as the block runs.
 
     Args:
-        count: how many.
-        limit_s: so long at most, whatever the block does.
+        count: number of logical CPUs.
+        limit_s: maximum duration, even if the block runs longer.
     """
     with ExitStack() as ends:
         started = [_start(limit_s, ends) for _ in range(count)]
@@ -42,7 +42,7 @@ def _start(limit_s: float, ends: ExitStack) -> "subprocess.Popen[bytes]":
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
     )
-    # Popen's own context waits for the end and closes the pipe; it is left after the kill.
+    # Popen's own context waits for the end of the process and closes the pipe. It is left after the kill.
     ends.enter_context(process)
     ends.callback(process.kill)
     return process

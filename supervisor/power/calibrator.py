@@ -1,4 +1,4 @@
-"""Measure what this machine draws: idle, and with one busy processor, two, four and so on up to all."""
+"""Measures the power of this machine: idle, and with 1, 2, 4 and so on up to all CPUs busy."""
 
 import os
 import time
@@ -24,11 +24,11 @@ from supervisor.power.busy_cpus import busy_cpus
 __all__ = ["LEAST_SECONDS", "Calibrator"]
 
 INTERVAL_S = 1.0
-# A median of fewer says little, and of a shorter time nothing can be told to be quiet.
+# A median of fewer intervals says little, and a shorter time cannot show that the host is quiet.
 LEAST_SECONDS = 5
 STEP_SECONDS = 5
 SETTLING_SECONDS = 1
-# So long is looked before a noisy host is refused, instead of after the whole time.
+# Number of intervals after which a noisy host is refused, instead of after the whole time.
 JUDGED_FROM = 3
 
 _Load = Callable[[int, float], AbstractContextManager[None]]
@@ -36,7 +36,7 @@ _Load = Callable[[int, float], AbstractContextManager[None]]
 
 @dataclass(frozen=True, slots=True)
 class Calibrator:
-    """Calibrates one machine with one meter; tests give it another load and another way to wait."""
+    """Calibrates one machine with one meter; tests pass another load and another way to wait."""
 
     meter: MeterPort
     host: HostFingerprint
@@ -45,19 +45,19 @@ class Calibrator:
     load: _Load = busy_cpus
     sleep: Callable[[float], None] = time.sleep
     usable_cpus: int = len(os.sched_getaffinity(0))
-    """Logical CPUs that may be kept busy from here."""
+    """Logical CPUs that this process can keep busy."""
 
     def calibrate(self, seconds: int) -> Calibration:
-        """Measure.
+        """Measure the machine and return its calibration.
 
         Args:
-            seconds: how long to watch the idle machine.
+            seconds: how long to measure the idle machine.
 
         Raises:
-            EngineError: ``host_not_quiet``, something else is busy here; ``meter_unreadable``, too many gaps.
+            EngineError: ``host_not_quiet`` if other programs are busy; ``meter_unreadable`` if there are too many gaps.
         """
-        reason = f"the median of {seconds} s without work is what every record's watts are counted from"
-        with self.progress.step("Watching the idle machine", reason) as step:
+        reason = f"the median over {seconds} s becomes the idle baseline of every record"
+        with self.progress.step("Measuring the idle machine", reason) as step:
             idle = self._watch(seconds, step)
         steps = tuple(self._measure_step(count) for count in busy_counts(self.usable_cpus))
         return measure_calibration(
@@ -72,7 +72,7 @@ class Calibrator:
     def _measure_step(self, count: int) -> CalibrationStep:
         title = f"Keeping {count} of {self.host.logical_cpus} CPUs busy"
         with (
-            self.progress.step(title, "what a busy CPU adds is what a power limit is planned with") as step,
+            self.progress.step(title, "power limits are planned with the power that a busy CPU adds") as step,
             self.load(count, 60 + 2 * STEP_SECONDS),
         ):
             self.sleep(SETTLING_SECONDS)
@@ -95,9 +95,9 @@ class Calibrator:
             step.update(second, seconds, f"{interval.power_mw / 1000:.2f} W")
             noise = judge_quiet(intervals, self.host.logical_cpus, own_cpus=own_cpus)
             if noise is not None and len(intervals) >= JUDGED_FROM:
-                detail = f"this machine cannot be calibrated now: {noise}. See to that or wait, then calibrate again"
+                detail = f"this machine cannot be calibrated now: {noise}. Fix that or wait, then calibrate again"
                 raise EngineError("host_not_quiet", detail)
         if 2 * len(intervals) < seconds or len(intervals) < JUDGED_FROM:
-            detail = f"the meter could be read in {len(intervals)} of {seconds} intervals ({fault}); try again"
+            detail = f"the meter could be read in only {len(intervals)} of {seconds} intervals ({fault}); try again"
             raise EngineError("meter_unreadable", detail)
         return intervals

@@ -1,9 +1,9 @@
-"""Which meter each execution gets: opened anew between executions where it was lost, and a GPU's for one at a time."""
+"""The meter of each execution: a lost meter is reopened between executions, a GPU serves one execution at a time."""
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from contracts.execution.execution_plan import ExecutionPlan
@@ -13,6 +13,7 @@ from supervisor.domain.power.energy import gpu_limit_within
 from supervisor.domain.power.facts import GPU_BACKENDS, GpuLimits, PowerFacts
 from supervisor.domain.power.meter import GpuLimitPort, MeterReading, MissingMeter, shorten_reason
 from supervisor.domain.power.metering import Metering
+from supervisor.tasks import carry_through
 
 __all__ = ["GpuAccess", "MeterLeases"]
 
@@ -21,24 +22,24 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class GpuAccess:
-    """The GPU that is executed on."""
+    """The GPU that executions use."""
 
     open: Callable[[], Metering]
-    """Opens its meter for one execution, since who else is on the card may have changed; for a thread."""
+    """Opens its meter for one execution, since other processes on the card may have come or gone. Call in a thread."""
     limit: GpuLimitPort | MissingMeter
-    """Its power limit, or why it has none that can be set."""
+    """Its power limit, or why the limit cannot be set."""
 
 
 class MeterLeases:
     """See ``metering.MeteringPort``."""
 
     def __init__(self, open_cpu: Callable[[], Metering], policy: PowerPolicy, gpu: GpuAccess | None = None) -> None:
-        """Open the meter of executions on CPUs, and look at the GPU; for a thread.
+        """Open the meter of executions on CPUs, and examine the GPU. Call in a thread.
 
         Args:
-            open_cpu: opens what can be used of it at this moment.
+            open_cpu: opens the best CPU meter that can be used now.
             policy: `power.toml`.
-            gpu: the GPU; None: no backend here computes on one.
+            gpu: the GPU; None means that no backend here uses one.
         """
         self._open_cpu = open_cpu
         self._policy = policy
@@ -51,33 +52,33 @@ class MeterLeases:
         self._on_gpu = None if gpu is None else _look_at(gpu)
 
     def facts(self) -> PowerFacts:
-        """Return what planning needs: of the meter of executions on CPUs now, and of the GPU at start."""
+        """Return the facts that planning needs: of the current CPU meter, and of the GPU as it was at startup."""
         return replace(self._renewed().facts(), on_gpu=self._on_gpu)
 
     def read(self) -> None:
-        """Read the counters, so that no wrap is missed while nothing is executed; for a thread."""
+        """Read the counters, so that no wrap-around is missed while no execution runs. Call in a thread."""
         self._current.port.read()
 
     def close(self) -> None:
-        """Give back what is open."""
+        """Close the open meter and the GPU's power limit."""
         self._current.port.close()
         if self._gpu is not None and not isinstance(self._gpu.limit, MissingMeter):
             self._gpu.limit.close()
 
     @asynccontextmanager
-    async def lease(self, plan: ExecutionPlan) -> AsyncIterator[Metering]:
+    async def metering_for(self, plan: ExecutionPlan) -> AsyncIterator[Metering]:
         """See ``metering.MeteringPort``."""
         if self._gpu is not None and plan.backend in GPU_BACKENDS:
             async with self._gpu_is_free, _on_gpu(self._gpu, plan, self._policy) as metering:
                 yield metering
             return
         current = _require_sensor(self._renewed())
-        # Its plan names the meter: another one that came meanwhile would make its numbers other ones than were planned
-        # with, and one that went away has gaps.
+        # The plan names the meter. A meter that appeared meanwhile would give other numbers than the planned ones; a
+        # meter that was lost gives gaps.
         yield self._last.get(plan.power_source, current)
 
     def _renewed(self) -> Metering:
-        # What was not there at start is not looked for.
+        # A sensor that was missing at startup is not looked for again.
         if not self._has_sensor:
             return self._current
         before = self._current
@@ -85,16 +86,16 @@ class MeterLeases:
             self._lost = _describe_gap(before.port.read())
             if self._lost is None:
                 return before
-        # The one before is not closed: executions under way go on reading it, and it holds nothing.
+        # The previous meter is not closed: running executions still read it, and it holds no resources.
         found = self._open_cpu()
         if found.port.domains:
-            _log.warning("the energy counters were lost and are opened anew: %s", self._lost)
+            _log.warning("the energy counters were lost and have been reopened: %s", self._lost)
         else:
-            # Where its zones are gone there is none by the look of it, and yet there was.
+            # If its zones are gone, RAPL looks as if this machine never had it, so the reason is added here.
             reason = found.fallback_reason or shorten_reason(f"RAPL was lost: {self._lost}")
             found = replace(found, fallback_reason=reason)
             if before.port.domains:
-                _log.warning("executions are modelled until the energy counters can be read again: %s", reason)
+                _log.warning("energy is modelled until the energy counters can be read again: %s", reason)
         self._current = self._last[found.port.source] = found
         return found
 
@@ -102,7 +103,7 @@ class MeterLeases:
 def _look_at(gpu: GpuAccess) -> PowerFacts:
     metering = gpu.open()
     metering.port.close()
-    # Whether the card can be metered changes with whoever else is on it, so each execution looks for itself.
+    # Whether the card can be metered depends on the other processes on it, so each execution checks again.
     facts = replace(metering.facts(), sensor_fault=None)
     if isinstance(gpu.limit, MissingMeter):
         return replace(facts, fault=facts.fault or _no_limit(gpu.limit))
@@ -126,7 +127,7 @@ def _require_sensor(metering: Metering) -> Metering:
 
 
 class _GpuTurn:
-    """One execution's time on the GPU; both methods call the driver, and so are for a thread."""
+    """One execution's time on the GPU. Both methods call the driver, so call them in a thread."""
 
     def __init__(self, gpu: GpuAccess, plan: ExecutionPlan, policy: PowerPolicy) -> None:
         self._gpu = gpu
@@ -135,14 +136,14 @@ class _GpuTurn:
         self.metering: Metering | None = None
 
     def begin(self) -> None:
-        """Open the meter, and set the limit that the plan leaves the GPU.
+        """Open the meter, and set the power limit that the plan leaves for the GPU.
 
         Raises:
-            EngineError: as `MeteringPort.lease` says.
+            EngineError: see `MeteringPort.metering_for`.
         """
         limit, max_watts = self._gpu.limit, self._plan.limits.max_watts
         if not isinstance(limit, MissingMeter):
-            # An earlier execution's, where it could not be put back: this one would be slower and not say why.
+            # An earlier execution's limit may be left over; it would slow this execution down without a reason.
             limit.restore()
         self.metering = _require_sensor(self._gpu.open())
         if max_watts is None:
@@ -159,7 +160,7 @@ class _GpuTurn:
         self.metering = replace(self.metering, gpu_limit_mw=limit.set(limit_mw))
 
     def end(self) -> None:
-        """Put back the limit and close the meter, whatever `begin` came to."""
+        """Restore the limit and close the meter, even if `begin` failed."""
         if not isinstance(self._gpu.limit, MissingMeter):
             try:
                 self._gpu.limit.restore()
@@ -173,23 +174,9 @@ class _GpuTurn:
 async def _on_gpu(gpu: GpuAccess, plan: ExecutionPlan, policy: PowerPolicy) -> AsyncIterator[Metering]:
     turn = _GpuTurn(gpu, plan, policy)
     try:
-        await _in_thread(turn.begin)
+        # A cancellation waits for it: a limit that is set while it is put back would stay. The driver's calls end.
+        await carry_through(asyncio.to_thread(turn.begin))
         assert turn.metering is not None  # noqa: S101 - `begin` has raised otherwise
         yield turn.metering
     finally:
-        await _in_thread(turn.end)
-
-
-async def _in_thread(work: Callable[[], None]) -> None:
-    # A cancellation waits for it: a limit that is being set while it is put back would stay. The driver's calls end.
-    task = asyncio.create_task(asyncio.to_thread(work))
-    try:
-        await asyncio.wait({task})
-    except asyncio.CancelledError:
-        while not task.done():
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait({task})
-        if task.exception() is not None:
-            _log.warning("the GPU: %s", task.exception())
-        raise
-    task.result()
+        await carry_through(asyncio.to_thread(turn.end))

@@ -1,4 +1,4 @@
-"""Which meter is in force on this host: opens what there is, looks at the calibration, and lets the domain choose."""
+"""The meter in force on this host: opens the meters, reads the calibration, and lets the domain choose."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from contracts.wire.errors import ContractError
 from supervisor.adapters.kernel.cgroup import is_in_container, judge_quotas
 from supervisor.adapters.kernel.host import read_fingerprint
 from supervisor.adapters.power.model_meter import ModelMeter
-from supervisor.adapters.power.nvml import GapMeter, IsOurs, open_nvml
+from supervisor.adapters.power.nvml import BelongsToExecution, GapMeter, open_nvml
 from supervisor.adapters.power.nvml_limit import open_limit
 from supervisor.adapters.power.rapl import open_rapl
 from supervisor.domain.errors import Refusal
@@ -26,9 +26,9 @@ from supervisor.power.meter_leases import GpuAccess
 
 __all__ = ["FoundCalibration", "find_calibration", "open_gpu", "open_meter", "open_metering", "read_power_facts"]
 
-# An execution's container is given one device.
+# An execution's container gets one device.
 GPU_INDEX = 0
-MEND = "run: weos-engine power calibrate"
+HOW_TO_FIX = "run: weos-engine power calibrate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,47 +36,49 @@ class FoundCalibration:
     """The stored calibration."""
 
     calibration: Calibration | None
-    """None: there is none that can be read."""
+    """None means that there is no readable calibration."""
     fault: str | None
-    """Why it does not count; None: it does."""
+    """Why it is not valid; None means that it is valid."""
 
 
 @dataclass(frozen=True, slots=True)
 class MeterInForce:
-    """The meter of an execution, and what its record says of it."""
+    """The meter of an execution, and the facts about it in the record."""
 
     meter: MeterPort
-    """Open; whoever has it closes it."""
+    """The open meter; its holder must close it."""
     baseline: PowerBaseline
     model: PowerModel
     """The table's row for this processor."""
     calibration: Calibration | None
-    """The one that counts; None: none does."""
+    """The valid calibration; None means that there is none."""
     fallback_reason: str | None
-    """Why a better meter is not used; None: there is none here, or this is the best."""
+    """Why a better meter is not used; None means that this machine has no better meter."""
     host: HostFingerprint
 
 
 def find_calibration(
     path: Path, host: HostFingerprint, now: datetime, max_age_days: int, *, domains: tuple[DomainName, ...]
 ) -> FoundCalibration:
-    """Read the stored calibration and say whether it counts.
+    """Read the stored calibration and check whether it is valid.
 
     Args:
-        path: where it lies.
+        path: its file.
         host: this machine.
-        now: this moment, UTC.
-        max_age_days: the policy's bound.
-        domains: what is metered now.
+        now: current time, UTC.
+        max_age_days: maximum age that the policy allows.
+        domains: the domains that can be metered now.
     """
     try:
         calibration = Calibration.parse(path.read_bytes())
     except FileNotFoundError:
-        return FoundCalibration(None, f"there is no calibration; {MEND}")
+        return FoundCalibration(None, f"there is no calibration; {HOW_TO_FIX}")
     except (OSError, ContractError) as error:
-        return FoundCalibration(None, f"the calibration cannot be read ({error}); {MEND}")
+        return FoundCalibration(None, f"the calibration cannot be read ({error}); {HOW_TO_FIX}")
     fault = judge_calibration(calibration, host, now, max_age_days, domains=domains)
-    return FoundCalibration(calibration, None if fault is None else f"the calibration does not count: {fault}; {MEND}")
+    return FoundCalibration(
+        calibration, None if fault is None else f"the calibration is not valid: {fault}; {HOW_TO_FIX}"
+    )
 
 
 def open_meter(
@@ -90,11 +92,11 @@ def open_meter(
     """Open the best meter that can be used.
 
     Args:
-        calibration_file: where the calibration lies.
+        calibration_file: file of the calibration.
         policy: `power.toml`.
-        now: this moment, UTC.
-        gpu_index: number of the GPU that is executed on; None: none is.
-        root: where the host's /sys, /proc and /etc lie.
+        now: current time, UTC.
+        gpu_index: number of the GPU in use; None means that no GPU is used.
+        root: directory that contains the host's /sys, /proc and /etc.
 
     Raises:
         Refusal: ``power_sensor_required``.
@@ -115,8 +117,8 @@ def open_meter(
     meter: MeterPort = cpu
     gpu_fault = None
     if gpu_index is not None:
-        is_ours: IsOurs = partial(is_in_container, root=root)
-        gpu = open_nvml(cpu, index=gpu_index, is_ours=is_ours)
+        belongs_to_execution: BelongsToExecution = partial(is_in_container, root=root)
+        gpu = open_nvml(cpu, index=gpu_index, belongs_to_execution=belongs_to_execution)
         if isinstance(gpu, MissingMeter):
             gpu_fault, meter = gpu, GapMeter(gpu_index, cpu, gpu.reason)
         else:
@@ -141,14 +143,14 @@ def open_metering(
 ) -> Metering:
     """Open the meter of executions on CPUs, or on a GPU.
 
-    Args:
-        calibration_file: where the calibration lies.
-        policy: `power.toml`.
-        root: where the host's /sys, /proc and /etc lie.
-        gpu_index: number of the GPU; None: none is executed on.
+    If a policy requires a sensor and none is in force, each execution is refused, but the engine still starts: it must
+    be able to serve earlier records and to say why it refuses.
 
-    Where a policy wants a sensor and there is none in force, it is each execution that is refused: whoever reads the
-    records of earlier ones, or asks why, must still be answered.
+    Args:
+        calibration_file: file of the calibration.
+        policy: `power.toml`.
+        root: directory that contains the host's /sys, /proc and /etc.
+        gpu_index: number of the GPU; None means that no GPU is used.
     """
     sensor_fault = None
     try:
@@ -175,14 +177,14 @@ def open_metering(
 def open_gpu(
     calibration_file: Path, kept_limit: Path, policy: PowerPolicy, backends: Collection[str], *, root: Path = Path("/")
 ) -> GpuAccess | None:
-    """Open the GPU that is executed on, the first one; None where no backend computes on one.
+    """Open the first GPU, or return None if no backend uses one.
 
     Args:
-        calibration_file: where the calibration lies.
-        kept_limit: where the card's own power limit is kept while an execution has set another.
+        calibration_file: file of the calibration.
+        kept_limit: file that keeps the card's own power limit while an execution has set another.
         policy: `power.toml`.
-        backends: the names of those that are defined.
-        root: where the host's /sys, /proc and /etc lie.
+        backends: names of the defined backends.
+        root: directory that contains the host's /sys, /proc and /etc.
     """
     if GPU_BACKENDS.isdisjoint(backends):
         return None
@@ -191,7 +193,7 @@ def open_gpu(
 
 
 def read_power_facts(calibration_file: Path, policy: PowerPolicy, *, root: Path = Path("/")) -> PowerFacts:
-    """Return what planning needs to know of the meter of executions on CPUs, without keeping it open."""
+    """Return the facts about the meter of executions on CPUs that planning needs, without keeping it open."""
     metering = open_metering(calibration_file, policy, root=root)
     metering.port.close()
     return metering.facts()

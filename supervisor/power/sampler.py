@@ -1,4 +1,4 @@
-"""Reads the counters of one execution: at the edges of its phases and so often in between; keeps its power limit."""
+"""Reads the counters of one execution at phase boundaries and at intervals, and enforces its power limit."""
 
 import asyncio
 import time
@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from contracts.execution.power_evidence import PowerEvidence, SampleMark
+from contracts.wire.units import MS_PER_S
 from supervisor.domain.errors import ExecutionFault
 from supervisor.domain.power.governor import Governor
 from supervisor.domain.power.meter import MeterPort
@@ -15,27 +16,25 @@ from supervisor.domain.sandbox.ports import Sandbox
 
 __all__ = ["PowerLimit", "PowerSampler"]
 
-MS_PER_S = 1000
-
 
 @dataclass(frozen=True, slots=True)
 class PowerLimit:
-    """A limit that is to be kept."""
+    """The power limit of one execution."""
 
     governor: Governor
-    """It decides at every reading."""
+    """Decides at every reading."""
     quota_nano: int
-    """What the container was given when it was made."""
+    """Quota that the container was created with."""
     period_us: int
-    """In every such period it gets its part."""
+    """Period in which the kernel hands out the quota."""
     is_measured: bool
-    """Whether a sensor says what it decides on."""
+    """Whether the governor decides on measured energy; otherwise on modelled energy."""
     gpu_limit_mw: int | None = None
-    """What the GPU was given; None: no GPU, or its own limit."""
+    """Power limit set on the GPU; None means that there is no GPU or that its own limit applies."""
 
 
 class PowerSampler:
-    """Reads one execution's counters beside the host's."""
+    """Reads the counters of one execution together with the host's."""
 
     def __init__(
         self,
@@ -46,14 +45,14 @@ class PowerSampler:
         limit: PowerLimit | None = None,
         is_warm: bool = False,
     ) -> None:
-        """Read beside an execution.
+        """Prepare to sample an execution.
 
         Args:
             meter: the host's counters.
-            template: what the record will hold, without samples.
-            sandbox: the execution's.
-            limit: to be kept.
-            is_warm: whether the model was loaded before the execution, so that there is no load to be metered.
+            template: the record's power evidence, still without samples.
+            sandbox: the execution's sandbox.
+            limit: the power limit to enforce; None means that there is none.
+            is_warm: whether the model was loaded before the execution, so that no loading is metered.
         """
         self._meter = meter
         self._sandbox = sandbox
@@ -68,7 +67,7 @@ class PowerSampler:
         meter.follow(sandbox.container_id)
 
     def mark(self, mark: SampleMark) -> None:
-        """Read everything once. After `end` nothing is read any more: the control group goes with the container."""
+        """Read all counters once. After `end` this does nothing: the control group ends with the container."""
         if self._ended:
             return
         self._log.add(mark, self._meter.read(), self._sandbox.cpu_time_ns())
@@ -77,12 +76,12 @@ class PowerSampler:
             self._throttling = self._sandbox.throttling()
 
     def begin_job(self) -> int:
-        """Read the counters and return the moment from which the job's times count, in ns of the monotonic clock.
+        """Read the counters and return the monotonic time in ns from which the job's times count.
 
-        From here on the power limit is kept; while the model loads its threads alone keep it.
+        From now on the governor enforces the power limit. While the model loads, the number of threads alone does.
 
         Raises:
-            ExecutionFault: ``limit_unenforceable``, the CPU time cannot be set.
+            ExecutionFault: ``limit_unenforceable`` if the CPU time cannot be set.
         """
         self.mark("job")
         if self._limit is not None:
@@ -109,13 +108,13 @@ class PowerSampler:
                 finally:
                     ticking.cancel()
         except BaseExceptionGroup as faults:
-            # The one that ended the other: what the block raised, or the fault that ended the block.
+            # The first exception is the cause: the block raised it, or it is the fault that ended the block.
             raise faults.exceptions[0] from None
         finally:
             self.mark("end")
 
     def evidence(self) -> PowerEvidence:
-        """Return what the record holds."""
+        """Return the record's power evidence."""
         if self._limit is None:
             return self._log.evidence(None)
         throttled_ns, throttled_periods = self._throttling or (None, None)
@@ -139,12 +138,12 @@ class PowerSampler:
             self._log.last_at_ns, energy_uj=self._log.attributed_uj(), cpu_time_ns=self._log.last_cpu_time_ns
         )
         if decision.verdict == "exceeded":
-            detail = "its attributed power was over max_watts for longer than the grace; see power.limit of its record"
+            detail = "the power exceeded max_watts for longer than the grace period; see power.limit in the record"
             raise ExecutionFault("power_limit_exceeded", detail)
-        # A gap may also be the end of the container, whose counters go with it: setting its quota tells.
+        # A gap may also mean that the container has ended together with its counters. Setting its quota shows which.
         if decision.quota_nano != self._quota_nano or self._log.last_cpu_time_ns is None:
             self._is_governed = self._sandbox.set_cpu_quota(decision.quota_nano, limit.period_us)
             self._quota_nano = decision.quota_nano
         if decision.verdict == "sensor_lost" and self._is_governed:
-            detail = "the energy counters could not be read any more, so its power limit could not be kept"
+            detail = "the energy counters could no longer be read, so the power limit could not be enforced"
             raise ExecutionFault("power_sensor_lost", detail)

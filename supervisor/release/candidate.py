@@ -1,4 +1,4 @@
-"""The version to be, running: a supervisor of the source tree on a home of its own."""
+"""The release candidate: a supervisor that runs from the source tree, on a home of its own."""
 
 import os
 import shutil
@@ -20,21 +20,21 @@ from supervisor.release.subject import Subject
 
 __all__ = ["RunningCandidate", "serving_candidate"]
 
-# An answer without a stream comes only at the end of its execution, which has this long by default.
+# Without a stream, the answer comes only at the end of the execution, which may take this long by default.
 READ_TIMEOUT_S = 330.0
 SHARED = ("images", "models")
 
 
 @dataclass(frozen=True, slots=True)
 class RunningCandidate:
-    """A supervisor that can be asked."""
+    """A supervisor that answers requests."""
 
     client: EngineClient
     version: VersionView
     model: ComparedModel
 
     def subject(self, backend: str, isolation: IsolationTier) -> Subject:
-        """Return one backend of it in one tier."""
+        """Return one of its backends in one tier."""
         return Subject(self.client, self.version, backend, isolation, self.model)
 
 
@@ -44,17 +44,17 @@ def serving_candidate(
 ) -> Iterator[RunningCandidate]:
     """Serve a source tree for as long as the block runs.
 
-    It has a home of its own with the images and models of the real one, so it runs as a development version with a key
-    made for the occasion, and its executions are not in the real ledger.
+    The supervisor gets a temporary home with the images and models of the real one. It therefore runs as a development
+    version with a temporary key, and its executions do not enter the real ledger.
 
     Args:
-        home: the installation.
-        source_root: the source that is executed.
+        home: the home of the installation.
+        source_root: the source tree to run.
         docker_host: URL of the container engine.
         model: name and quantization of an installed model.
 
     Raises:
-        EngineError: ``engine_unavailable``, it does not start; ``model_missing``.
+        EngineError: ``engine_unavailable`` if the supervisor does not start; ``model_missing``.
     """
     own = Home(Path(tempfile.mkdtemp(prefix=".candidate.", dir=home.root)))
     try:
@@ -75,5 +75,5 @@ def _find_model(client: EngineClient, model: tuple[str, str]) -> ComparedModel:
     for each in installed:
         if (each.name, each.quantization) == model:
             return ComparedModel(name=each.name, quantization=each.quantization, sha256=each.sha256)
-    detail = f"the trial needs the model {model[0]} in {model[1]}, which is not installed; install it with: make setup"
+    detail = f"the trial needs the model {model[0]} ({model[1]}), which is not installed; install it with: make setup"
     raise EngineError("model_missing", detail)

@@ -1,6 +1,6 @@
-"""The conformance suite: fixed requests to a running engine, each with the property that it must show.
+"""The conformance suite: fixed requests to a running engine, each with a property that must hold.
 
-No property depends on how fast the machine is.
+No property depends on the speed of the machine.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ from typing import Any
 from contracts.execution.metrics_record import MetricsRecord
 from contracts.releases.reports import ConformanceResult
 from contracts.wire.document import sha256_digest
+from contracts.wire.units import NS_PER_S
 from supervisor.release.subject import Broken, Executed, Subject
 
 __all__ = ["PROPERTIES", "TIER_PROPERTIES", "Property", "try_properties"]
@@ -20,7 +21,6 @@ PROMPT = "The capital of France is"
 OTHER_PROMPT = "Explique inferência eficiente"
 LONG_TOKENS = 1500
 POLL_S = 0.02
-NS_PER_S = 1_000_000_000
 ERROR_STATUS = 400
 END_S = 300.0
 # Section 6 of the integration specification.
@@ -38,9 +38,9 @@ def _answer_has_its_shape(subject: Subject) -> str:
     if missing:
         raise Broken(f"not measured: {', '.join(missing)}")
     if view.engine_version != subject.version.engine_version:
-        raise Broken(f"the answer is of version {view.engine_version}")
+        raise Broken(f"the answer comes from version {view.engine_version}")
     subject.completed(answer)
-    return f"execution_id, engine_version and {len(SPECIFIED)} metrics, as the contract has them"
+    return f"the answer has execution_id, engine_version and {len(SPECIFIED)} metrics, as the contract requires"
 
 
 def _greedy_repeats(subject: Subject) -> str:
@@ -53,7 +53,7 @@ def _greedy_repeats(subject: Subject) -> str:
         raise Broken("the same request gave different plans")
     if between.record.plan_digest == first.record.plan_digest:
         raise Broken("another prompt gave the same plan")
-    return "the same text and plan three times, another prompt between them"
+    return "the same request gave the same text and plan three times, with another request in between"
 
 
 def _seeded_repeats(subject: Subject) -> str:
@@ -61,7 +61,7 @@ def _seeded_repeats(subject: Subject) -> str:
     one, two = (subject.execute(PROMPT, seed=7, **warm) for _ in range(2))
     if one.output != two.output:
         raise Broken("the same seed gave different texts")
-    return "the same text twice with temperature 1 and seed 7"
+    return "the same request gave the same text twice, with temperature 1 and seed 7"
 
 
 def _token_limit_is_kept(subject: Subject) -> str:
@@ -69,8 +69,8 @@ def _token_limit_is_kept(subject: Subject) -> str:
         executed = subject.execute(PROMPT, limits={"max_tokens": most})
         tokens = 0 if executed.record.metrics is None else executed.record.metrics.tokens_total
         if tokens > most:
-            raise Broken(f"{tokens} tokens where {most} were allowed")
-    return "no more than 1 and 5 tokens where that was asked"
+            raise Broken(f"the execution has {tokens} tokens, but its limit was {most}")
+    return "executions with limits of 1 and 5 tokens kept them"
 
 
 def _time_limit_is_kept(subject: Subject) -> str:
@@ -79,18 +79,18 @@ def _time_limit_is_kept(subject: Subject) -> str:
         record = subject.completed(answer).record
         times = () if record.measurements is None else record.measurements.token_times_ns
         if times and times[-1] > NS_PER_S:
-            raise Broken(f"it took {times[-1]} ns where 1 s was allowed")
-        return "it ended within its second"
+            raise Broken(f"the execution took {times[-1]} ns, but its limit was 1 s")
+        return "the execution ended within its limit of 1 s"
     subject.require_refused(answer, "time_limit_exceeded")
     record, _ = subject.verified(answer.document["execution_id"])
     _require(record, "failed", "time_limit_exceeded")
-    return "it was ended after its second, and its record says so"
+    return "the execution was ended after its limit of 1 s, and its record says so"
 
 
 def _require(record: MetricsRecord, outcome: str, code: str) -> None:
     found = None if record.reason is None else record.reason.code
     if (record.outcome, found) != (outcome, code):
-        raise Broken(f"the record says {record.outcome} ({found}) where {outcome} ({code}) happened")
+        raise Broken(f"the record says {record.outcome} ({found}), but {outcome} ({code}) is true")
 
 
 def _power_limit_is_kept(subject: Subject) -> str:
@@ -99,7 +99,7 @@ def _power_limit_is_kept(subject: Subject) -> str:
     )
     executed = subject.execute(PROMPT)
     watts = None if executed.record.metrics is None else executed.record.metrics.watts_avg
-    return f"a limit that cannot be kept is refused; without one the execution had {watts} W"
+    return f"an unenforceable limit is refused; an execution without a limit used {watts} W"
 
 
 def _refusals(subject: Subject) -> Iterable[tuple[bytes, str]]:
@@ -133,7 +133,7 @@ def _bad_requests_are_refused(subject: Subject) -> str:
     subject.require_refused(stranger, "unauthorized")
     if subject.api.ask("GET", "/v1/runs?limit=1").body != before:
         raise Broken("a refused request was executed")
-    return f"{count + 1} refused with their codes, none executed"
+    return f"{count + 1} bad requests were refused with the right codes, and none was executed"
 
 
 def _cancelled_is_recorded(subject: Subject) -> str:
@@ -147,18 +147,18 @@ def _cancelled_is_recorded(subject: Subject) -> str:
         time.sleep(POLL_S)
     record, _ = subject.verified(execution_id)
     _require(record, "cancelled", "cancelled")
-    return "it ended with a record that says so"
+    return "the cancelled execution ended with a record that says so"
 
 
 def _a_key_never_executes_twice(subject: Subject) -> str:
     document = subject.request(PROMPT)
     one, two = (subject.view_of(subject.post(document, Idempotency_Key="conformance")) for _ in range(2))
     if (one.execution_id, one.output) != (two.execution_id, two.output):
-        raise Broken("one Idempotency-Key brought two executions")
+        raise Broken("one Idempotency-Key led to two executions")
     subject.verified(one.execution_id)
     other = subject.post(subject.request(OTHER_PROMPT), Idempotency_Key="conformance")
     subject.require_refused(other, "idempotency_key_reused")
-    return "one execution for one key; another request under it is refused"
+    return "one key led to one execution; another request with the same key is refused"
 
 
 def _stream_is_the_answer(subject: Subject) -> str:
@@ -170,9 +170,9 @@ def _stream_is_the_answer(subject: Subject) -> str:
         elif event.name == "done":
             ended = event.document["execution_id"]
     if ended is None or text != whole.output:
-        raise Broken("the streamed text is not that of the answer")
+        raise Broken("the streamed text differs from that of the answer")
     subject.verified(ended)
-    return "the streamed text is the answer's"
+    return "the streamed text equals that of the answer"
 
 
 def _plan_is_what_is_executed(subject: Subject) -> str:
@@ -181,18 +181,18 @@ def _plan_is_what_is_executed(subject: Subject) -> str:
     executed: Executed = subject.completed(subject.post(document))
     plan = executed.record.plan
     if planned["plan_digest"] != executed.record.plan_digest:
-        raise Broken("the plan that was shown is not the one that was executed")
+        raise Broken("the executed plan differs from the plan that was shown")
     prompt = hashlib.sha256(PROMPT.encode("utf-8")).hexdigest()
     if plan.nonce != "conformance-1" or plan.prompt.sha256 != f"sha256:{prompt}":
-        raise Broken("nonce or prompt of the request are not in the plan")
+        raise Broken("the nonce or the prompt of the request is not in the plan")
     if executed.record.output is None or executed.record.output.sha256 != sha256_digest(executed.output.encode()):
-        raise Broken("the record's output is not the text of the answer")
+        raise Broken("the record's output differs from the text of the answer")
     if plan.policies != subject.version.policies:
         raise Broken("the plan names other policies than the engine")
     return "shown plan, executed plan, nonce, prompt, policies and output agree"
 
 
-# In order; the record of every execution that they make is verified.
+# Tried in this order. The record of every execution is verified.
 PROPERTIES: tuple[tuple[str, Property], ...] = (
     ("answer_has_its_shape", _answer_has_its_shape),
     ("greedy_repeats", _greedy_repeats),
@@ -206,14 +206,14 @@ PROPERTIES: tuple[tuple[str, Property], ...] = (
     ("stream_is_the_answer", _stream_is_the_answer),
     ("plan_is_what_is_executed", _plan_is_what_is_executed),
 )
-# What depends on the sandbox; enough for a tier beside the one that all were tried in.
+# Properties that depend on the sandbox. All are tried in one tier; for every other tier these are enough.
 TIER_PROPERTIES = tuple(each for each in PROPERTIES if each[0] in {"greedy_repeats", "token_limit_is_kept"})
 
 
 def try_properties(
     subject: Subject, properties: Iterable[tuple[str, Property]], tell: Callable[[str], None]
 ) -> list[ConformanceResult]:
-    """Try properties one after another; one that does not hold keeps none from being tried.
+    """Try properties one after another; a property that does not hold does not stop the others.
 
     Raises:
         EngineError: the engine does not answer.

@@ -1,4 +1,4 @@
-"""Make a new engine version: checks, trial, key, reports, manifest; whole, or not at all."""
+"""Creates a new engine version, completely or not at all: checks, trial, key, reports, manifest."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,13 +37,13 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class ReleaseOrder:
-    """What is to be released, and whose word it gets."""
+    """The version to release, its trial, and the root that signs it."""
 
     version: str
     trial: Trial
     root: RootDirectory
     ask: AskPassphrase
-    """Gives the passphrase of the root's key."""
+    """Returns the passphrase of the root's key."""
     host: HostFacts
     now: Callable[[], datetime]
 
@@ -59,7 +59,7 @@ class _Prepared:
 
 @dataclass(frozen=True, slots=True)
 class _Release:
-    """Everything that a release leaves behind."""
+    """Everything that a release stores."""
 
     signed: SignedManifest
     key: FileSigner
@@ -67,21 +67,21 @@ class _Release:
 
 
 def create_release(order: ReleaseOrder, progress: Progress) -> SignedManifest:
-    """Try the installation and make it a version.
+    """Try the installation and release it as a version.
 
     Raises:
         EngineError: ``version_mismatch``, ``tree_unclean``, ``release_exists``, ``key_exists``, ``image_missing``,
-            ``validation_failed``, ``version_drifted``, what opening the root raises, or something could not be tried.
-            Nothing is left behind then.
+            ``validation_failed``, ``version_drifted``, any error of opening the root, or a part of the trial that could
+            not be run. In every case nothing is stored.
     """
     prepared = _prepare(order)
     result = run_trial(order.trial, progress)
     release = _build(order, prepared, result)
     if _read_content(order) != prepared.content:
-        raise EngineError("version_drifted", "the installation was changed while it was tried; nothing was released")
+        raise EngineError("version_drifted", "the installation changed during its trial; nothing was released")
     _keep(order, release)
     for report in result.escape:
-        # So that records of the new version can name it.
+        # Records of the new version can then name the report.
         EscapeReports(order.trial.home.escape).store(report)
     return release.signed
 
@@ -99,13 +99,13 @@ def _prepare(order: ReleaseOrder) -> _Prepared:
     root, store = order.trial.source_root, ReleaseStore(order.trial.home.root)
     found = release_version(root)
     if found != order.version:
-        detail = f"the source says that it is {found} (pyproject.toml); {order.version} cannot be released from it"
+        detail = f"the source has version {found} (pyproject.toml), so {order.version} cannot be released from it"
         raise EngineError("version_mismatch", detail)
     order.root.keyring()
     store.require_root(order.root.keyrings())
     predecessor = find_predecessor([store.manifest(each) for each in store.versions()], order.version)
     if _key_file(order).exists():
-        detail = f"{_key_file(order)} is there without a release of {order.version}; move it away first"
+        detail = f"{_key_file(order)} exists, but {order.version} is not released; move that key away first"
         raise EngineError("key_exists", detail)
     commit = require_committed(root)
     require_generated(root)
@@ -125,7 +125,7 @@ def _read_comparison(store: ReleaseStore, predecessor: SignedManifest) -> Compar
     data = store.read(version, "comparison.json")
     verified = verify_comparison(data or b"", predecessor)
     if verified.document is None:
-        detail = f"the comparison report of {version} is not the one that its manifest names: {verified.verdict}"
+        detail = f"the comparison report of {version} does not match its manifest: {verified.verdict}"
         raise EngineError("release_unsound", detail)
     return verified.document
 
@@ -160,10 +160,10 @@ def _build(order: ReleaseOrder, prepared: _Prepared, result: TrialResult) -> _Re
 
 
 def _require_ran(order: ReleaseOrder, result: TrialResult) -> str:
-    # The very same source, or the trial would be of something else.
+    # The trial must have run exactly this source.
     expected = development_version(order.trial.source_root)
     if result.version.engine_version != expected:
-        detail = f"the engine that was tried is {result.version.engine_version}, the source is {expected}"
+        detail = f"the trial ran version {result.version.engine_version}, but the source has version {expected}"
         raise EngineError("version_drifted", detail)
     return expected
 
@@ -225,7 +225,7 @@ def _sign(
     )
     sealed = seal(state_manifest(manifest).encode(), prepared.root_signer)
     files = {"manifest.json": sealed, "validation.json": seal(validated, key), "comparison.json": seal(compared, key)}
-    # What is about to be published is held against what an auditor will hold it against.
+    # The release is verified before it is published, as an auditor will verify it.
     signed = _require_valid(verify_manifest(sealed, order.root.keyring()))
     _require_valid(verify_validation(files["validation.json"], signed))
     _require_valid(verify_comparison(files["comparison.json"], signed))

@@ -1,4 +1,4 @@
-"""The escape suite as a release asks for it: one sandbox, every attack, its whole report."""
+"""The escape suite in the form that a release needs: every attack on one sandbox, and the complete report."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -22,7 +22,7 @@ __all__ = ["InstalledEscapeSuite", "read_candidate"]
 
 
 def read_candidate(home: Home, source_root: Path, engine_version: str) -> Installation:
-    """Return what is installed, as a version that is made of a source tree has it."""
+    """Return the installation as it is under a version that is released from the source tree."""
     policies = load_policies(source_root / "policies")
     return InstallationReader(
         home.root,
@@ -49,10 +49,10 @@ class InstalledEscapeSuite:
         """Attack one installation.
 
         Args:
-            home: where it lies.
+            home: its home.
             docker_host: URL of the container engine.
-            installation: what it consists of.
-            plan: gives the attacks of a tier.
+            installation: its content.
+            plan: returns the attacks of a tier.
         """
         self._home = home
         self._plan = plan

@@ -1,4 +1,4 @@
-"""What a home knows of one release, verified: manifest, reports, revocation, and whether this installation is it."""
+"""The verified facts about one release: manifest, reports, revocation, and how this installation differs from it."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -20,14 +20,14 @@ __all__ = ["ReleaseFacts", "inspect_release"]
 
 @dataclass(frozen=True, slots=True)
 class ReleaseFacts:
-    """One release."""
+    """The facts about one release."""
 
     release: SignedManifest
     validation: Verified[ValidationReport]
     comparison: Verified[ComparisonReport]
     revocation: Revocation | None
     drifts: tuple[Drift, ...]
-    """What of this installation is not as the manifest says."""
+    """Differences between this installation and the manifest."""
 
     def document(self) -> dict[str, Any]:
         """Return everything as a JSON object."""
@@ -49,12 +49,12 @@ class ReleaseFacts:
         }
 
     def to_json(self) -> str:
-        """Return everything as text."""
+        """Return everything as JSON text."""
         return json.dumps(self.document(), indent=1)
 
 
 def inspect_release(home: Home, source_root: Path, version: str) -> ReleaseFacts:
-    """Verify everything that is known of a version.
+    """Verify everything that the home has about a version.
 
     Raises:
         EngineError: ``release_unknown``, ``release_unsound``, ``root_unsound`` or ``policy_unsound``.

@@ -1,4 +1,4 @@
-"""Revoke a version: a statement of the root, kept beside its release."""
+"""Revokes a version: the root signs a revocation, which is stored beside the release."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ __all__ = ["RevocationOrder", "revoke_release"]
 
 @dataclass(frozen=True, slots=True)
 class RevocationOrder:
-    """What is to be revoked, and why."""
+    """The version to revoke, and the reason."""
 
     version: str
     reason: str
@@ -31,14 +31,14 @@ def revoke_release(store: ReleaseStore, order: RevocationOrder) -> Revocation:
     """State that a version's records are not valid from an index of the ledger on.
 
     Raises:
-        EngineError: ``release_unknown``, ``release_unsound``, ``version_revoked``: it is, from the same or an earlier
-            index; or what opening the root raises.
+        EngineError: ``release_unknown``, ``release_unsound``, any error of opening the root, or ``version_revoked`` if
+            the version is already revoked from the same or an earlier index.
     """
     store.require_root(order.root.keyrings())
     release = store.manifest(order.version)
     known = store.revocation(order.version)
     if known is not None and known.from_index <= order.from_index:
-        detail = f"{order.version} is revoked from index {known.from_index} on; that can only be put earlier"
+        detail = f"{order.version} is already revoked from index {known.from_index} on; choose an earlier index"
         raise EngineError("version_revoked", detail)
     revocation = Revocation(
         schema_version="weos.revocation/1",

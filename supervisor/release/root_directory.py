@@ -1,7 +1,7 @@
-"""The root's own directory, outside of any home: its private keys, encrypted, and the keyrings that it made.
+"""The root's own directory, outside of any home: its encrypted private keys and its keyrings.
 
-`keys/ID.pem`, ID being the SHA-256 of the public key; `keyrings/N.json`; and `trust.json`, which an auditor may be
-given by hand. Only the release commands open it.
+It contains `keys/ID.pem`, where ID is the SHA-256 of the public key, `keyrings/N.json`, and `trust.json`, which can be
+given to an auditor by hand. Only the release commands open it.
 """
 
 from collections.abc import Callable
@@ -21,12 +21,12 @@ from supervisor.domain.records.recording import format_time
 
 __all__ = ["RootDirectory"]
 
-# Asked only when a key is really opened.
+# Called only when a key is really opened.
 AskPassphrase = Callable[[], bytes]
 
 
 class RootDirectory:
-    """One root."""
+    """The directory of one root."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -43,12 +43,12 @@ class RootDirectory:
         """
         keyrings = self.keyrings()
         if not keyrings:
-            detail = f"there is no root in {self._path}; make one with: weos-engine release init-root --root-dir DIR"
+            detail = f"{self._path} contains no root; create a root with: weos-engine release init-root --root-dir DIR"
             raise EngineError("root_missing", detail)
         return newest_keyring(keyrings, self._path)
 
     def create(self, passphrase: bytes, now: datetime) -> RootKeyring:
-        """Make the first key and keyring.
+        """Create the first key and keyring.
 
         Raises:
             EngineError: ``root_exists``.
@@ -64,12 +64,12 @@ class RootDirectory:
         return keyring
 
     def rotate(self, ask: AskPassphrase, now: datetime, *, drop_old: bool = False) -> RootKeyring:
-        """Put a new key in the place of the one in use; the old one signs that, and nothing after.
+        """Replace the key in use with a new key. The old key signs the new keyring, and nothing afterwards.
 
         Args:
-            ask: gives the passphrase.
-            now: when.
-            drop_old: leave the old key out, so that nothing it signed is trusted any more.
+            ask: returns the passphrase.
+            now: current time.
+            drop_old: whether to leave the old key out, so that nothing it signed is trusted any more.
         """
         before, old, at = self.keyring(), self.signer(ask), format_time(now)
         signer = make_signer()
@@ -89,7 +89,7 @@ class RootDirectory:
         return keyring
 
     def signer(self, ask: AskPassphrase) -> FileSigner:
-        """Open the key that is in use.
+        """Open the key in use.
 
         Raises:
             EngineError: ``root_missing``, ``root_unsound``, ``key_missing``, ``key_unsafe`` or ``passphrase_wrong``.

@@ -1,4 +1,4 @@
-"""Whether a source tree is what its repository says: byte for byte a commit, and nothing beside it."""
+"""Checks that a source tree equals a commit of its repository, byte for byte and without additional files."""
 
 import hashlib
 import os
@@ -21,8 +21,8 @@ PROJECT_FILE = "pyproject.toml"
 def _ask_git(source_root: Path, *arguments: str) -> str:
     program = find_program("git")
     if program is None:
-        raise EngineError("tree_unclean", "git is not installed, so whether this tree is committed cannot be told")
-    # A hook's own settings would name another repository.
+        raise EngineError("tree_unclean", "git is not installed; it is needed to check that this tree is committed")
+    # Inside a git hook, these variables would name another repository.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         answer = subprocess.run(  # noqa: S603 - a fixed program, no shell
@@ -36,26 +36,26 @@ def _ask_git(source_root: Path, *arguments: str) -> str:
     except subprocess.TimeoutExpired as error:
         raise EngineError("tree_unclean", f"git did not answer within {GIT_TIMEOUT_S} s") from error
     if answer.returncode != 0:
-        why = (answer.stderr.strip().splitlines() or ["it says nothing"])[-1]
-        raise EngineError("tree_unclean", f"{source_root} is no git checkout with a commit: {why}")
+        why = (answer.stderr.strip().splitlines() or ["git printed no error message"])[-1]
+        raise EngineError("tree_unclean", f"{source_root} is not a git checkout with a commit: {why}")
     return answer.stdout
 
 
 def _blob_id(path: Path, *, like: str) -> str:
-    # git's id of a file: the digest of its kind, its size and its bytes, in the repository's algorithm.
+    # git's id of a file is the digest of its kind, its size and its bytes, in the repository's algorithm.
     data = path.read_bytes()
     algorithm = "sha256" if len(like) == hashlib.sha256().digest_size * 2 else "sha1"
     return hashlib.new(algorithm, b"blob %d\0" % len(data) + data).hexdigest()
 
 
 def require_committed(source_root: Path) -> str:
-    """Return the commit that the tree is.
+    """Return the commit that the tree equals.
 
-    What counts is every file that shapes a result, and `pyproject.toml`: each must be in the commit with the same
-    bytes, and none of the commit's may be missing. Files that git ignores count like all others.
+    The check covers every file that shapes a result, and `pyproject.toml`: each must be in the commit with the same
+    bytes, and no such file of the commit may be missing. Files that git ignores count like all others.
 
     Raises:
-        EngineError: ``tree_unclean``, with the files that differ.
+        EngineError: ``tree_unclean``; the detail names the files that differ.
     """
     commit = _ask_git(source_root, "rev-parse", "--verify", "HEAD").strip()
     listed = _ask_git(source_root, "ls-tree", "-r", "-z", "HEAD", "--", *SHAPING_DIRECTORIES, PROJECT_FILE)
@@ -75,13 +75,13 @@ def require_committed(source_root: Path) -> str:
     ]
     if differ:
         more = f" and {len(differ) - SHOWN} more" if len(differ) > SHOWN else ""
-        detail = f"a version is released from a commit, and these differ from it: {', '.join(differ[:SHOWN])}{more}"
+        detail = f"a version is released from a commit, but these files differ: {', '.join(differ[:SHOWN])}{more}"
         raise EngineError("tree_unclean", detail)
     return commit
 
 
 def require_generated(source_root: Path) -> None:
-    """Make sure that the published schemas are what the tree's own contracts say.
+    """Raise unless the published schemas match the contracts in the tree.
 
     Raises:
         EngineError: ``tree_unclean``.
@@ -95,5 +95,5 @@ def require_generated(source_root: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(source_root)},
     )
     if answer.returncode != 0:
-        why = (answer.stderr.strip().splitlines() or ["it says nothing"])[-1]
-        raise EngineError("tree_unclean", f"the generated files are not current: {why}")
+        why = (answer.stderr.strip().splitlines() or ["the check printed no error message"])[-1]
+        raise EngineError("tree_unclean", f"the generated files are out of date: {why}")

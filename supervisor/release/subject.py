@@ -1,4 +1,4 @@
-"""The engine under trial: requests through its API, with every record that comes back verified."""
+"""The engine under trial: requests through its API, and verification of every record."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,8 @@ from contracts.verify.record import verify_record
 from contracts.verify.trust import Trust, TrustedKey
 from contracts.wire.errors import ContractError
 from contracts.wire.types import IsolationTier
-from supervisor.client.engine_client import Answer, StreamEvent
+from supervisor.client.engine_client import Answer
+from supervisor.client.event_stream import StreamEvent
 
 __all__ = ["Broken", "Executed", "Subject"]
 
@@ -21,10 +22,10 @@ ERROR_STATUS = 400
 
 
 class EngineApi(Protocol):
-    """The engine's API as `supervisor.client.EngineClient` speaks it."""
+    """The part of `supervisor.client.EngineClient` that a trial uses."""
 
     def ask(self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Answer:
-        """Return the answer to one request, a refusal too."""
+        """Return the answer to one request, even if it is a refusal."""
         ...
 
     def stream_run(self, request: dict[str, Any] | bytes) -> Iterator[StreamEvent]:
@@ -33,7 +34,7 @@ class EngineApi(Protocol):
 
 
 class Broken(Exception):
-    """A property does not hold; the text says what was seen instead."""
+    """A property does not hold; the text says what was observed instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class Subject:
         return merge(document, {"execution": execution})
 
     def post(self, document: dict[str, Any] | bytes, path: str = "/v1/runs", **headers: str) -> Answer:
-        """Send a document and return the answer, whatever it is."""
+        """Send a document and return the answer, even if it is a refusal."""
         body = document if isinstance(document, bytes) else json.dumps(document).encode("utf-8")
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         return self.api.ask("POST", path, body, {"Content-Type": "application/json", **sent})
@@ -89,20 +90,20 @@ class Subject:
         return self.completed(self.post(self.request(prompt, **execution)))
 
     def completed(self, answer: Answer) -> Executed:
-        """Return the execution of an answer that must be one."""
+        """Return the execution of an answer; the execution must have completed."""
         view = self.view_of(answer)
         if view.status != "completed" or view.output is None:
-            raise Broken(f"an execution ended as {view.status}")
+            raise Broken(f"an execution that must complete ended as {view.status}")
         return Executed(*self.verified(view.execution_id), view.output)
 
     def view_of(self, answer: Answer) -> RunView:
-        """Return the execution that an answer shows, held against the contract."""
+        """Return the execution that an answer shows, checked against the contract."""
         if answer.status >= ERROR_STATUS:
             raise Broken(f"the API answered {answer.status} {answer.document.get('code')}")
         try:
             return RunView.parse(answer.body)
         except ContractError as error:
-            raise Broken(f"the answer breaks its contract: {error}") from error
+            raise Broken(f"the answer violates its contract: {error}") from error
 
     def verified(self, execution_id: str) -> tuple[MetricsRecord, bytes]:
         """Return the record of an ended execution, which must be VALID under the engine's key."""
@@ -110,11 +111,11 @@ class Subject:
         key = TrustedKey(engine_version=self.version.engine_version, public_key=self.version.public_key)
         report = verify_record(envelope, Trust(schema_version="weos.trust/1", keys=(key,)))
         if report.verdict != "VALID" or report.record is None:
-            raise Broken(f"a record is {report.verdict}: {report.checks[-1].message}")
+            raise Broken(f"the record is {report.verdict}: {report.checks[-1].message}")
         return report.record, envelope
 
     def require_refused(self, answer: Answer, code: str) -> None:
-        """Make sure that a request was refused with a code."""
+        """Raise unless the request was refused with this code."""
         found = answer.document.get("code")
         if answer.status < ERROR_STATUS or found != code:
-            raise Broken(f"{code} was expected, the API answered {answer.status} {found}")
+            raise Broken(f"{code} was expected, but the API answered {answer.status} {found}")

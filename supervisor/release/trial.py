@@ -1,4 +1,4 @@
-"""What a version must show before it is released: conformance, escape suite, workload."""
+"""The trial that a version must pass before it is released: conformance, escape suite, workload."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,39 +23,39 @@ FULL_TIER: IsolationTier = "hardened"
 
 
 class EscapeSuite(Protocol):
-    """Attacks the sandbox of a backend in a tier from inside."""
+    """Attacks, from inside, the sandbox of a backend in a tier."""
 
     def __call__(self, backend: str, isolation: IsolationTier, step: Step) -> EscapeReport:
         """Try every attack and return the report.
 
         Raises:
-            EngineError: something kept an attack from being tried.
+            EngineError: an attack could not be tried.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What is tried, and with what."""
+    """The parts of a trial, and the installation that it runs on."""
 
     home: Home
     source_root: Path
     docker_host: str
     backends: tuple[str, ...]
     tiers: Mapping[IsolationTier, str | None]
-    """Every tier; None where it can be tried, or why it cannot."""
+    """Every tier, with the reason why it cannot be tried; None means that it can be tried."""
     model: tuple[str, str]
     workload: Workload
     escape: EscapeSuite
     properties: tuple[tuple[str, Property], ...] = PROPERTIES
-    """Of the engine, in the tier `hardened`."""
+    """Properties to try in the tier `hardened`."""
     tier_properties: tuple[tuple[str, Property], ...] = TIER_PROPERTIES
-    """In every other tier that can be tried."""
+    """Properties to try in every other tier that can be tried."""
 
 
 @dataclass
 class TrialResult:
-    """What was seen."""
+    """The observations of a trial."""
 
     version: VersionView
     model: ComparedModel
@@ -63,12 +63,12 @@ class TrialResult:
     escape: list[EscapeReport] = field(default_factory=list)
     cases: list[CaseFigures] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
-    """What the reports name by digest, by file name."""
+    """Files that the reports name by digest, by file name."""
     untried: list[UntriedTier] = field(default_factory=list)
 
 
 class _Counter:
-    """Moves a step on by one each time that something begins."""
+    """Advances a progress step by 1 each time that a part begins."""
 
     def __init__(self, step: Step, total: int) -> None:
         self._step, self._total, self._begun = step, total, 0
@@ -79,17 +79,18 @@ class _Counter:
 
 
 def run_trial(trial: Trial, progress: Progress) -> TrialResult:
-    """Try everything.
+    """Run all parts of a trial.
 
     Raises:
-        EngineError: ``validation_failed``, the engine does not keep its contract; or something could not be tried.
+        EngineError: ``validation_failed`` if the engine violates its contract; or a part could not be run.
     """
     with serving_candidate(trial.home, trial.source_root, trial.docker_host, trial.model) as candidate:
         result = TrialResult(candidate.version, candidate.model)
         _run_conformance(trial, candidate, result, progress)
         broken = [each.name for each in result.conformance if not each.holds]
         if broken:
-            raise EngineError("validation_failed", f"nothing was released; these do not hold: {', '.join(broken)}")
+            detail = f"nothing was released; these properties do not hold: {', '.join(broken)}"
+            raise EngineError("validation_failed", detail)
         _run_workload(trial, candidate, result, progress)
     _run_escape(trial, result, progress)
     return result
@@ -108,8 +109,8 @@ def _run_conformance(trial: Trial, candidate: RunningCandidate, result: TrialRes
         for backend in trial.backends
         for tier in _tiers(trial)
     ]
-    reason = "the engine must keep its contract before a version is named after it"
-    with progress.step("Trying the engine through its API", reason) as step:
+    reason = "a version is released only if the engine keeps its contract"
+    with progress.step("Testing the engine through its API", reason) as step:
         count = _Counter(step, sum(len(properties) for _, _, properties in plans))
         for backend, tier, properties in plans:
             result.conformance += try_properties(candidate.subject(backend, tier), properties, count)
@@ -127,7 +128,7 @@ def _run_workload(trial: Trial, candidate: RunningCandidate, result: TrialResult
             try:
                 cases, envelopes = run_workload(candidate.subject(backend, FULL_TIER), trial.workload, count)
             except Broken as broken:
-                raise EngineError("validation_failed", f"the workload on {backend}: {broken}") from broken
+                raise EngineError("validation_failed", f"the workload failed on {backend}: {broken}") from broken
             result.cases += cases
             result.files |= {f"records/{name}.json": envelope for name, envelope in envelopes.items()}
 
@@ -136,10 +137,10 @@ def _run_escape(trial: Trial, result: TrialResult, progress: Progress) -> None:
     for backend in trial.backends:
         for tier in _tiers(trial):
             title = f"Attacking the sandbox of {backend} ({tier}) from inside"
-            with progress.step(title, "a version is released only where every attack comes to what it must") as step:
+            with progress.step(title, "a version is released only if every attack gives an expected answer") as step:
                 report = trial.escape(backend, tier, step)
                 for failure in report.failures:
                     step.note(f"{failure.name} ({failure.moment}): {failure.observed}")
                 as_expected = len(report.attempts) - len(report.failures)
-                step.note(f"{as_expected} of {len(report.attempts)} attacks came to what was expected")
+                step.note(f"{as_expected} of {len(report.attempts)} attacks gave an expected answer")
             result.escape.append(report)

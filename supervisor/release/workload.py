@@ -1,4 +1,4 @@
-"""The fixed workload that versions are compared on."""
+"""The fixed workload with which versions are compared."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -25,18 +25,18 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """Cases, and how often each is executed."""
+    """Cases, and the number of executions of each."""
 
     cases: tuple[Case, ...]
     repeats: int
 
     @property
     def digest(self) -> Digest:
-        """What names this workload: figures of another are not compared."""
+        """Digest that identifies this workload; figures of different workloads are not compared."""
         return sha256_digest(canonical_bytes(asdict(self)))
 
 
-# Changing anything here makes the next version incomparable with the one before: its digest is in the reports.
+# A change here makes the next version incomparable with the one before, because the digest is in the reports.
 WORKLOAD = Workload(
     cases=(
         Case("short_answer", "The capital of France is", 16),
@@ -50,9 +50,9 @@ WORKLOAD = Workload(
 def run_workload(
     subject: Subject, workload: Workload, tell: Callable[[str], None]
 ) -> tuple[list[CaseFigures], dict[str, bytes]]:
-    """Execute the workload; return its figures and the signed records, by execution.
+    """Execute the workload, and return its figures and the signed records by execution.
 
-    The cases take turns, so that a load of the machine that comes and goes falls on all of them.
+    The cases take turns, so that a temporary load of the machine affects all of them.
 
     Raises:
         Broken: an execution did not complete.

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from tests.api.harness import SECRETS, Engine
-from tests.fakes import answering
+from tests.fakes.runner_scripts import answering
 
 
 @pytest.fixture

@@ -1,11 +1,10 @@
 """One supervisor over fakes behind a real socket, and what every answer and every ended execution must satisfy."""
 
 import asyncio
-import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import ClientResponse, ClientSession, ClientTimeout, TraceConfig, TraceRequestEndParams
@@ -15,41 +14,26 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from contracts.api.openapi import build_openapi
 from contracts.api.problem import PROBLEM_CODES, Problem
 from contracts.api.responses import VersionView
-from contracts.execution.execution_plan import ExecutionPlan
 from contracts.execution.metrics_record import MetricsRecord
 from contracts.verify.record import verify_record
-from contracts.verify.speaker import ReleaseEvidence
 from contracts.verify.trust import Trust, TrustedKey
 from supervisor.adapters.identity.keys import FileSigner
 from supervisor.api.routes import ApiContext, build_app
 from supervisor.api.server import CONNECTIONS_MAX, STALL_S, ApiRunner
 from supervisor.domain.caller import Caller
-from supervisor.domain.errors import Refusal
 from supervisor.domain.planning.installation import Installation
 from supervisor.domain.policies.policy import PoolPolicy
-from supervisor.domain.pool.survey import survey_installation
 from supervisor.domain.power.metering import Metering
-from supervisor.domain.sandbox.escape_evidence import EscapeEvidence, find_evidence
-from supervisor.domain.sandbox.receipt import ImageFacts
-from supervisor.domain.scheduling.leasing import leasable_memory_bytes
-from supervisor.domain.scheduling.topology import split_housekeeping
-from supervisor.execution.pool import SandboxPool
-from supervisor.execution.preparation import Preparer
+from supervisor.execution.assembly import Ports, assemble
 from supervisor.execution.recorder import Recorder
-from supervisor.execution.run_book import RunBook
-from supervisor.execution.scheduler import Scheduler
-from supervisor.execution.service import ExecutionService
 from supervisor.power.meter_leases import GpuAccess, MeterLeases
-from tests.fakes import (
-    IMAGE_FACTS,
-    FakeLedger,
-    FakeModels,
-    FakeSandboxes,
-    Script,
-    answering,
-    fixed_installation,
-    spec_request,
-)
+from tests.fakes.installation import FakeInstallation, fixed_installation
+from tests.fakes.ledger import FakeLedger
+from tests.fakes.models import FakeModels
+from tests.fakes.releases import FakeReleases
+from tests.fakes.run_requests import spec_request
+from tests.fakes.runner_scripts import answering
+from tests.fakes.sandboxes import FakeSandboxes, Script
 from tests.meters import make_metering
 
 if TYPE_CHECKING:
@@ -114,36 +98,6 @@ class ApiServer(TestServer):
         return ApiRunner(self.app, shutdown_timeout_s=1.0, **self.bounds)
 
 
-@dataclass
-class FakeInstallation:
-    """See ``ports.InstallationPort``."""
-
-    value: Installation = field(default_factory=fixed_installation)
-    image_fault: Refusal | None = None
-
-    def read(self) -> Installation:
-        return self.value
-
-    def find_escape_evidence(self, plan: ExecutionPlan) -> EscapeEvidence:
-        return find_evidence(None, plan, kernel="6.1")
-
-    def describe_image(self, backend: str, image_id: str) -> ImageFacts:
-        del backend, image_id
-        if self.image_fault is not None:
-            raise self.image_fault
-        return IMAGE_FACTS
-
-
-@dataclass
-class FakeReleases:
-    """See ``ports.ReleasesPort``."""
-
-    known: dict[str, ReleaseEvidence] = field(default_factory=dict)
-
-    def evidence(self, version: str) -> ReleaseEvidence:
-        return self.known.get(version, ReleaseEvidence())
-
-
 # Every sandbox is made for its execution, so that a test can say which one is whose.
 NO_POOL = fixed_installation().policies.pool.model_copy(update={"size_max": 0})
 
@@ -174,47 +128,25 @@ class Engine:
         self.connections_max = CONNECTIONS_MAX
         self.stall_s = STALL_S
         self.every_execution_has_its_record = True
-        self.recorder = Recorder(fixed.engine_version, None, self.signer)
         self.on_response: list[Callable[[web.Request, web.StreamResponse], Awaitable[None]]] = []
-        leasable, kept = split_housekeeping(fixed.host.cores, fixed.policies.housekeeping)
-        self.scheduler = Scheduler(
-            leasable,
-            leasable_memory_bytes(fixed.host.memory_bytes, fixed.policies.admission.memory, set_aside_bytes=0),
-            fixed.policies.admission.queue,
-            housekeeping=frozenset(cpu for core in kept for cpu in core.cpus),
-        )
-        self.preparer = Preparer(self.sandboxes, self.models, self.installation, fixed.policies)
-        self.pool = SandboxPool(
-            self.preparer,
-            self.scheduler,
-            pool or NO_POOL,
-            budget_bytes=fixed.host.memory_bytes,
-            survey=lambda: survey_installation(self.installation.read()),
-            unplaceable=unplaceable,
-            retry_s=0.01,
-        )
         self.metering = MeterLeases(
             lambda: metering or make_metering(host_cpus=len(fixed.host.logical_cpus)), fixed.policies.power, gpu
         )
-        self.service = ExecutionService(
-            preparer=self.preparer,
-            pool=self.pool,
-            ledger=self.ledger,
-            recorder=self.recorder,
-            policies=fixed.policies,
-            metering=self.metering,
-            store_retry_s=0.01,
-        )
-        self.book = RunBook(
-            service=self.service,
-            recorder=self.recorder,
-            installation=self.installation,
+        self.recorder = Recorder(fixed.engine_version, None, self.signer)
+        ports = Ports(
             sandboxes=self.sandboxes,
             models=self.models,
             ledger=self.ledger,
-            scheduler=self.scheduler,
-            gvisor=fixed.policies.sandbox.isolation.gvisor,
+            metering=self.metering,
+            installation=self.installation,
+            recorder=self.recorder,
         )
+        policies = replace(fixed.policies, pool=pool or NO_POOL)
+        self.parts = assemble(
+            ports, policies, fixed.host, unplaceable=unplaceable, pool_retry_s=0.01, store_retry_s=0.01
+        )
+        self.scheduler, self.pool = self.parts.scheduler, self.parts.pool
+        self.service, self.book = self.parts.service, self.parts.book
         self.version = VersionView(
             engine_version=fixed.engine_version,
             manifest=None,
@@ -340,31 +272,3 @@ async def eventually(condition: Callable[[], bool]) -> None:
 
 async def problem_of(answer: ClientResponse) -> Problem:
     return Problem.parse(await answer.read())
-
-
-@dataclass(frozen=True)
-class Event:
-    """One server-sent event."""
-
-    name: str
-    document: dict[str, Any]
-
-
-async def read_event(answer: ClientResponse) -> Event | None:
-    """Return the next event of a stream, or None at its end; comments are passed over."""
-    name = ""
-    async with asyncio.timeout(PATIENCE_S):
-        while raw := await answer.content.readline():
-            line = raw.decode().rstrip("\n")
-            if line.startswith("event: "):
-                name = line.removeprefix("event: ")
-            elif line.startswith("data: "):
-                return Event(name, json.loads(line.removeprefix("data: ")))
-    return None
-
-
-async def read_events(answer: ClientResponse) -> list[Event]:
-    events = []
-    while (event := await read_event(answer)) is not None:
-        events.append(event)
-    return events

@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from contracts.wire.units import MIB
 from tests.api.harness import PATIENCE_S, Engine, problem_of
 from tests.api.raw import HEAD, exchange, read_answer
-from tests.fakes import answering, spec_request
+from tests.fakes.run_requests import spec_request
+from tests.fakes.runner_scripts import answering
 
-MIB = 1_048_576
 JSON = {"Content-Type": "application/json"}
 POST = b"POST /v1/runs HTTP/1.1\r\n" + HEAD + b"Content-Type: application/json\r\n"
 SPEC = json.dumps(spec_request()).encode()

@@ -12,9 +12,11 @@ from supervisor.domain.records.ports import StartedEntry
 from supervisor.domain.scheduling.cores import Demand
 from supervisor.execution.run import Run
 from supervisor.execution.run_book import make_execution_id
-from tests.api.harness import Engine, eventually, problem_of, read_event
+from tests.api.harness import Engine, eventually, problem_of
 from tests.api.raw import HEAD
-from tests.fakes import HeldRunner, answering, spec_request
+from tests.event_streams import read_event
+from tests.fakes.run_requests import spec_request
+from tests.fakes.runner_scripts import HeldRunner, answering
 
 EVENTS = {"Accept": "text/event-stream"}
 SPEC = json.dumps(spec_request()).encode()

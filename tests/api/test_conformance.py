@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 
 from contracts.releases.reports import ComparedModel, ConformanceResult
-from supervisor.client.engine_client import Answer, StreamEvent
+from supervisor.client.engine_client import Answer
+from supervisor.client.event_stream import StreamEvent, parse_events
 from supervisor.release.conformance import LONG_TOKENS, PROPERTIES, try_properties
 from supervisor.release.subject import Broken, Subject
 from supervisor.release.workload import WORKLOAD, Case, Workload, run_workload
 from tests.api.harness import Engine
-from tests.fakes import MODEL_SHA256, READY, FakeSandbox, Script
+from tests.fakes.installation import MODEL_SHA256
+from tests.fakes.runner_scripts import READY
+from tests.fakes.sandboxes import FakeSandbox, Script
 
 Asked = tuple[str, str, bytes | None, dict[str, str]]
 Change = Callable[[Asked], Asked]
@@ -66,12 +69,8 @@ class Bridge:
     def stream_run(self, request: dict[str, Any] | bytes) -> Iterator[StreamEvent]:
         assert isinstance(request, dict)
         headers = {"Content-Type": "application/json", "Accept": "text/event-stream"}
-        name = ""
-        for line in self.ask("POST", "/v1/runs", json.dumps(request).encode(), headers).body.decode().splitlines():
-            if line.startswith("event: "):
-                name = line.removeprefix("event: ")
-            elif line.startswith("data: "):
-                yield StreamEvent(name, json.loads(line.removeprefix("data: ")))
+        answer = self.ask("POST", "/v1/runs", json.dumps(request).encode(), headers)
+        yield from parse_events(answer.body.splitlines())
 
 
 @pytest.fixture
@@ -101,7 +100,7 @@ async def test_an_honest_engine_has_every_property(engine: Engine) -> None:
 async def test_a_fast_engine_keeps_its_time_limit_without_being_ended(engine: Engine) -> None:
     engine.sandboxes.script = computing(fast=True)
     result = (await tried(subject_of(engine), "time_limit_is_kept"))["time_limit_is_kept"]
-    assert (result.holds, result.observed) == (True, "it ended within its second")
+    assert (result.holds, result.observed) == (True, "the execution ended within its limit of 1 s")
 
 
 @pytest.mark.parametrize(
@@ -177,22 +176,22 @@ def always(status: int, **document: Any) -> Answering:
 @pytest.mark.parametrize(
     ("name", "bend", "seen"),
     [
-        ("answer_has_its_shape", altered("/runs", surprise=1), "breaks its contract"),
-        ("answer_has_its_shape", altered("/runs", engine_version="9.9.9"), "of version 9.9.9"),
-        ("answer_has_its_shape", replaced(b'"watts_avg"', b'"watts"'), "breaks its contract"),
+        ("answer_has_its_shape", altered("/runs", surprise=1), "violates its contract"),
+        ("answer_has_its_shape", altered("/runs", engine_version="9.9.9"), "from version 9.9.9"),
+        ("answer_has_its_shape", replaced(b'"watts_avg"', b'"watts"'), "violates its contract"),
         ("answer_has_its_shape", altered("/runs", status="aborted"), "ended as aborted"),
-        ("answer_has_its_shape", flipped, "a record is BAD_SIGNATURE"),
-        ("greedy_repeats", flipped, "a record is BAD_SIGNATURE"),
-        ("token_limit_is_kept", without("max_tokens"), "1 were allowed"),
+        ("answer_has_its_shape", flipped, "the record is BAD_SIGNATURE"),
+        ("greedy_repeats", flipped, "the record is BAD_SIGNATURE"),
+        ("token_limit_is_kept", without("max_tokens"), "its limit was 1"),
         ("power_limit_is_kept", without("max_watts"), "power_limit_unenforceable was expected"),
-        ("bad_requests_are_refused", without("surprise"), "invalid_request was expected, the API answered 200"),
+        ("bad_requests_are_refused", without("surprise"), "invalid_request was expected, but the API answered 200"),
         ("bad_requests_are_refused", without_header("Authorization"), "unauthorized was expected"),
         ("cancelled_is_recorded", always(404, code="not_found"), "answered 404 not_found"),
-        ("a_key_never_executes_twice", without_header("Idempotency-Key"), "brought two executions"),
-        ("stream_is_the_answer", replaced(b'" and"', b'" or"'), "not that of the answer"),
-        ("plan_is_what_is_executed", without("nonce"), "nonce or prompt"),
-        ("plan_is_what_is_executed", altered("/plans", plan_digest="sha256:0"), "not the one that was executed"),
-        ("plan_is_what_is_executed", replaced(b" and so", b" or so"), "is not the text of the answer"),
+        ("a_key_never_executes_twice", without_header("Idempotency-Key"), "led to two executions"),
+        ("stream_is_the_answer", replaced(b'" and"', b'" or"'), "differs from that of the answer"),
+        ("plan_is_what_is_executed", without("nonce"), "the nonce or the prompt"),
+        ("plan_is_what_is_executed", altered("/plans", plan_digest="sha256:0"), "the executed plan differs"),
+        ("plan_is_what_is_executed", replaced(b" and so", b" or so"), "differs from the text of the answer"),
     ],
 )
 async def test_every_property_has_an_engine_that_breaks_it(

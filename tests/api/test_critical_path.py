@@ -7,7 +7,7 @@ import pytest
 from supervisor.domain.errors import ExecutionFault
 from supervisor.execution import service
 from tests.api.harness import Engine, eventually
-from tests.fakes import HeldRunner
+from tests.fakes.runner_scripts import HeldRunner
 
 FOREVER_S = 1000.0
 

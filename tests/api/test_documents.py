@@ -10,7 +10,8 @@ from contracts.api.responses import BackendList, ModelList, PlanView, VersionVie
 from contracts.wire.canonical import canonical_bytes
 from contracts.wire.document import sha256_digest
 from tests.api.harness import TOKEN, Engine
-from tests.fakes import IMAGE, MODEL_SHA256, VERSION, spec_request
+from tests.fakes.installation import IMAGE, MODEL_SHA256, VERSION
+from tests.fakes.run_requests import spec_request
 from tests.places import REPOSITORY
 
 COMMITTED = REPOSITORY / "contracts" / "openapi.json"

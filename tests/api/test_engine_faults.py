@@ -8,8 +8,10 @@ from aiohttp import ClientPayloadError
 from contracts.api.responses import Health
 from supervisor.domain.errors import Refusal
 from supervisor.domain.planning.installation import Installation
-from tests.api.harness import Engine, eventually, problem_of, read_event, read_events
-from tests.fakes import HeldRunner, answering, spec_request
+from tests.api.harness import Engine, eventually, problem_of
+from tests.event_streams import read_event, read_events
+from tests.fakes.run_requests import spec_request
+from tests.fakes.runner_scripts import HeldRunner, answering
 
 
 async def health(engine: Engine) -> tuple[int, Health]:

@@ -19,7 +19,10 @@ from supervisor.domain.power.meter import MeterPort, MissingMeter
 from supervisor.domain.power.metering import Metering
 from supervisor.power.meter_leases import GpuAccess
 from tests.api.harness import Engine, eventually, problem_of
-from tests.fakes import IMAGE, READY, FakeSandbox, HeldRunner, fixed_installation, spec_request
+from tests.fakes.installation import IMAGE, fixed_installation
+from tests.fakes.run_requests import spec_request
+from tests.fakes.runner_scripts import READY, HeldRunner
+from tests.fakes.sandboxes import FakeSandbox
 from tests.gpu_device import OURS, FakeDevice
 from tests.meters import FakeMeter, make_metering
 
@@ -47,13 +50,13 @@ class Card:
         if self.missing is not None:
             port = GapMeter(self.device.index, self.cpu, self.missing)
         else:
-            port = NvmlMeter(self.device, self.cpu, self._is_ours)
+            port = NvmlMeter(self.device, self.cpu, self._belongs_to_execution)
         self.opened.append(port)
         fallback = None if self.missing is None else f"NVML: {self.missing}"
         fixed = make_metering(self.cpu, host_cpus=2)
         return replace(fixed, port=port, fallback_reason=fallback, sensor_fault=self.sensor_fault)
 
-    def _is_ours(self, pid: int, container_id: str | None) -> bool:
+    def _belongs_to_execution(self, pid: int, container_id: str | None) -> bool:
         self.container = container_id
         return pid == OURS and container_id is not None
 
@@ -303,7 +306,10 @@ async def test_two_executions_are_on_the_card_one_after_the_other(card: Card, ru
 
 
 async def test_where_a_policy_wants_a_sensor_a_card_without_one_executes_nothing(card: Card, runner: GpuRunner) -> None:
-    card.missing, card.sensor_fault = "shared", "policies/power.toml says require_sensor, and NVML: shared"
+    card.missing, card.sensor_fault = (
+        "shared",
+        "policies/power.toml sets require_sensor, but no sensor can be used: NVML: shared",
+    )
     async with serving(card, runner) as engine:
         await failed(engine, request(200), "power_sensor_required", 503)
         assert engine.sandboxes.opened == []

@@ -5,8 +5,10 @@ import contextlib
 
 import pytest
 
-from tests.api.harness import Engine, eventually, problem_of, read_events
-from tests.fakes import HeldRunner, spec_request
+from tests.api.harness import Engine, eventually, problem_of
+from tests.event_streams import read_events
+from tests.fakes.run_requests import spec_request
+from tests.fakes.runner_scripts import HeldRunner
 
 KEY = {"Idempotency-Key": "a-key"}
 EVENTS = {"Accept": "text/event-stream"}

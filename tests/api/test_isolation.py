@@ -11,8 +11,11 @@ from supervisor.domain.errors import ExecutionFault
 from supervisor.domain.policies.policy import RolePolicy
 from supervisor.domain.sandbox.isolation import RegisteredRuntime
 from supervisor.domain.sandbox.ports import ExitStatus
-from tests.api.harness import OBSERVER_TOKEN, Engine, FakeInstallation, problem_of
-from tests.fakes import FakeSandbox, fixed_installation, gvisor_as_asked, spec_request
+from tests.api.harness import OBSERVER_TOKEN, Engine, problem_of
+from tests.fakes.installation import FakeInstallation, fixed_installation
+from tests.fakes.run_requests import spec_request
+from tests.fakes.sandbox_facts import gvisor_as_asked
+from tests.fakes.sandboxes import FakeSandbox
 
 OBSERVER = {"Authorization": f"Bearer {OBSERVER_TOKEN}"}
 

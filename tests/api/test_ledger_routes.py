@@ -15,7 +15,9 @@ from contracts.verify.range import verify_range
 from contracts.verify.speaker import ReleaseEvidence
 from contracts.verify.trust import Trust
 from tests.api.harness import Engine, problem_of
-from tests.fakes import HeldRunner, answering, fixed_installation, spec_request
+from tests.fakes.installation import fixed_installation
+from tests.fakes.run_requests import spec_request
+from tests.fakes.runner_scripts import HeldRunner, answering
 from tests.releases import VERSION, make_keyring, sealed_keyring, sealed_manifest, sealed_revocation
 
 

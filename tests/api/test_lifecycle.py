@@ -6,8 +6,10 @@ import contextlib
 import pytest
 
 from supervisor.domain.errors import StorageError
-from tests.api.harness import Engine, eventually, problem_of, read_event, read_events
-from tests.fakes import FakeSandbox, HeldRunner, answering
+from tests.api.harness import Engine, eventually, problem_of
+from tests.event_streams import read_event, read_events
+from tests.fakes.runner_scripts import HeldRunner, answering
+from tests.fakes.sandboxes import FakeSandbox
 
 EVENTS = {"Accept": "text/event-stream"}
 
@@ -178,7 +180,7 @@ async def test_closing_with_a_full_disk_leaves_the_record_to_the_next_supervisor
         await engine.start()
         await eventually(lambda: engine.service.unrecorded == 1)
         await engine.book.close(drain_s=0.02, clean_up_s=0.02)
-        assert engine.book._tasks == set()
+        assert len(engine.book._tasks) == 0
         assert [stored.outcome for stored in await engine.ledger.unfinished()] == [None]
 
 

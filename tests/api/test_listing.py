@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.api.harness import Engine, problem_of
-from tests.fakes import HeldRunner
+from tests.fakes.runner_scripts import HeldRunner
 
 
 async def page(engine: Engine, query: str = "") -> dict[str, Any]:

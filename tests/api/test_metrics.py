@@ -6,7 +6,7 @@ import pytest
 
 from tests.api.harness import Engine, eventually
 from tests.api.test_queue import installation_with_queue
-from tests.fakes import HeldRunner
+from tests.fakes.runner_scripts import HeldRunner
 
 
 async def lines_of(engine: Engine) -> set[str]:

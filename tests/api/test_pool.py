@@ -13,7 +13,11 @@ from supervisor.domain.errors import ExecutionFault, Refusal
 from supervisor.domain.planning.installation import Backend, Installation
 from supervisor.domain.sandbox.ports import ExitStatus
 from tests.api.harness import Engine, eventually
-from tests.fakes import FakeSandbox, HeldRunner, Script, answering, fixed_installation, spec_request, thread_under
+from tests.fakes.installation import fixed_installation
+from tests.fakes.run_requests import spec_request
+from tests.fakes.runner_scripts import HeldRunner, answering
+from tests.fakes.sandbox_facts import thread_under
+from tests.fakes.sandboxes import FakeSandbox, Script
 
 POLICY = fixed_installation().policies.pool.model_copy(
     update={"keep": (), "recent_size": 1, "recent_recipes": 2, "tend_every_s": 1}

@@ -16,7 +16,10 @@ from supervisor.domain.power.meter import MeterReading
 from supervisor.domain.power.metering import Metering
 from supervisor.domain.sandbox.ports import ExitStatus
 from tests.api.harness import Engine, problem_of
-from tests.fakes import FakeSandbox, HeldRunner, fixed_installation, spec_request
+from tests.fakes.installation import fixed_installation
+from tests.fakes.run_requests import spec_request
+from tests.fakes.runner_scripts import HeldRunner
+from tests.fakes.sandboxes import FakeSandbox
 from tests.meters import FakeMeter, make_metering
 
 CAP_W = 20
@@ -177,7 +180,7 @@ async def test_less_than_one_cpu_needs_is_refused_with_what_would_do(watts: floa
 
 async def test_where_a_policy_wants_a_sensor_nothing_runs_without() -> None:
     fixed = fixed_installation()
-    power = replace(make_metering(), sensor_fault="policies/power.toml says require_sensor").facts()
+    power = replace(make_metering(), sensor_fault="policies/power.toml sets require_sensor").facts()
     async with Engine(HeldRunner(), replace(fixed, power=power)).serving() as engine:
         for path in ("/v1/runs", "/v1/plans"):
             answer = await engine.client.post(path, json=request())

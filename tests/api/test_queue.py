@@ -8,7 +8,9 @@ import pytest
 from supervisor.domain.planning.installation import Installation
 from supervisor.domain.policies.policy import QueuePolicy
 from tests.api.harness import OBSERVER_TOKEN, SECOND_OBSERVER_TOKEN, Engine, eventually, problem_of
-from tests.fakes import HeldRunner, answering, fixed_installation, spec_request
+from tests.fakes.installation import fixed_installation
+from tests.fakes.run_requests import spec_request
+from tests.fakes.runner_scripts import HeldRunner, answering
 
 
 def installation_with_queue(waiting_max: int, *, per_caller: int = 64, service_s: int = 5) -> Installation:
@@ -69,7 +71,7 @@ async def test_what_can_never_fit_is_refused_at_once_and_so_is_its_plan() -> Non
             answer = await engine.client.post(path, json=spec_request())
             problem = await problem_of(answer)
             assert (answer.status, problem.code) == (422, "insufficient_memory")
-            assert "can be leased here" in problem.detail
+            assert "can be leased on this machine" in problem.detail
         assert engine.ledger.started == {}
 
 

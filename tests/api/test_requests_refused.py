@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.api.harness import Engine, problem_of
-from tests.fakes import spec_request
+from tests.fakes.run_requests import spec_request
 
 JSON = {"Content-Type": "application/json"}
 SPEC = json.dumps(spec_request())

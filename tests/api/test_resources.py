@@ -12,7 +12,9 @@ from aiohttp import web
 from supervisor.api.server import CONNECTIONS_MAX, MAX_FIELD_BYTES, MAX_HEADERS, ApiRunner
 from tests.api.harness import PATIENCE_S, Engine, eventually
 from tests.api.raw import HEAD, exchange, read_answer
-from tests.fakes import FakeSandbox, HeldRunner, answering, spec_request
+from tests.fakes.run_requests import spec_request
+from tests.fakes.runner_scripts import HeldRunner, answering
+from tests.fakes.sandboxes import FakeSandbox
 
 ROOM = 8
 GET = b"GET /v1/version HTTP/1.1\r\n" + HEAD + b"\r\n"

@@ -10,7 +10,10 @@ from supervisor.domain.errors import ExecutionFault, Refusal
 from supervisor.domain.sandbox.locks import ThreadStatus
 from supervisor.domain.sandbox.ports import ExitStatus
 from tests.api.harness import Engine, eventually, problem_of
-from tests.fakes import READY, FakeSandbox, Script, saying, spec_request, thread_under
+from tests.fakes.run_requests import spec_request
+from tests.fakes.runner_scripts import READY, saying
+from tests.fakes.sandbox_facts import thread_under
+from tests.fakes.sandboxes import FakeSandbox, Script
 
 PROMPT = {"type": "prompt", "tokens": 5}
 DONE = {"type": "done", "finish_reason": "eos", "tokens": 1, "text": ""}

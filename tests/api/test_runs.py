@@ -1,6 +1,6 @@
 from contracts.verify.record import verify_record
 from tests.api.harness import Engine
-from tests.fakes import spec_request
+from tests.fakes.run_requests import spec_request
 
 SPEC_METRICS = {"tokens_total", "tokens_per_sec", "latency_p95_ms", "watts_avg", "tokens_per_watt"}
 

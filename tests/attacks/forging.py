@@ -1,4 +1,4 @@
-"""What attacks are made with: attempts, ledgers of an attacker's own, and documents that are signed anew."""
+"""The tools of attacks: attempts, an attacker's own ledgers, and documents that are signed again."""
 
 import base64
 import json
@@ -77,7 +77,7 @@ def replaced_in(genuine: Genuine, old: str, new: str) -> Attempt:
 
 
 class MemoryLog:
-    """A ledger of whoever has the key, with whatever leaves they like."""
+    """A ledger by the holder of the key, with any leaves."""
 
     def __init__(self, leaves: Sequence[bytes], identity: LogIdentity = LOG) -> None:
         self.identity = identity
@@ -128,7 +128,7 @@ def sealed(payload: bytes, *signers: FileSigner) -> dict[str, Any]:
 
 
 def lie(genuine: Genuine, change: Callable[[dict[str, Any]], object], name: str = "record") -> Attempt:
-    """Whoever has the engine's key and the ledger's states something else, and logs it."""
+    """The holder of the engine's key and the ledger's states something else, and logs it."""
     document, payload = genuine.document, genuine.payload(name)
     change(payload["predicate"])
     document[name] = sealed(canonical_bytes(payload), genuine.signer)

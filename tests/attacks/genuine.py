@@ -24,7 +24,7 @@ from supervisor.domain.records.ports import FinalEntry, StartedEntry
 from supervisor.domain.records.recording import Conclusion, abort_conclusion
 from supervisor.execution.recorder import Recorder
 from tests.factories import WHEN, in_container, make_conclusion, make_plan, make_signer
-from tests.fakes import make_log
+from tests.fakes.ledger import make_log
 from tests.releases import (
     ROOT,
     VERSION,

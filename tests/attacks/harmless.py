@@ -15,7 +15,7 @@ from tests.attacks.forging import (
     with_trust,
 )
 from tests.attacks.genuine import Genuine
-from tests.fakes import make_log
+from tests.fakes.ledger import make_log
 
 __all__ = [
     "another_ledger_seen_before",

@@ -1,4 +1,4 @@
-"""What somebody may do to a genuine bundle, and the code that the auditors' page names for it.
+"""Changes to a genuine bundle, and the code that the auditors' page names for each.
 
 Each attack is a function from a genuine bundle to an attempt. Attackers differ in what they have: the file alone, or
 the engine's and the ledger's own keys; who has those tells a lie that is signed, logged and proven.

@@ -1,7 +1,7 @@
 """Attacks on the export of a ledger, each made from a genuine one, with the code that it must get.
 
-Here those of whoever only has the file. `owner_log_attacks` and `released_log_attacks` add theirs to `ATTACKS` when
-they are imported.
+Here are the attacks by someone who only has the file. `on_logs_by_their_owner` and `on_released_logs` add theirs to
+`ATTACKS` when they are imported.
 """
 
 import base64
@@ -18,7 +18,7 @@ from contracts.wire.canonical import canonical_bytes
 from contracts.wire.envelope import Envelope, seal
 from supervisor.domain.records.recording import encode_statement
 from tests.attacks.logs import ENGINE, TRUST, GenuineLog, make_genuine
-from tests.fakes import make_log
+from tests.fakes.ledger import make_log
 
 __all__ = ["ATTACKS", "Attack", "Made", "attack", "make_genuine_twin", "resealed"]
 
@@ -78,7 +78,7 @@ def flip(text: str) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-# Whoever only has the file.
+# Attackers who only have the file.
 
 
 @attack("MALFORMED", "header")

@@ -1,4 +1,4 @@
-"""Attacks by the ledger's owner, who has its key and signs what he likes with it."""
+"""Attacks by the ledger's owner, who can sign anything with its key."""
 
 import base64
 from dataclasses import replace
@@ -9,12 +9,12 @@ from contracts.wire.envelope import Envelope
 from tests.attacks.logs import TRUST, GenuineLog, execution_id, make_genuine
 from tests.attacks.on_logs import Made, attack, make_genuine_twin, resealed
 from tests.factories import in_container, make_conclusion, make_signer
-from tests.fakes import make_log
+from tests.fakes.ledger import make_log
 
 __all__: list[str] = []
 
 
-# Whoever has the log's key, and signs a checkpoint over what he likes.
+# An attacker with the log's key, who signs a checkpoint over leaves of his choice.
 
 
 @attack("BAD_SIGNATURE", "statements")
@@ -166,7 +166,7 @@ def ended_execution_named_as_under_way() -> Made:
     return log.lines(open=before.header().open)
 
 
-# Whoever shows different logs to different people, or at different times.
+# An owner who shows different logs to different people, or at different times.
 
 
 def seen(note: str) -> Trust:

@@ -17,7 +17,7 @@ from tests.attacks.forging import (
     with_trust,
 )
 from tests.attacks.genuine import LOG, Genuine
-from tests.fakes import make_log
+from tests.fakes.ledger import make_log
 
 __all__ = [
     "another_root_of_the_same_size",

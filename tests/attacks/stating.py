@@ -1,4 +1,4 @@
-"""Lies of whoever has the engine's key: a genuine record is changed, all digests are made to fit, and it is signed."""
+"""Lies by the holder of the engine's key: a record is changed, its digests are adapted, and it is signed again."""
 
 import json
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from contracts.verify.record import verify_record
 from contracts.wire.canonical import canonical_bytes
 from contracts.wire.document import sha256_digest
 from contracts.wire.envelope import Envelope, decode_base64, seal
+from contracts.wire.units import NS_PER_S
 from tests.factories import make_envelope, make_signer, make_trust
 
 __all__ = [
@@ -29,7 +30,6 @@ __all__ = [
     "warm",
 ]
 
-NS_PER_S = 1_000_000_000
 SIGNER = make_signer()
 Change = Callable[[dict[str, Any]], object]
 
@@ -41,7 +41,7 @@ def verdict(payload: dict[str, Any]) -> str:
 
 
 def state(change: Change) -> str:
-    """The verdict on a genuine record that was changed, with plan digest and metrics made to fit, and signed anew."""
+    """The verdict on a changed record, with plan digest and metrics adapted, and signed again."""
     payload = json.loads(decode_base64(Envelope.parse(make_envelope(SIGNER)).payload))
     predicate = payload["predicate"]
     change(predicate)

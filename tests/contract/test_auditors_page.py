@@ -44,7 +44,7 @@ def test_a_home_made_manifest_fails_by_hand(tmp_path: Path) -> None:
 
 
 def test_every_code_of_the_page_is_one_that_the_verifier_gives() -> None:
-    source = "".join(path.read_text() for path in DIRECTORY.glob("*.py"))
+    source = "".join(path.read_text() for path in DIRECTORY.rglob("*.py"))
     codes = set(re.findall(r"`([A-Z][A-Z_]+)`", PAGE)) - {"TRUST"}
     assert codes
     assert {code for code in codes if f'"{code}"' not in source} == set()

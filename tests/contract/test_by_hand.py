@@ -1,4 +1,4 @@
-"""The page for whoever verifies by hand: every step is done in its order, with openssl and a bare interpreter."""
+"""The page on verifying by hand: every step runs in its order, with openssl and a bare interpreter."""
 
 import json
 import re
@@ -53,7 +53,7 @@ def test_a_genuine_bundle_comes_through_every_step(tmp_path: Path, genuine: Genu
         ("proofs", "\\n\\n", "\\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\\n\\n", 6),
     ],
 )
-def test_what_was_changed_stops_at_its_step(
+def test_a_change_is_found_at_its_step(
     tmp_path: Path, genuine: Genuine, part: str, old: str, new: str, step: int
 ) -> None:
     document = genuine.document

@@ -43,7 +43,7 @@ from supervisor.domain.errors import ExecutionFault, Refusal
 from supervisor.domain.planning.planning import plan_execution
 from supervisor.domain.sandbox.transcript import Transcript
 from tests.factories import make_plan, make_trust
-from tests.fakes import fixed_installation
+from tests.fakes.installation import fixed_installation
 
 __all__ = ["TARGETS", "PlantedFault"]
 

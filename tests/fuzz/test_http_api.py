@@ -23,7 +23,9 @@ from supervisor.api.routes import CONTEXT, HANDLERS
 from supervisor.domain.errors import Refusal
 from tests.api.harness import TOKEN, Engine
 from tests.conftest import FUZZ_DEPTH
-from tests.fakes import FakeSandbox, answering, spec_request
+from tests.fakes.run_requests import spec_request
+from tests.fakes.runner_scripts import answering
+from tests.fakes.sandboxes import FakeSandbox
 from tests.fuzz.served import Served, served
 from tests.places import REPOSITORY
 

@@ -14,7 +14,7 @@ from contracts.generate import DIRECTORY, PUBLISHED
 from contracts.wire.document import Contract
 from contracts.wire.errors import ContractError
 from tests.conftest import FUZZ_DEPTH
-from tests.fakes import spec_request
+from tests.fakes.run_requests import spec_request
 from tests.fuzz.documents import changed, valid
 
 SCHEMAS: dict[str, dict[str, Any]] = {

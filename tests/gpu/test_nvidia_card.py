@@ -67,7 +67,7 @@ def test_the_card_tells_who_it_is(card: NvmlDevice) -> None:
 
 def test_the_counter_moves_as_that_of_a_card(card: NvmlDevice) -> None:
     # Whose processes they are does not matter here, so all of them are taken for the engine's.
-    meter = open_nvml(ModelMeter(), is_ours=lambda _pid, _container_id: True)
+    meter = open_nvml(ModelMeter(), belongs_to_execution=lambda _pid, _container_id: True)
     if isinstance(meter, MissingMeter):
         pytest.skip(f"the energy of {card.name} is not its own: {meter.reason}")
     before = meter.read()
@@ -113,7 +113,7 @@ def test_an_idle_cards_watts_are_those_that_it_says_itself(card: NvmlDevice, tmp
 
 
 def test_a_reading_is_cheap_enough_for_every_tick(card: NvmlDevice) -> None:
-    meter = open_nvml(ModelMeter(), is_ours=lambda _pid, _container_id: True)
+    meter = open_nvml(ModelMeter(), belongs_to_execution=lambda _pid, _container_id: True)
     if isinstance(meter, MissingMeter):
         pytest.skip(f"the energy of {card.name} is not its own: {meter.reason}")
     cpu_ns, began_ns = time.process_time_ns(), time.monotonic_ns()

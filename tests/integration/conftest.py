@@ -16,7 +16,7 @@ import pytest
 from contracts.verify.trust import Trust
 from supervisor.adapters.home import Home
 from supervisor.composition import Listening, serve
-from tests.fakes import spec_request
+from tests.fakes.run_requests import spec_request
 from tests.places import REPOSITORY
 
 DOCKER_SOCKET = "unix://"

@@ -20,7 +20,7 @@ import docker
 
 from contracts.execution.metrics_record import PREDICATE_TYPE
 from supervisor.adapters.home import Home, default_home
-from supervisor.composition import Outside, serve
+from supervisor.composition import Adapters, serve
 from supervisor.domain.records.ports import FinalEntry, LedgerPort, StartedEntry
 from supervisor.domain.sandbox.ports import Sandbox, SandboxPort
 from tests.integration.conftest import policies_without_pool
@@ -147,15 +147,17 @@ def _engine_client(fuse: Fuse) -> type[docker.APIClient]:
 
 
 async def _serve(home: Home, docker_host: str, fuse: Fuse) -> None:
-    def wrap(outside: Outside) -> Outside:
+    def wrap(adapters: Adapters) -> Adapters:
         return replace(
-            outside,
-            ledger=cast("LedgerPort", DyingLedger(outside.ledger, fuse)),
-            signer=cast("Signer", DyingSigner(outside.signer, fuse)),
-            sandboxes=cast("SandboxPort", DyingSandboxes(outside.sandboxes, fuse)),
+            adapters,
+            ledger=cast("LedgerPort", DyingLedger(adapters.ledger, fuse)),
+            signer=cast("Signer", DyingSigner(adapters.signer, fuse)),
+            sandboxes=cast("SandboxPort", DyingSandboxes(adapters.sandboxes, fuse)),
         )
 
-    async with serve(home, docker_host, port=0, wrap=wrap, policy_directory=policies_without_pool(home.root.parent)):
+    async with serve(
+        home, docker_host, port=0, wrap_adapters=wrap, policy_directory=policies_without_pool(home.root.parent)
+    ):
         await asyncio.Event().wait()
 
 

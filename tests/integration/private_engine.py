@@ -11,7 +11,7 @@ from pathlib import Path
 
 import docker
 
-from supervisor.setup.host.docker_engine import is_answering
+from supervisor.setup.host.container_engine import is_answering
 
 __all__ = ["PrivateEngine", "private_engine"]
 

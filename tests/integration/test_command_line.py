@@ -13,7 +13,7 @@ import pytest
 
 from supervisor.adapters.home import Home
 from supervisor.domain.caller import Caller
-from tests.fakes import spec_request
+from tests.fakes.run_requests import spec_request
 from tests.integration.conftest import Api, serving
 
 pytestmark = pytest.mark.docker

@@ -12,7 +12,7 @@ import pytest
 from contracts.verify.record import verify_record
 from supervisor.adapters.home import Home
 from supervisor.adapters.installation.image_record import record_path
-from tests.fakes import spec_request
+from tests.fakes.run_requests import spec_request
 from tests.integration.conftest import Api, serving
 from tests.integration.private_engine import PrivateEngine, private_engine
 from tests.integration.test_executions import LONG

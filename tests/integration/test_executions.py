@@ -1,7 +1,6 @@
 """Executions in real containers, asked for over real HTTP."""
 
 import asyncio
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ from contracts.verify.record import verify_record
 from supervisor.adapters.policies import load_policies
 from supervisor.client.engine_client import EngineClient
 from supervisor.composition import SOURCE_ROOT
-from tests.fakes import spec_request
+from tests.event_streams import read_event, read_events
+from tests.fakes.run_requests import spec_request
 from tests.integration.conftest import Api, make_home, serving
 
 pytestmark = pytest.mark.docker
@@ -152,18 +152,12 @@ async def test_a_running_container_is_what_the_policy_says(api: Api, engine_clie
 
 
 async def test_a_stream_tells_every_token_and_ends_with_the_metrics(api: Api) -> None:
-    names, text, last = [], "", {}
     headers = {"Accept": "text/event-stream"}
     async with api.session.post("/v1/runs", json=spec_request(), headers=headers) as answer:
-        async for raw in answer.content:
-            line = raw.decode().rstrip("\n")
-            if line.startswith("event: "):
-                names.append(line.removeprefix("event: "))
-            elif line.startswith("data: "):
-                last = json.loads(line.removeprefix("data: "))
-                text += last.get("text", "")
-    assert names == ["started", *["token"] * 8, "done"]
-    assert last["output"] == text
+        events = await read_events(answer)
+    assert [event.name for event in events] == ["started", *["token"] * 8, "done"]
+    last = events[-1].document
+    assert last["output"] == "".join(event.document["text"] for event in events[1:-1])
     assert last["metrics"]["tokens_total"] == 8
 
 
@@ -181,7 +175,8 @@ async def test_cancelling_leaves_a_record_and_no_container(api: Api, engine_clie
 async def test_a_client_that_goes_away_ends_its_execution(api: Api, engine_client: docker.DockerClient) -> None:
     headers = {"Accept": "text/event-stream"}
     async with api.session.post("/v1/runs", json=LONG, headers=headers) as answer:
-        await answer.content.readuntil(b"event: token")
+        assert await read_event(answer) is not None, "started"
+        assert await read_event(answer) is not None, "its first token"
         (running,) = [run for run in (await api.get("/v1/runs"))["runs"] if run["status"] == "running"]
         view = await api.get(f"/v1/runs/{running['execution_id']}")
         answer.close()

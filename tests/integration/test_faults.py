@@ -20,7 +20,7 @@ from supervisor.adapters.home import Home
 from supervisor.client.engine_client import EngineClient
 from supervisor.composition import serve
 from supervisor.domain.errors import EngineError
-from tests.fakes import spec_request
+from tests.fakes.run_requests import spec_request
 from tests.integration.conftest import Relay, make_home, serving
 from tests.integration.test_executions import LONG, until_gone
 

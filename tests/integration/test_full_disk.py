@@ -12,7 +12,7 @@ import pytest
 
 from contracts.verify.record import verify_record
 from supervisor.adapters.home import Home
-from tests.fakes import spec_request
+from tests.fakes.run_requests import spec_request
 from tests.integration.conftest import Api, serving
 from tests.integration.test_executions import LONG
 from tests.integration.test_faults import WAIT_S, begin_long_run, supervisor_process, until_serving

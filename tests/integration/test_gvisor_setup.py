@@ -16,10 +16,10 @@ import pytest
 
 from supervisor.adapters.docker.sandboxes import DockerSandboxes
 from supervisor.domain.errors import ExecutionFault, SetupError
-from supervisor.setup.host.docker_engine import is_answering, this_host
-from supervisor.setup.host.gvisor import Engine, ensure_gvisor
+from supervisor.setup.host.container_engine import is_answering, this_host
+from supervisor.setup.host.gvisor import ContainerEngine, ensure_gvisor
 from supervisor.setup.images.runtime_image import build_runtime_image
-from tests.fakes import fixed_installation
+from tests.fakes.installation import fixed_installation
 from tests.silent_progress import SilentProgress
 
 pytestmark = pytest.mark.docker
@@ -42,8 +42,8 @@ class Daemon:
     def url(self) -> str:
         return f"unix://{self.root}/s"
 
-    def engine(self) -> Engine:
-        return Engine.at(self.url, this_host())
+    def engine(self) -> ContainerEngine:
+        return ContainerEngine.at(self.url, this_host())
 
     def ensure(self, *, consent: bool) -> None:
         ensure_gvisor(self.root / "home", this_host(), self.engine(), SilentProgress(), consent=consent)
@@ -104,8 +104,8 @@ def test_a_second_time_nothing_is_done(daemon: Daemon) -> None:
 
 
 def test_no_process_is_guessed_for_an_address_that_nobody_serves(daemon: Daemon) -> None:
-    assert Engine.at(f"unix://{daemon.root}/nobody", this_host()).process is None
-    assert Engine.at("tcp://127.0.0.1:1", this_host()).process is None
+    assert ContainerEngine.at(f"unix://{daemon.root}/nobody", this_host()).process is None
+    assert ContainerEngine.at("tcp://127.0.0.1:1", this_host()).process is None
 
 
 async def test_a_runtime_that_cannot_start_is_told_as_such_and_leaves_no_container(

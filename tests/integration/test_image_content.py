@@ -72,7 +72,7 @@ def test_everything_is_roots_and_writable_by_root_alone(exported: Export) -> Non
 
 def test_the_manifest_names_every_file_by_its_content(exported: Export, image: BuiltImage) -> None:
     manifest_data = exported[MANIFEST][1]
-    assert hashlib.sha256(manifest_data).hexdigest() == image.manifest_sha256
+    assert "sha256:" + hashlib.sha256(manifest_data).hexdigest() == image.manifest_sha256
     assert Path(image.manifest_path).read_bytes() == manifest_data
     manifest = json.loads(manifest_data)
     named = {entry["path"]: entry for entry in manifest["files"]}

@@ -21,7 +21,8 @@ from contracts.verify.record import verify_record
 from contracts.verify.trust import Trust
 from supervisor.adapters.home import Home
 from supervisor.client.engine_client import EngineClient
-from tests.fakes import spec_request
+from supervisor.client.event_stream import parse_events
+from tests.fakes.run_requests import spec_request
 from tests.integration.conftest import make_home
 from tests.integration.dying import POINTS
 from tests.integration.test_executions import LONG
@@ -87,16 +88,15 @@ class Mortal:
 
     def stream(self, request: dict[str, Any], key: str) -> str | None:
         """Return the execution's id where the stream told it before it broke off."""
-        told: list[str] = []
+        told: str | None = None
         with (
             contextlib.suppress(requests.RequestException),
             self._posted(request, key, {"Accept": "text/event-stream"}) as answer,
         ):
             assert answer.status_code == 200, answer.text
-            for line in answer.iter_lines():
-                if line.startswith(b"data: ") and not told:
-                    told.append(json.loads(line.removeprefix(b"data: "))["execution_id"])
-        return told[0] if told else None
+            for event in parse_events(answer.iter_lines()):
+                told = told or event.document["execution_id"]
+        return told
 
     def get(self, path: str) -> Any:
         return EngineClient(self.home).get(path)

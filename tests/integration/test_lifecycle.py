@@ -14,7 +14,7 @@ from supervisor.adapters.docker.sandboxes import DockerSandboxes
 from supervisor.adapters.home import Home
 from supervisor.client.engine_client import EngineClient
 from supervisor.domain.errors import EngineError
-from tests.fakes import spec_request
+from tests.fakes.run_requests import spec_request
 from tests.integration.conftest import serving
 from tests.integration.test_executions import LONG, container_exists, until_gone
 from tests.integration.test_faults import WAIT_S, begin_long_run, supervisor_process, until_running, until_serving

@@ -10,7 +10,7 @@ import docker
 import psutil
 
 from supervisor.adapters.home import Home
-from tests.fakes import spec_request
+from tests.fakes.run_requests import spec_request
 from tests.integration.conftest import Api, serving
 
 EXECUTIONS = int(os.environ.get("WEOS_TEST_EXECUTIONS", "20"))

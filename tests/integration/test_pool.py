@@ -18,9 +18,9 @@ from contracts.verify.record import verify_record
 from contracts.wire.types import IsolationTier
 from supervisor.adapters.home import Home
 from supervisor.adapters.kernel.placement import find_placement
-from supervisor.composition import Outside
+from supervisor.composition import Adapters
 from supervisor.domain.sandbox.ports import Sandbox, SandboxPort
-from tests.fakes import spec_request
+from tests.fakes.run_requests import spec_request
 from tests.integration.conftest import Api, serving
 from tests.integration.test_executions import LONG, until_gone
 
@@ -54,8 +54,8 @@ class Watched:
         self.ready: set[str] = set()
         self.pids: dict[str, int] = {}
 
-    def wrap(self, outside: Outside) -> Outside:
-        return replace(outside, sandboxes=cast("SandboxPort", _WatchedSandboxes(outside.sandboxes, self)))
+    def wrap(self, adapters: Adapters) -> Adapters:
+        return replace(adapters, sandboxes=cast("SandboxPort", _WatchedSandboxes(adapters.sandboxes, self)))
 
 
 class _WatchedSandboxes:
@@ -96,7 +96,7 @@ async def test_a_sandbox_made_ahead_serves_one_execution_and_goes(
     own_home: Home, docker_host: str, engine_client: docker.DockerClient, tier: IsolationTier
 ) -> None:
     watched = Watched()
-    async with serving(own_home, docker_host, pool=True, wrap=watched.wrap) as api:
+    async with serving(own_home, docker_host, pool=True, wrap_adapters=watched.wrap) as api:
         cold = await run_one(api, short_request(tier))
         records = []
         for _ in range(2):
@@ -128,7 +128,7 @@ async def test_nothing_is_made_where_every_cpu_is_leased_and_what_is_half_made_s
     own_home: Home, docker_host: str, engine_client: docker.DockerClient
 ) -> None:
     watched = Watched()
-    async with serving(own_home, docker_host, pool=True, wrap=watched.wrap) as api:
+    async with serving(own_home, docker_host, pool=True, wrap_adapters=watched.wrap) as api:
         await until(lambda: bool(watched.ready))
         view = await api.started(LONG)
         await asyncio.sleep(1)
@@ -151,7 +151,7 @@ async def test_a_ready_sandbox_that_ends_is_replaced_and_hurts_nobody(
     own_home: Home, docker_host: str, engine_client: docker.DockerClient
 ) -> None:
     watched = Watched()
-    async with serving(own_home, docker_host, pool=True, wrap=watched.wrap) as api:
+    async with serving(own_home, docker_host, pool=True, wrap_adapters=watched.wrap) as api:
         await until(lambda: bool(watched.ready))
         (first,) = watched.ready
         os.kill(engine_client.api.inspect_container(first)["State"]["Pid"], signal.SIGKILL)
@@ -188,7 +188,7 @@ async def test_one_that_would_spin_uses_no_cpu_while_it_waits(
     watched = Watched()
     request = short_request()
     request["execution"]["scheduler_policy"] = "exclusive"
-    async with serving(own_home, docker_host, pool=True, wrap=watched.wrap) as api:
+    async with serving(own_home, docker_host, pool=True, wrap_adapters=watched.wrap) as api:
         await until(lambda: bool(watched.ready))
         declared = set(watched.ready)
         await run_one(api, request)

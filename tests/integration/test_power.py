@@ -20,10 +20,10 @@ from supervisor.adapters.home import Home
 from supervisor.adapters.kernel.proc_stat import read_busy_ns
 from supervisor.adapters.policies import load_policies
 from supervisor.adapters.power.rapl import RaplMeter, open_rapl
-from supervisor.composition import SOURCE_ROOT, Outside
+from supervisor.composition import SOURCE_ROOT, Adapters
 from supervisor.power.meter_leases import MeterLeases
 from supervisor.power.meters import open_metering
-from tests.fakes import spec_request
+from tests.fakes.run_requests import spec_request
 from tests.integration.conftest import Api, serving
 
 pytestmark = pytest.mark.docker
@@ -98,12 +98,12 @@ def metered(own_home: Home, docker_host: str, tmp_path: Path) -> Callable[[int],
                 measured_at="2026-01-31T12:00:00.000Z",
             )
 
-            def with_sensor(outside: Outside) -> Outside:
+            def with_sensor(adapters: Adapters) -> Adapters:
                 found = open_metering(own_home.calibration, POWER)
                 metering = replace(found, port=meter, baseline=baseline, measured_cpu_mw=CALIBRATED_MW)
-                return replace(outside, metering=MeterLeases(lambda: metering, POWER))
+                return replace(adapters, metering=MeterLeases(lambda: metering, POWER))
 
-            async with serving(own_home, docker_host, wrap=with_sensor) as api:
+            async with serving(own_home, docker_host, wrap_adapters=with_sensor) as api:
                 yield api
 
     return serve_metered

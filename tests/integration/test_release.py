@@ -35,7 +35,7 @@ from supervisor.release.subject import Broken, Subject
 from supervisor.release.trial import EscapeSuite, Trial
 from supervisor.release.workload import Case, Workload
 from tests.factories import make_escape_report
-from tests.fakes import spec_request
+from tests.fakes.run_requests import spec_request
 from tests.integration.conftest import serving
 from tests.release_home import PASSPHRASE, copy_source, set_version
 from tests.silent_progress import SilentProgress

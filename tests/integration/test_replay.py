@@ -15,7 +15,7 @@ from contracts.wire.document import sha256_digest
 from supervisor.adapters.home import Home
 from supervisor.client.engine_client import EngineClient
 from supervisor.commands.replay import replay
-from tests.fakes import spec_request
+from tests.fakes.run_requests import spec_request
 from tests.integration.conftest import Api, serving
 from tests.integration.test_command_line import call
 

@@ -8,7 +8,7 @@ import docker
 import pytest
 from docker.utils.socket import STDERR, STDOUT, frames_iter
 
-from supervisor.adapters.installation.image_record import stored_image
+from supervisor.adapters.installation.image_record import record_path, stored_image
 from supervisor.setup.images.demo_model import DEMO_MODEL_FILE, fetch_demo_model
 from supervisor.setup.images.runtime_image import BuiltImage, build_runtime_image
 from tests.silent_progress import SilentProgress
@@ -134,6 +134,20 @@ def test_the_image_is_recorded_and_needs_nothing_the_second_time(
     assert image.llama_cpp_commit is not None
 
 
+def test_a_record_that_cannot_be_read_is_replaced_by_building_again(
+    image: BuiltImage, weos_home: Path, docker_host: str
+) -> None:
+    record = record_path(weos_home, BACKEND)
+    kept = record.read_bytes()
+    record.write_bytes(kept.replace(b'"inputs_key"', b'"inputs_key_of_another_version"'))
+    try:
+        rebuilt = build_runtime_image(weos_home, BACKEND, SilentProgress(), docker_host)
+    finally:
+        record.write_bytes(kept)
+    assert rebuilt.inputs_key == image.inputs_key
+    assert rebuilt.manifest_sha256 == image.manifest_sha256
+
+
 def test_the_image_starts_the_runner_unprivileged_and_isolated(image: BuiltImage, docker_host: str) -> None:
     client = docker.APIClient(base_url=docker_host)
     config = client.inspect_image(image.image_id)["Config"]  # type: ignore[no-untyped-call] # the SDK's
@@ -244,8 +258,8 @@ def test_what_anything_prints_never_reaches_the_events(start: Start) -> None:
 def test_warming_up_leaves_no_trace_in_the_answer(start: Start) -> None:
     script = (
         "import sys; sys.path.insert(0, '/opt/weos/lib')\n"
-        "from runner import engine, main\n"
-        "engine.LlamaEngine.warm_up = lambda self: None\n"
+        "from runner import main, model\n"
+        "model.LlamaModel.warm_up = lambda self: None\n"
         # Warming up starts the threads; under the second lock nothing starts one any more.
         "main.lock_down = lambda program: None\n"
         "main.main()\n"

@@ -18,7 +18,7 @@ from supervisor.client.engine_client import EngineClient
 from supervisor.composition import SOURCE_ROOT
 from supervisor.domain.power.calibration import Interval, measure_calibration
 from supervisor.setup.images.supervisor_image import build_supervisor_image
-from tests.fakes import spec_request
+from tests.fakes.run_requests import spec_request
 from tests.powercap import PowercapHost
 from tests.silent_progress import SilentProgress
 

@@ -16,7 +16,8 @@ from supervisor.adapters.installation.model_store import ModelStore
 from supervisor.domain.planning.planning import plan_execution
 from supervisor.escape.cell import Cell
 from supervisor.setup.images.runtime_image import build_runtime_image
-from tests.fakes import fixed_installation, spec_request
+from tests.fakes.installation import fixed_installation
+from tests.fakes.run_requests import spec_request
 from tests.integration.conftest import make_home
 from tests.security.cell import LABELS
 from tests.silent_progress import SilentProgress

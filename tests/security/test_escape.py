@@ -25,7 +25,7 @@ from supervisor.escape import lock_two
 from supervisor.escape.attack import Attack
 from supervisor.escape.catalogue import Planned, plan_attempts
 from supervisor.escape.cell import Cell
-from supervisor.escape.engine_facts import read_engine_facts
+from supervisor.escape.container_engine_facts import read_container_engine_facts
 from supervisor.escape.target import LABEL
 from supervisor.escape.task import Numbered, observe
 from tests.integration.conftest import make_home
@@ -189,7 +189,7 @@ LOOSENED: dict[str, Callable[[Cell], dict[str, Any]]] = {
     "clone of a user namespace": calling("clone"),
     "flock": calling("flock"),
     "record lock": calling("fcntl"),
-    "bytes waiting": calling("ioctl"),
+    "count waiting input bytes": calling("ioctl"),
     "set a limit": calling("prlimit64"),
     "ptrace": calling("ptrace"),
     "filter with a listener": calling("seccomp"),
@@ -198,8 +198,8 @@ LOOSENED: dict[str, Callable[[Cell], dict[str, Any]]] = {
     "mounts that can be written": lambda _: {"ReadonlyRootfs": False},
     "capabilities": lambda _: {"CapDrop": []},
     "masked paths": lambda _: {"MaskedPaths": []},
-    "what /proc says of the machine": lambda _: {"MaskedPaths": ["/sys"]},
-    "files and cores by size": lambda _: {"Ulimits": []},
+    "facts about the machine in /proc": lambda _: {"MaskedPaths": ["/sys"]},
+    "limits on files and core dumps": lambda _: {"Ulimits": []},
     "descriptor bomb": lambda _: {"Ulimits": []},
     "thread bomb": lambda _: {"PidsLimit": 1000},
     "memory bomb": lambda cell: dict.fromkeys(("Memory", "MemorySwap"), 2 * cell.plan.limits.memory_bytes),
@@ -270,7 +270,7 @@ def test_a_tier_that_is_not_there_is_named_and_is_an_error_when_asked_for(
 ) -> None:
     installation = without_gvisor(read_installation(own_home))
     assert run_escape(own_home, installation, [], as_json=True, plan=rows("fork")) == 0
-    assert "cpu_avx2 gvisor: not tried: the container engine knows no runtime" in capsys.readouterr().err
+    assert "cpu_avx2 gvisor: not tried: the container engine has no runtime" in capsys.readouterr().err
     with pytest.raises(Refusal) as caught:
         run_escape(own_home, installation, ["gvisor"], as_json=True, plan=rows("fork"))
     assert caught.value.code == "isolation_unavailable"
@@ -293,8 +293,8 @@ def test_a_suite_leaves_no_container_not_even_one_that_was_killed(own_home: Home
 
 
 def test_a_runtime_that_does_not_say_its_version_is_told(hardened: Cell) -> None:
-    with pytest.raises(EngineError, match="does not say its version"):
-        read_engine_facts(hardened.client, "no-such-runtime", "/bin/false")
+    with pytest.raises(EngineError, match="does not report its version"):
+        read_container_engine_facts(hardened.client, "no-such-runtime", "/bin/false")
 
 
 def test_without_an_engine_nothing_is_tried(own_home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,9 +16,9 @@ import pytest
 from contracts.wire.types import IsolationTier
 from supervisor.adapters.home import Home
 from supervisor.adapters.installation.image_record import record_path
-from supervisor.composition import Outside
+from supervisor.composition import Adapters
 from supervisor.domain.sandbox.ports import Sandbox, SandboxPort
-from tests.fakes import spec_request
+from tests.fakes.run_requests import spec_request
 from tests.integration.conftest import Api, serving
 from tests.security.hostile.channels import CHANNELS
 from tests.security.hostile.image import hostile_images
@@ -139,8 +139,8 @@ class Overheard:
     def __init__(self) -> None:
         self.tokens: dict[str, list[int]] = {}
 
-    def wrap(self, outside: Outside) -> Outside:
-        return replace(outside, sandboxes=cast("SandboxPort", _OverheardSandboxes(outside.sandboxes, self.tokens)))
+    def wrap(self, adapters: Adapters) -> Adapters:
+        return replace(adapters, sandboxes=cast("SandboxPort", _OverheardSandboxes(adapters.sandboxes, self.tokens)))
 
 
 class _OverheardSandboxes:
@@ -182,7 +182,7 @@ def prompt_request(number: int, max_watts: float) -> dict[str, Any]:
 
 async def test_an_output_is_the_same_whatever_ran_before_and_beside_it(own_home: Home, docker_host: str) -> None:
     overheard = Overheard()
-    async with serving(own_home, docker_host, wrap=overheard.wrap) as api:
+    async with serving(own_home, docker_host, wrap_adapters=overheard.wrap) as api:
         watts = await api.least_watts()
         order = list(range(PROMPTS)) * ROUNDS
         random.Random(3).shuffle(order)  # noqa: S311 - an order, no secret

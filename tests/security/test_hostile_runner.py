@@ -16,7 +16,7 @@ from contracts.verify.record import verify_record
 from contracts.wire.types import IsolationTier
 from supervisor.adapters.home import Home
 from supervisor.adapters.installation.image_record import record_path
-from tests.fakes import spec_request
+from tests.fakes.run_requests import spec_request
 from tests.integration.conftest import Api, make_home, serving
 from tests.security.hostile.image import ABSENT_PROGRAM, hostile_images
 from tests.security.hostile.table import MISBEHAVIOURS, Misbehaviour

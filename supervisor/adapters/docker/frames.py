@@ -7,13 +7,11 @@ from collections.abc import Callable
 from typing import cast
 
 from contracts.execution.runner_protocol import MAX_EVENT_BYTES
+from supervisor.adapters.docker.attach import HEADER_BYTES, STDERR, STDOUT, parse_header
 from supervisor.domain.errors import ExecutionFault
 
 __all__ = ["AttachedStream"]
 
-# Engine API: one byte stream number, three zero bytes, four bytes length, big-endian.
-HEADER_BYTES = 8
-STDOUT, STDERR = 1, 2
 READ_BYTES = 65_536
 # What the runner writes to stderr before the job goes in says why it did not start; later it could carry anything.
 STDERR_KEPT_BYTES = 4096
@@ -174,7 +172,7 @@ class AttachedStream(asyncio.BufferedProtocol):
                 position += wanted
                 if len(self._header) == HEADER_BYTES:
                     header, self._header = self._header, b""
-                    self._begin_frame(header[0], int.from_bytes(header[4:], "big"))
+                    self._begin_frame(*parse_header(header))
                 continue
             content = chunk[position : position + self._left]
             position += len(content)

@@ -11,6 +11,7 @@ from docker.errors import DockerException, NotFound
 
 from supervisor.adapters.kernel.cgroup import remove_left_groups
 from supervisor.adapters.kernel.placement import thaw_left_group
+from supervisor.tasks import TaskSet
 
 __all__ = ["Removals"]
 
@@ -38,7 +39,7 @@ class Removals:
         """
         self._client = client
         self._call = call
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = TaskSet()
 
     def begin(self, name: str, container_id: str | None, done: Callable[[], None]) -> "asyncio.Task[None]":
         """Remove a container beside everything else.
@@ -48,10 +49,7 @@ class Removals:
             container_id: which its control groups are named after; None: there may be none.
             done: called when it is gone.
         """
-        task = asyncio.create_task(self._remove_until_gone(name, container_id, done), name=f"remove-{name}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        return self._tasks.begin(self._remove_until_gone(name, container_id, done), name=f"remove-{name}")
 
     @property
     def is_crowded(self) -> bool:
@@ -72,11 +70,8 @@ class Removals:
 
     async def close(self) -> None:
         """Wait a while for what is under way; what is left then is left to the next supervisor."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=CLOSE_S)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.wait(timeout_s=CLOSE_S)
+        await self._tasks.cancel()
 
     async def _remove_until_gone(self, name: str, container_id: str | None, done: Callable[[], None]) -> None:
         attempt = 0

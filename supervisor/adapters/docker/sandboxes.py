@@ -5,7 +5,6 @@ Blocking calls of the SDK run in a small thread pool; the stream of one executio
 
 import asyncio
 import logging
-import os
 import shutil
 import socket
 import time
@@ -19,6 +18,7 @@ import docker
 import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
+from supervisor.adapters.docker.attach import attach
 from supervisor.adapters.docker.container import DockerSandbox, StartedContainer
 from supervisor.adapters.docker.frames import AttachedStream
 from supervisor.adapters.docker.removals import Removals
@@ -29,6 +29,7 @@ from supervisor.adapters.kernel.placement import find_placement, thaw_left_group
 from supervisor.domain.errors import EngineError, ExecutionFault, Refusal
 from supervisor.domain.sandbox.isolation import RegisteredRuntime, fault_of_start, read_runtimes
 from supervisor.domain.sandbox.ports import ExitStatus, Sandbox
+from supervisor.tasks import carry_through
 
 __all__ = ["INSTANCE_LABEL", "DockerSandboxes"]
 
@@ -169,7 +170,7 @@ class DockerSandboxes:
             finally:
                 sandbox.let_go()
         finally:
-            await _carry_through(self._end(name, creating, starting, stream))
+            await carry_through(self._end(name, creating, starting, stream))
 
     async def exit_status(self, container_id: str) -> ExitStatus | None:
         """Return how a container ended, or None where the engine does not say in time."""
@@ -201,15 +202,9 @@ class DockerSandboxes:
             # The engine drops a limit that its kernel lacks and only says so here.
             detail = f"the container engine warns: {'; '.join(created['Warnings'])[:500]}"
             raise ExecutionFault("limit_unenforceable", detail)
-        parameters = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
-        attached = self._client.attach_socket(container_id, parameters)
-        # The SDK hands out a file object around the socket; a duplicate descriptor gives us the socket itself.
-        plain = socket.socket(fileno=os.dup(attached.fileno()))
-        plain.setblocking(False)
-        # The response behind it owns the connection; closing it leaves our duplicate open.
-        attached._response.close()
-        attached.close()
-        return container_id, plain
+        attached = attach(self._client, container_id)
+        attached.setblocking(False)
+        return container_id, attached
 
     def _start(self, container_id: str) -> StartedContainer:
         self._client.start(container_id)
@@ -266,14 +261,3 @@ async def _kill(started: StartedContainer) -> bool:
         with suppress(OSError):
             started.placement.thaw()
     return started.process is not None and await started.process.wait_ended(KILL_WAIT_S)
-
-
-async def _carry_through(work: "asyncio.Future[None] | Any") -> None:  # noqa: ANN401 - any awaitable
-    # Cleaning up outlives the cancellation that caused it.
-    task = asyncio.ensure_future(work)
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError:
-            if task.cancelled():
-                raise

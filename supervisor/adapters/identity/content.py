@@ -32,7 +32,7 @@ def read_content(home: Path, source_root: Path, policies: Mapping[str, Digest]) 
     try:
         found = {name: stored_image(home, name) for name in sorted(definitions)}
     except SetupError as error:
-        raise EngineError("image_missing", str(error)) from error
+        raise EngineError("image_missing", error.detail) from error
     images = {name: image for name, image in found.items() if image is not None}
     stale = {name for name in images if images[name].inputs_key != inputs_key(source_root, definitions[name])}
     return Content(
@@ -58,7 +58,7 @@ def _describe_image(image: BuiltImage) -> ManifestImage:
         backend=image.backend,
         image=image.image_id,
         manifest=sha256_digest(path.read_bytes() if path.is_file() else b""),
-        inputs=f"sha256:{image.inputs_key}",
+        inputs=image.inputs_key,
     )
 
 
@@ -66,7 +66,7 @@ def _describe_source(image: BuiltImage) -> LlamaCpp:
     return LlamaCpp(
         package=image.source_name,
         version=image.source_version,
-        archive=f"sha256:{image.source_sha256}",
+        archive=image.source_sha256,
         commit=image.llama_cpp_commit,
         commit_reason=image.llama_cpp_commit_reason,
     )

@@ -1,10 +1,11 @@
 """What a source tree is: its version, and the digest of everything in it that shapes a result."""
 
-import hashlib
 import tomllib
 from pathlib import Path
 
 from contracts.releases.manifest import SourceFile, digest_of_source
+from contracts.wire.types import Digest
+from supervisor.adapters.files import digest_of_file
 
 __all__ = ["SHAPING_DIRECTORIES", "development_version", "release_version", "source_digest", "source_files"]
 
@@ -18,7 +19,7 @@ def source_files(source_root: Path) -> tuple[SourceFile, ...]:
     return tuple(
         SourceFile(
             path=path.relative_to(source_root).as_posix(),
-            sha256="sha256:" + hashlib.sha256(path.read_bytes()).hexdigest(),
+            sha256=digest_of_file(path),
         )
         for directory in SHAPING_DIRECTORIES
         for path in sorted((source_root / directory).rglob("*"))
@@ -26,9 +27,9 @@ def source_files(source_root: Path) -> tuple[SourceFile, ...]:
     )
 
 
-def source_digest(source_root: Path) -> str:
-    """Return the hexadecimal SHA-256 over the names and contents of the files that shape a result."""
-    return digest_of_source(source_files(source_root)).removeprefix("sha256:")
+def source_digest(source_root: Path) -> Digest:
+    """Return the digest over the names and contents of the files that shape a result."""
+    return digest_of_source(source_files(source_root))
 
 
 def release_version(source_root: Path) -> str:
@@ -40,4 +41,5 @@ def release_version(source_root: Path) -> str:
 
 def development_version(source_root: Path) -> str:
     """Return the version that this tree runs as: one content, one version, one key."""
-    return f"{release_version(source_root)}+dev.{source_digest(source_root)[:VERSION_DIGITS]}"
+    digits = source_digest(source_root).removeprefix("sha256:")[:VERSION_DIGITS]
+    return f"{release_version(source_root)}+dev.{digits}"

@@ -1,6 +1,5 @@
 """Private keys in files: PKCS#8, encrypted, readable by their owner only, one key for one engine version."""
 
-import logging
 import os
 import re
 import secrets
@@ -29,13 +28,10 @@ __all__ = [
     "read_signer",
 ]
 
-_log = logging.getLogger(__name__)
-
 OTHERS = 0o077
 # Names the file whose first line opens this engine's keys; without it they are opened by a file beside them.
 PASSPHRASE_FILE = "WEOS_KEY_PASSPHRASE_FILE"  # noqa: S105 - a name
 PASSPHRASE_BYTES_MAX = 1024
-PLAIN = b"-----BEGIN PRIVATE KEY-----"
 
 
 class FileSigner:
@@ -140,21 +136,6 @@ def read_signer(path: Path, passphrase: bytes) -> FileSigner:
     return FileSigner(loaded)
 
 
-def _encrypt_old_keys(directory: Path, passphrase: bytes) -> None:
-    # Engines used to keep their keys as they were; none of those is left lying about, whichever is asked for.
-    for path in sorted(directory.glob("*.pem")):
-        if not path.read_bytes().startswith(PLAIN):
-            continue
-        _require_private(path)
-        try:
-            key = load_pem_private_key(path.read_bytes(), password=None)
-        except ValueError as error:
-            raise EngineError("key_unsafe", f"{path} is not a private key; move it away") from error
-        if isinstance(key, Ed25519PrivateKey):
-            write_private(path, FileSigner(key).encrypted(passphrase))
-            _log.warning("the key %s was not encrypted; now it is", path)
-
-
 def load_signer(directory: Path, engine_version: str) -> FileSigner:
     """Load the key of one development version, or make it where there is none.
 
@@ -163,7 +144,6 @@ def load_signer(directory: Path, engine_version: str) -> FileSigner:
     """
     path = key_path(directory, engine_version)
     passphrase = engine_passphrase(directory)
-    _encrypt_old_keys(directory, passphrase)
     if not path.exists():
         write_private(path, make_signer().encrypted(passphrase))
     return read_signer(path, passphrase)

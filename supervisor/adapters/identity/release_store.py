@@ -5,7 +5,6 @@ the reports name, and `revocation.json` where there is one. All of it is public.
 version this home is meant to run.
 """
 
-import os
 import re
 import shutil
 import tempfile
@@ -17,19 +16,13 @@ from contracts.releases.manifest import Revocation, RootKeyring, version_order
 from contracts.verify.keyring import read_first_keyring, verify_keyring_chain
 from contracts.verify.release import SignedManifest, verify_manifest, verify_revocation
 from contracts.verify.speaker import ReleaseEvidence
-from supervisor.adapters.files import write_private
+from supervisor.adapters.files import PUBLIC, sync_directory, write_public
 from supervisor.domain.errors import EngineError
 
 __all__ = ["DEVELOPMENT", "VERSION", "ReleaseStore", "newest_keyring", "read_keyrings"]
 
 DEVELOPMENT = "development"
 VERSION = re.compile(r"(0|[1-9][0-9]{0,5})(\.(0|[1-9][0-9]{0,5})){2}")
-PUBLIC = 0o644
-
-
-def _write_public(path: Path, data: bytes) -> None:
-    write_private(path, data)
-    path.chmod(PUBLIC)
 
 
 def read_keyrings(directory: Path) -> tuple[bytes, ...]:
@@ -83,7 +76,7 @@ class ReleaseStore:
         self.require_root(keyrings)
         for number, data in enumerate(keyrings, 1):
             if number > len(known):
-                _write_public(self._root / f"{number}.json", data)
+                write_public(self._root / f"{number}.json", data)
 
     def require_root(self, keyrings: tuple[bytes, ...]) -> None:
         """Make sure that keyrings are the home's own, and perhaps some more.
@@ -151,7 +144,7 @@ class ReleaseStore:
 
     def add_revocation(self, version: str, data: bytes) -> None:
         """Keep the envelope of a revocation."""
-        _write_public(self._releases / version / "revocation.json", data)
+        write_public(self._releases / version / "revocation.json", data)
 
     @contextmanager
     def staged(self, version: str) -> Iterator[Path]:
@@ -163,12 +156,9 @@ class ReleaseStore:
             for path in directory.rglob("*"):
                 path.chmod(PUBLIC if path.is_file() else 0o755)
             directory.chmod(0o755)
-            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            sync_directory(directory)
             directory.rename(self._releases / version)
+            sync_directory(self._releases)
         finally:
             shutil.rmtree(directory, ignore_errors=True)
 
@@ -192,4 +182,4 @@ class ReleaseStore:
         if name is None:
             (self._releases / "selected").unlink(missing_ok=True)
         else:
-            _write_public(self._releases / "selected", name.encode("ascii") + b"\n")
+            write_public(self._releases / "selected", name.encode("ascii") + b"\n")

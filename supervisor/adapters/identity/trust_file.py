@@ -6,7 +6,7 @@ from pathlib import Path
 from contracts.releases.manifest import RootKeyring
 from contracts.verify.trust import Trust, TrustedKey
 from contracts.wire.errors import ContractError
-from supervisor.adapters.files import write_private
+from supervisor.adapters.files import write_public
 from supervisor.domain.errors import EngineError
 
 __all__ = ["publish_key", "publish_log", "publish_root", "read_trust"]
@@ -28,8 +28,7 @@ def read_trust(trust_file: Path) -> Trust:
 
 def _write(trust_file: Path, trust: Trust) -> None:
     document = {name: value for name, value in trust.model_dump(mode="json").items() if value is not None}
-    write_private(trust_file, json.dumps(document, indent=2).encode("utf-8") + b"\n")
-    trust_file.chmod(0o644)
+    write_public(trust_file, json.dumps(document, indent=2).encode("utf-8") + b"\n")
 
 
 def publish_key(trust_file: Path, engine_version: str, public_key: str) -> None:

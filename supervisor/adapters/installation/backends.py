@@ -1,26 +1,48 @@
 """Backend definitions: which cmake settings make which backend, and which processor it needs."""
 
 import tomllib
-from dataclasses import dataclass
 from pathlib import Path
 
+from contracts.wire.canonical import canonical_bytes
+from contracts.wire.document import Contract, Many
+from contracts.wire.errors import ContractError
+from contracts.wire.types import BackendName
 from supervisor.domain.errors import SetupError
 
 __all__ = ["BackendDefinition", "default_source_root", "load_backends", "require_backend"]
 
 
-@dataclass(frozen=True)
-class BackendDefinition:
-    """One backend as `runtime-image/backends.toml` defines it."""
+class _Common(Contract):
+    cmake: dict[str, str]
 
-    name: str
-    required_cpu_flags: tuple[str, ...]
-    cmake: tuple[tuple[str, str], ...]
-    ggml_features: tuple[str, ...]
+
+class _Backend(_Common):
+    required_cpu_flags: Many[str]
+    ggml_features: Many[str]
+
+
+class _Definitions(Contract):
+    """`runtime-image/backends.toml`."""
+
+    common: _Common
+    backends: dict[BackendName, _Backend]
+
+
+class BackendDefinition(Contract):
+    """One backend, with the settings that all have in common."""
+
+    name: BackendName
+    """Its name."""
+    required_cpu_flags: Many[str]
+    """Names of /proc/cpuinfo that a host must have."""
+    cmake: dict[str, str]
+    """Settings by name."""
+    ggml_features: Many[str]
+    """What ggml reports of itself in this backend."""
 
     def cmake_arguments(self) -> list[str]:
         """Return the settings as cmake takes them."""
-        return [f"-D{name}={value}" for name, value in self.cmake]
+        return [f"-D{name}={value}" for name, value in sorted(self.cmake.items())]
 
 
 def default_source_root() -> Path:
@@ -36,22 +58,19 @@ def load_backends(source_root: Path) -> dict[str, BackendDefinition]:
     """
     path = source_root / "runtime-image" / "backends.toml"
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-        common = document["common"]["cmake"]
-        return {
-            name: _definition(name, common | table["cmake"], table["required_cpu_flags"], table["ggml_features"])
-            for name, table in document["backends"].items()
-        }
-    except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:
-        message = f"{path} is missing or not what set-up expects ({error!r}). Restore it: git checkout -- {path}"
+        definitions = _Definitions.parse(canonical_bytes(tomllib.loads(path.read_text(encoding="utf-8"))))
+    except (OSError, ValueError, ContractError) as error:
+        message = f"{path} is missing or not what set-up expects ({error}). Restore it: git checkout -- {path}"
         raise SetupError("definition_invalid", message) from error
-
-
-def _definition(name: str, cmake: dict[str, str], flags: list[str], features: list[str]) -> BackendDefinition:
-    if not all(isinstance(value, str) for value in [*cmake.values(), *flags, *features]):
-        message = f"backend {name} has a value that is not a string"
-        raise TypeError(message)
-    return BackendDefinition(name, tuple(flags), tuple(sorted(cmake.items())), tuple(features))
+    return {
+        name: BackendDefinition(
+            name=name,
+            required_cpu_flags=backend.required_cpu_flags,
+            cmake=definitions.common.cmake | backend.cmake,
+            ggml_features=backend.ggml_features,
+        )
+        for name, backend in definitions.backends.items()
+    }
 
 
 def require_backend(source_root: Path, name: str) -> BackendDefinition:

@@ -1,9 +1,9 @@
 """What a runtime image is made of: the files and settings whose digest is the key of the image."""
 
-import hashlib
 from pathlib import Path
 
-from supervisor.adapters.files import digest_of, sha256_of_file
+from contracts.wire.types import Digest
+from supervisor.adapters.files import cache_key, digest_of_file
 from supervisor.adapters.installation.backends import BackendDefinition
 
 __all__ = [
@@ -31,7 +31,7 @@ COPIED_PACKAGES = ("runner", "shims")
 SCRIPT = Path("build") / "compile.sh"
 
 
-def inputs_key(source_root: Path, backend: BackendDefinition) -> str:
+def inputs_key(source_root: Path, backend: BackendDefinition) -> Digest:
     """Return a digest over all that lies in the repository and goes into a backend's image."""
     definitions = source_root / "runtime-image"
     names = [
@@ -50,6 +50,7 @@ def inputs_key(source_root: Path, backend: BackendDefinition) -> str:
             for path in (definitions / package).glob("*.py")
         ),
     ]
-    contents = {str(name): hashlib.sha256((definitions / name).read_bytes()).hexdigest() for name in names}
-    lockdown = sha256_of_file(source_root / LOCKDOWN_POLICY)
-    return digest_of([BASE_REFERENCE, backend.name, backend.cmake, backend.required_cpu_flags, contents, lockdown])
+    contents = {str(name): digest_of_file(definitions / name) for name in names}
+    lockdown = digest_of_file(source_root / LOCKDOWN_POLICY)
+    backend_inputs = [backend.name, sorted(backend.cmake.items()), backend.required_cpu_flags]
+    return f"sha256:{cache_key([BASE_REFERENCE, *backend_inputs, contents, lockdown])}"

@@ -1,59 +1,55 @@
-"""What is remembered of a built runtime image: `WEOS_HOME/images/<backend>.json`, read strictly."""
+"""The record of a built runtime image: `WEOS_HOME/images/<backend>.json`."""
 
-import json
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, get_type_hints
 
-from supervisor.adapters.files import read_record, replacing
+from contracts.wire.document import Contract, Many
+from contracts.wire.errors import ContractError
+from contracts.wire.types import BackendName, Count, Digest
+from supervisor.adapters.files import write_record
 from supervisor.domain.errors import SetupError
 
 __all__ = ["BuiltImage", "record_path", "store_image", "stored_image"]
 
 
-@dataclass(frozen=True)
-class BuiltImage:
-    """A runtime image as it was built.
+class BuiltImage(Contract):
+    """A runtime image as it was built."""
 
-    Attributes:
-        backend: Its name in `runtime-image/backends.toml`.
-        image_id: The engine's `sha256:` id, by which everything refers to the image.
-        size_bytes: The size of its files, as the engine counts them.
-        manifest_sha256: Digest of the image's `/opt/weos/manifest.json`, which has every other file's.
-        manifest_path: A copy of that file on the host.
-        inputs_key: Digest over everything in the repository that the image is made from.
-        cmake_flags: The settings it was compiled with, as cmake takes them.
-        required_cpu_flags: Names of /proc/cpuinfo that a host must have.
-        base_origin: `registry` or `debootstrap`.
-        base_reference: What was pulled or made.
-        base_release: Debian's point release.
-        base_image_id: The base image's id.
-        toolchain_image_id: The toolchain image's id.
-        source_name: The package whose archive was compiled.
-        source_version: Its version.
-        source_sha256: Digest of the archive.
-        llama_cpp_commit: As the archive's change log names it; None when it does not.
-        llama_cpp_commit_reason: Why the commit is None, or where it was found.
-    """
-
-    backend: str
-    image_id: str
-    size_bytes: int
-    manifest_sha256: str
+    backend: BackendName
+    """Its name in `runtime-image/backends.toml`."""
+    image_id: Digest
+    """The container engine's id, by which everything refers to the image."""
+    size_bytes: Count
+    """The size of its files, as the container engine counts them."""
+    manifest_sha256: Digest
+    """Digest of the image's `/opt/weos/manifest.json`, which has every other file's."""
     manifest_path: str
-    inputs_key: str
-    cmake_flags: tuple[str, ...]
-    required_cpu_flags: tuple[str, ...]
+    """A copy of that file on the host."""
+    inputs_key: Digest
+    """Digest over everything in the repository that the image is made from."""
+    cmake_flags: Many[str]
+    """The settings it was compiled with, as cmake takes them."""
+    required_cpu_flags: Many[str]
+    """Names of /proc/cpuinfo that a host must have."""
     base_origin: str
+    """`registry` or `debootstrap`."""
     base_reference: str
+    """What was pulled or made."""
     base_release: str
-    base_image_id: str
-    toolchain_image_id: str
+    """Debian's point release."""
+    base_image_id: Digest
+    """The base image's id."""
+    toolchain_image_id: Digest
+    """The toolchain image's id."""
     source_name: str
+    """The package whose archive was compiled."""
     source_version: str
-    source_sha256: str
+    """Its version."""
+    source_sha256: Digest
+    """Digest of the archive."""
     llama_cpp_commit: str | None
+    """As the archive's change log names it; None when it does not."""
     llama_cpp_commit_reason: str
+    """Why the commit is None, or where it was found."""
 
 
 def record_path(home: Path, backend: str) -> Path:
@@ -63,8 +59,7 @@ def record_path(home: Path, backend: str) -> Path:
 
 def store_image(home: Path, image: BuiltImage) -> None:
     """Record an image."""
-    with replacing(record_path(home, image.backend)) as temporary:
-        temporary.write_text(json.dumps(asdict(image), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_record(record_path(home, image.backend), image.model_dump(mode="json"))
 
 
 def stored_image(home: Path, backend: str) -> BuiltImage | None:
@@ -74,38 +69,14 @@ def stored_image(home: Path, backend: str) -> BuiltImage | None:
         SetupError: record_invalid.
     """
     path = record_path(home, backend)
-    record = read_record(path)
-    if record is None:
-        return None
     try:
-        image = _parse(record)
-    except TypeError as error:
+        image = BuiltImage.parse(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ContractError as error:
         message = f"{path} is not an image's record ({error}). Remove it and set up again: rm {path} && make setup"
         raise SetupError("record_invalid", message) from error
     if image.backend != backend:
         message = f"{path} is the record of {image.backend}. Remove it and set up again: rm {path} && make setup"
         raise SetupError("record_invalid", message)
     return image
-
-
-def _parse(record: dict[str, object]) -> BuiltImage:
-    names = {field.name for field in fields(BuiltImage)}
-    if set(record) != names:
-        message = f"fields {sorted(set(record) ^ names)} are missing or unknown"
-        raise TypeError(message)
-    hints = get_type_hints(BuiltImage)
-    values: dict[str, Any] = {name: _checked(name, record[name], hints[name]) for name in names}
-    return BuiltImage(**values)
-
-
-def _checked(name: str, value: object, hint: object) -> object:
-    if hint == tuple[str, ...]:
-        if isinstance(value, list) and all(isinstance(item, str) for item in value):
-            return tuple(value)
-    elif hint is int:
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
-    elif isinstance(value, str) or (value is None and hint == (str | None)):
-        return value
-    message = f"{name} has the wrong type"
-    raise TypeError(message)

@@ -4,7 +4,6 @@ A file is hashed while it is copied in. From then on its identity (device, inode
 change) is compared before every use, and its content again by `verify`; the store is writable by its owner only.
 """
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -19,7 +18,8 @@ from contracts.execution.execution_plan import PlannedModel
 from contracts.wire.document import Contract
 from contracts.wire.errors import ContractError
 from contracts.wire.types import Count, Digest, ModelName, QuantizationName
-from supervisor.adapters.files import write_private
+from contracts.wire.units import MIB
+from supervisor.adapters.files import locked, write_private
 from supervisor.adapters.installation.gguf_header import read_gguf_header
 from supervisor.adapters.kernel.container_facts import facts_of
 from supervisor.domain.errors import EngineError, Refusal
@@ -28,7 +28,7 @@ from supervisor.domain.sandbox.ports import LocatedModel
 
 __all__ = ["ModelStore"]
 
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = MIB
 FILE_NAME = "model.gguf"
 Progress = Callable[[int], None]
 
@@ -253,8 +253,7 @@ class ModelStore:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o755)
-        with (self._directory / "index.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(self._directory / "index.lock"):
             yield
 
 

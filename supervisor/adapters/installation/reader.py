@@ -1,12 +1,13 @@
 """The installation as it is at this moment: models and images may come and go, the rest is fixed at start."""
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from contracts.execution.execution_plan import ExecutionPlan
+from contracts.wire.document import sha256_digest
+from contracts.wire.types import Digest
 from supervisor.adapters.home import Home
 from supervisor.adapters.installation.backends import BackendDefinition, load_backends
 from supervisor.adapters.installation.escape_reports import EscapeReports
@@ -100,29 +101,29 @@ class InstallationReader:
         try:
             image = stored_image(self._home, definition.name)
         except SetupError as error:
-            raise Refusal("image_missing", str(error)) from error
+            raise Refusal("image_missing", error.detail) from error
         if image is not None:
             self._seen[image.image_id] = image
-        is_ours = image is not None and self._is_ours(image)
+        belongs_to_version = image is not None and self._belongs_to_version(image)
         return Backend(
             name=definition.name,
             required_cpu_flags=frozenset(definition.required_cpu_flags),
-            image_id=image.image_id if image is not None and is_ours else None,
+            image_id=image.image_id if image is not None and belongs_to_version else None,
         )
 
-    def _is_ours(self, image: BuiltImage) -> bool:
+    def _belongs_to_version(self, image: BuiltImage) -> bool:
         # Also an image that is built while a released version runs: it is none of that version's.
         if self._images is not None and self._images.get(image.backend) != image.image_id:
             return False
         return image.inputs_key == self._inputs[image.backend]
 
 
-def _read_manifest(path: Path, sha256: str) -> Mapping[str, str]:
+def _read_manifest(path: Path, expected: Digest) -> Mapping[str, str]:
     try:
         content = path.read_bytes()
     except OSError:
         content = b""
-    if hashlib.sha256(content).hexdigest() != sha256:
+    if sha256_digest(content) != expected:
         detail = f"{path}, the manifest of a runtime image, is missing or was changed; make it anew with: make setup"
         raise Refusal("image_missing", detail)
     return {file["path"]: file["sha256"] for file in json.loads(content)["files"]}

@@ -7,6 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from contracts.wire.units import NANO_CPUS_PER_CPU, NS_PER_US
+
 __all__ = [
     "CpuQuota",
     "GroupLimits",
@@ -21,8 +23,6 @@ __all__ = [
     "remove_left_groups",
 ]
 
-NS_PER_US = 1000
-NANO_CPUS_PER_CPU = 1_000_000_000
 UNLIMITED = 2**63 - 1
 # kernel/sched/core.c, min_cfs_quota_period: one millisecond.
 MIN_QUOTA_US = 1000

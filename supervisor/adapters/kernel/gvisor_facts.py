@@ -126,13 +126,13 @@ def _paths(maps: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _processes(pid: int) -> Iterator[tuple[int, HostProcess]]:
-    ours = (PROCESSES / "self" / "ns" / "user").readlink()
+    own = (PROCESSES / "self" / "ns" / "user").readlink()
     for number in read_group(pid):
         process = PROCESSES / str(number)
         try:
             arguments = (process / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
-            is_ours = (process / "ns" / "user").readlink() == ours
+            is_in_hosts_user_namespace = (process / "ns" / "user").readlink() == own
         except FileNotFoundError:
             continue  # It has ended.
         threads = read_threads(number)
-        yield number, HostProcess(tuple(arguments), number == pid, is_ours, threads)
+        yield number, HostProcess(tuple(arguments), number == pid, is_in_hosts_user_namespace, threads)

@@ -11,13 +11,13 @@ from pathlib import Path
 import psutil
 
 from contracts.execution.calibration import HostFingerprint
+from contracts.wire.units import KIB_PER_GIB
 from supervisor.domain.errors import EngineError
 from supervisor.domain.planning.installation import HostFacts
 from supervisor.domain.scheduling.topology import Core, CpuPlace, form_cores
 
 __all__ = ["host_root", "pinned", "read_fingerprint", "read_host_facts"]
 
-KIB_PER_GIB = 2**20
 # machine-id(5): the id itself is not to be shown to others, a keyed digest of it may be.
 MACHINE_PURPOSE = b"weos-engine/calibration/1"
 # Documentation/admin-guide/cputopology.rst: the second is its older name, from before Linux 5.4.

@@ -5,9 +5,11 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from contracts.wire.units import MIB
+
 __all__ = ["MappedFileReader"]
 
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = MIB
 # proc_pid_maps(5): address, permissions, offset, device, inode, path; the kernel's own have a name in brackets.
 PATH_FIELD = 5
 REMEMBERED_MAX = 4096

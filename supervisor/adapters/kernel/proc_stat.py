@@ -3,9 +3,10 @@
 import os
 from pathlib import Path
 
+from contracts.wire.units import NS_PER_S
+
 __all__ = ["TICK_NS", "read_busy_ns"]
 
-NS_PER_S = 1_000_000_000
 # The kernel counts in ticks of USER_HZ, mostly of 10 ms.
 TICK_NS = NS_PER_S // os.sysconf("SC_CLK_TCK")
 # proc_stat(5): user, nice, system, idle, iowait, irq, softirq, steal, guest, guest_nice. A guest's time is in user or

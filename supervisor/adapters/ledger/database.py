@@ -5,8 +5,6 @@ database, so that a restored backup is noticed. Texts are kept apart, because a 
 """
 
 import json
-import logging
-import secrets
 import sqlite3
 from pathlib import Path
 
@@ -23,10 +21,6 @@ from supervisor.domain.errors import Refusal, StorageError
 from supervisor.domain.records.ports import FinalEntry, StartedEntry
 
 __all__ = ["LedgerDatabase"]
-
-_log = logging.getLogger(__name__)
-
-SCHEMA_WITHOUT_LOG = 1
 
 
 class LedgerDatabase:
@@ -55,7 +49,6 @@ class LedgerDatabase:
         """
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._path.touch(mode=0o600)
-        self._set_aside_old_schema()
         connection = sqlite3.connect(self._path, isolation_level=None)
         # FULL, because with NORMAL a commit in WAL mode is not yet on the disk when it returns.
         for pragma in (
@@ -74,20 +67,6 @@ class LedgerDatabase:
         self._tree = LedgerTree(connection)
         self._connection = connection
         self._check()
-
-    def _set_aside_old_schema(self) -> None:
-        """Move a database from before there was a log: nothing proves that none of its records is missing."""
-        connection = sqlite3.connect(self._path, isolation_level=None)
-        try:
-            if connection.execute("PRAGMA user_version").fetchone()[0] != SCHEMA_WITHOUT_LOG:
-                return
-            connection.execute("PRAGMA journal_mode = DELETE")
-        finally:
-            connection.close()
-        aside = self._path.with_name(f"without-log-{secrets.token_hex(4)}.sqlite3")
-        self._path.rename(aside)
-        self._path.touch(mode=0o600)
-        _log.warning("the ledger was made before there was a Merkle log; it is kept as %s, a new one begins", aside)
 
     def _check(self) -> None:
         """Hold the leaves against the last checkpoint, and that against its copy outside."""

@@ -1,7 +1,5 @@
 """Write a ledger as an export, and make a ledger of one."""
 
-import os
-import secrets
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +14,7 @@ from contracts.ledger.bundle import LedgerEntryView
 from contracts.ledger.export import ExportHeader, encode_entry, encode_header
 from contracts.ledger.proof import Leaf
 from contracts.wire.envelope import Envelope, decode_base64
+from supervisor.adapters.files import replaced
 from supervisor.adapters.ledger.reader import LedgerReader
 from supervisor.adapters.ledger.schema import SCHEMA, SCHEMA_VERSION
 from supervisor.adapters.ledger.tree import LedgerTree
@@ -104,10 +103,7 @@ class LedgerBuilder:
 @contextmanager
 def build_ledger(path: Path, header: ExportHeader) -> Iterator[LedgerBuilder]:
     """Give a builder; the ledger is in place, durably, when the block has ended well, and nowhere if not."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-    beside.touch(mode=0o600, exist_ok=False)
-    try:
+    with replaced(path) as beside:
         connection = sqlite3.connect(beside, isolation_level=None)
         try:
             # Nothing of it counts before it is whole, so there is no journal; the file is synced once, at the end.
@@ -120,8 +116,3 @@ def build_ledger(path: Path, header: ExportHeader) -> Iterator[LedgerBuilder]:
             connection.execute("COMMIT")
         finally:
             connection.close()
-        with beside.open("rb") as file:
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)

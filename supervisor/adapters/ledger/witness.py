@@ -4,7 +4,6 @@ What it has seen is durable before a cosignature leaves it, so that it never vou
 whenever it is stopped. Needs no more than the contracts and a directory of its own.
 """
 
-import fcntl
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from contracts.verify.checks import Check
 from contracts.verify.consistency import verify_checkpoint, verify_consistency
 from contracts.verify.trust import Trust
 from contracts.wire.errors import ContractError
-from supervisor.adapters.files import write_private
+from supervisor.adapters.files import locked, write_private
 from supervisor.adapters.identity.keys import FileSigner, engine_passphrase, key_path, make_signer, read_signer
 from supervisor.domain.errors import EngineError
 
@@ -138,8 +137,7 @@ class Witness:
     def _locked(self) -> Iterator[None]:
         if not self._directory.is_dir():
             self._open()
-        with (self._directory / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(self._directory / "lock"):
             yield
 
 

@@ -8,7 +8,7 @@ can have been on the card:
   display server, a daemon of MPS, another supervisor's execution) is a gap, with the process's id as the reason. It is
   looked for when the meter is opened and at every reading, so it is seen within a tick; one that comes and goes between
   two readings is not seen. Needed for that are the host's process ids: a supervisor in a container runs in the host's
-  namespace (README.md).
+  namespace (docs/deploying.md).
 - Two executions of this supervisor are never on it at once, see `supervisor.power.meter_leases`.
 """
 
@@ -20,10 +20,10 @@ from contracts.execution.power_evidence import DomainName, PowerSource
 from supervisor.adapters.power.nvml_device import GpuError, open_device
 from supervisor.domain.power.meter import MeterPort, MeterReading, MissingMeter
 
-__all__ = ["GapMeter", "IsOurs", "NvmlMeter", "open_nvml"]
+__all__ = ["BelongsToExecution", "GapMeter", "NvmlMeter", "open_nvml"]
 
 # Tells whether a process, by its id on the host, is one of a container; None stands for no container yet.
-IsOurs = Callable[[int, str | None], bool]
+BelongsToExecution = Callable[[int, str | None], bool]
 # How often the counter moves on the cards where that was measured (Volta and later).
 UPDATE_NS = 100_000_000
 
@@ -59,20 +59,20 @@ class NvmlMeter:
 
     source: PowerSource = "nvml"
 
-    def __init__(self, device: EnergyDevice, cpu: MeterPort, is_ours: IsOurs) -> None:
+    def __init__(self, device: EnergyDevice, cpu: MeterPort, belongs_to_execution: BelongsToExecution) -> None:
         """Take an open device and an open meter of the processors; both are closed with this one.
 
         Args:
             device: the GPU.
             cpu: the processors' meter; one without domains where they are modelled.
-            is_ours: tells whether a process is the execution's.
+            belongs_to_execution: tells whether a process is the execution's.
 
         Raises:
             GpuError: the device has no counter.
         """
         self._device = device
         self._cpu = cpu
-        self._is_ours = is_ours
+        self._belongs_to_execution = belongs_to_execution
         self._domain: DomainName = f"gpu-{device.index}"
         self.domains: tuple[DomainName, ...] = (*cpu.domains, self._domain)
         self.update_ns = max(UPDATE_NS, cpu.update_ns)
@@ -99,7 +99,7 @@ class NvmlMeter:
 
     def _read_device(self) -> int:
         if self._lost is None:
-            self._lost = describe_sharing(self._device, lambda pid: self._is_ours(pid, self._container_id))
+            self._lost = describe_sharing(self._device, lambda pid: self._belongs_to_execution(pid, self._container_id))
         if self._lost is not None:
             raise GpuError(self._lost)
         now_uj = self._device.energy_uj()
@@ -142,7 +142,7 @@ class GapMeter:
         self._cpu.close()
 
 
-def describe_sharing(device: EnergyDevice, is_ours: Callable[[int], bool]) -> str | None:
+def describe_sharing(device: EnergyDevice, belongs_to_execution: Callable[[int], bool]) -> str | None:
     """Return why a device's counter is not the engine's alone, None where it is.
 
     Raises:
@@ -150,30 +150,30 @@ def describe_sharing(device: EnergyDevice, is_ours: Callable[[int], bool]) -> st
     """
     if device.is_partitioned():
         return "the device is partitioned (MIG), and its counter is that of all instances"
-    others = sorted(pid for pid in device.processes() if not is_ours(pid))
+    others = sorted(pid for pid in device.processes() if not belongs_to_execution(pid))
     if others:
         return f"another process ({others[0]}) uses the device, and its counter is that of all processes"
     return None
 
 
 def open_nvml(
-    cpu: MeterPort, *, index: int = 0, is_ours: IsOurs = lambda _pid, _container_id: False
+    cpu: MeterPort, *, index: int = 0, belongs_to_execution: BelongsToExecution = lambda _pid, _container_id: False
 ) -> NvmlMeter | MissingMeter:
     """Open the counter of a device that nothing else is on, or say why that cannot be done.
 
     Args:
         cpu: the processors' meter, closed with the one that is returned.
         index: the device's number.
-        is_ours: tells whether a process is the execution's.
+        belongs_to_execution: tells whether a process is the execution's.
     """
     device = open_device(index)
     if isinstance(device, MissingMeter):
         return device
     fault: str | None
     try:
-        fault = describe_sharing(device, lambda pid: is_ours(pid, None))
+        fault = describe_sharing(device, lambda pid: belongs_to_execution(pid, None))
         if fault is None:
-            return NvmlMeter(device, cpu, is_ours)
+            return NvmlMeter(device, cpu, belongs_to_execution)
     except GpuError as error:
         fault = str(error)
     device.close()

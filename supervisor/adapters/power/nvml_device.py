@@ -14,11 +14,11 @@ from concurrent.futures import TimeoutError as TooLate
 from contextlib import suppress
 from typing import Any
 
+from contracts.wire.units import UJ_PER_MJ
 from supervisor.domain.power.meter import MissingMeter
 
 __all__ = ["GpuError", "NvmlDevice", "open_device"]
 
-UJ_PER_MJ = 1000
 # A reading takes a few milliseconds; a card that sleeps is woken in some seconds, one after the other.
 READING_S = 0.5
 SETTING_S = 10.0

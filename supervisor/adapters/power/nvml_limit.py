@@ -12,6 +12,7 @@ from typing import Protocol
 from contracts.wire.document import Contract
 from contracts.wire.errors import ContractError
 from contracts.wire.types import Positive
+from contracts.wire.units import MW_PER_W
 from supervisor.adapters.files import write_private
 from supervisor.adapters.power.nvml_device import GpuError, open_device
 from supervisor.domain.errors import EngineError
@@ -78,8 +79,8 @@ class NvmlLimit:
         with self._lock:
             if not self.minimum_mw <= limit_mw <= self.maximum_mw:
                 detail = (
-                    f"{self._device.name} takes limits from {self.minimum_mw / 1000:g} W to "
-                    f"{self.maximum_mw / 1000:g} W, not {limit_mw / 1000:g} W"
+                    f"{self._device.name} takes limits from {self.minimum_mw / MW_PER_W:g} W to "
+                    f"{self.maximum_mw / MW_PER_W:g} W, not {limit_mw / MW_PER_W:g} W"
                 )
                 raise EngineError("power_limit_unenforceable", detail)
             limit_mw = min(limit_mw, self._keep())
@@ -138,7 +139,7 @@ class NvmlLimit:
         except (GpuError, OSError) as error:
             detail = (
                 f"{self._device.name} keeps a power limit of the engine's: {error}. By hand: nvidia-smi -i "
-                f"{kept.uuid} -pl {kept.limit_mw / 1000:g}, then remove {self._kept}"
+                f"{kept.uuid} -pl {kept.limit_mw / MW_PER_W:g}, then remove {self._kept}"
             )
             raise EngineError("power_limit_not_restored", detail) from error
 
@@ -181,7 +182,7 @@ def describe_left_limit(kept: Path) -> str | None:
         EngineError: ``power_limit_not_restored``; what is kept cannot be read.
     """
     left = _read_kept(kept)
-    return None if left is None else f"{left.uuid} had {left.limit_mw / 1000:g} W"
+    return None if left is None else f"{left.uuid} had {left.limit_mw / MW_PER_W:g} W"
 
 
 def restore_left_limit(kept: Path) -> str | None:
@@ -207,4 +208,4 @@ def restore_left_limit(kept: Path) -> str | None:
         raise EngineError("power_limit_not_restored", f"{left.uuid}: {error}") from error
     finally:
         device.close()
-    return f"put back the power limit of {device.name} ({left.limit_mw / 1000:g} W) that a supervisor left behind"
+    return f"put back the power limit of {device.name} ({left.limit_mw / MW_PER_W:g} W) that a supervisor left behind"

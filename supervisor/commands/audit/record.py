@@ -1,6 +1,5 @@
 """`weos-engine audit record`: verify one signed record; one line per check, and a verdict."""
 
-import os
 import re
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from contracts.verify.speaker import ReleaseEvidence, claimed_version, verify_re
 from contracts.wire.envelope import Envelope
 from supervisor.commands.audit.files import read_bounded, read_trust
 from supervisor.commands.audit.view import describe_checks, show_checks, show_json, show_verdict
+from supervisor.place import default_home
 
 __all__ = ["command"]
 
@@ -20,19 +20,14 @@ __all__ = ["command"]
 RELEASED = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6}){2}")
 
 
-def _home() -> Path:
-    data_home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-    return Path(os.environ.get("WEOS_HOME") or Path(data_home) / "weos").absolute()
-
-
 def _read_evidence(version: str | None, manifest: Path | None) -> ReleaseEvidence:
     """Return the home's evidence about a released version; a manifest given by name replaces the home's."""
     if version is None or not RELEASED.fullmatch(version):
         return ReleaseEvidence()
-    release = _home() / "releases" / version
+    release = default_home() / "releases" / version
     known = manifest or release / "manifest.json"
     revocation = release / "revocation.json"
-    keyrings = sorted((_home() / "root").glob("*.json"), key=lambda path: (len(path.name), path.name))
+    keyrings = sorted((default_home() / "root").glob("*.json"), key=lambda path: (len(path.name), path.name))
     return ReleaseEvidence(
         manifest=read_bounded(known, Envelope.MAX_BYTES) if known.is_file() else None,
         keyrings=tuple(path.read_bytes() for path in keyrings),
@@ -63,7 +58,7 @@ def _is_output(record: MetricsRecord | None, output: Path) -> bool:
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def command(file: Path, trust_file: Path | None, manifest: Path | None, output: Path | None, as_json: bool) -> None:
     """Verify the signed record in FILE, offline. Exit status 0 only for VALID."""
-    trust = read_trust(trust_file or _home() / "trust.json")
+    trust = read_trust(trust_file or default_home() / "trust.json")
     data = read_bounded(file, Envelope.MAX_BYTES)
     report = verify_released_record(data, trust, _read_evidence(claimed_version(data), manifest))
     if as_json:

@@ -1,4 +1,4 @@
-"""What one installation consists of, as values: models, images, policies, host."""
+"""An installation as values: models, images, policies and host."""
 
 from dataclasses import dataclass
 
@@ -30,20 +30,21 @@ class InstalledModel:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """One build of llama.cpp: what it needs and, where one made from these very sources is there, its image."""
+    """One build of llama.cpp: the CPU flags it needs, and its image."""
 
     name: str
     required_cpu_flags: frozenset[str]
     image_id: Digest | None
+    """The image that was built from this engine's own sources; None means that there is no such image."""
 
 
 @dataclass(frozen=True, slots=True)
 class HostFacts:
-    """What planning needs to know of the machine."""
+    """The facts about the machine that planning needs."""
 
     processor: str
     cores: tuple[Core, ...]
-    """Physical cores that may be used, by lowest CPU."""
+    """Physical cores that may be used, sorted by their lowest CPU."""
     cpu_flags: frozenset[str]
     memory_bytes: int
 
@@ -65,5 +66,5 @@ class Installation:
     power: PowerFacts
 
     def power_of(self, backend: str) -> PowerFacts:
-        """Return what meters an execution in a backend."""
+        """Return the power facts that apply to an execution in a backend."""
         return self.power.on_gpu if backend in GPU_BACKENDS and self.power.on_gpu is not None else self.power

@@ -1,7 +1,7 @@
 """From a Run Request to an Execution Plan: admission and resolution in one pure function.
 
-Every choice that the request leaves open is made here from the policies, so the same request on the same
-installation gives the same plan and digest.
+The policies decide everything that the request leaves open. The same request on the same installation therefore gives
+the same plan and digest.
 """
 
 from contracts.execution.execution_plan import (
@@ -29,7 +29,10 @@ PAGE_BYTES = 4096
 
 def _check_version(request: RunRequest, installation: Installation) -> None:
     if request.engine_version not in {None, installation.engine_version}:
-        detail = f"the request asks for engine version {request.engine_version}; this is {installation.engine_version}"
+        detail = (
+            f"the request asks for engine version {request.engine_version}, "
+            f"but this engine has version {installation.engine_version}"
+        )
         raise Refusal("engine_version_mismatch", detail, field="/engine_version")
 
 
@@ -37,14 +40,14 @@ def _find_model(request: RunRequest, models: tuple[InstalledModel, ...]) -> Inst
     named = [model for model in models if model.name == request.model]
     if not named:
         names = tuple(sorted({model.name for model in models}))
-        detail = f"no model is installed under '{request.model}'; install one with: weos-engine models add"
+        detail = f"no model named '{request.model}' is installed; install a model with: weos-engine models add"
         raise Refusal("unknown_model", detail, field="/model", available=names)
     wanted = request.execution.quantization
     for model in named:
         if model.quantization == wanted:
             return model
     available = tuple(sorted(model.quantization for model in named))
-    detail = f"'{request.model}' is not installed as '{wanted}'"
+    detail = f"the model '{request.model}' is not installed in the quantization '{wanted}'"
     raise Refusal("unknown_quantization", detail, field="/execution/quantization", available=available)
 
 
@@ -57,13 +60,13 @@ def _find_backend(request: RunRequest, installation: Installation) -> tuple[Back
         raise Refusal("unknown_backend", f"there is no backend '{wanted}'", field=field, available=installed)
     if found.image_id is None:
         detail = (
-            f"the runtime image of '{wanted}' is not installed, or was built from other sources than this engine's; "
+            f"the runtime image of '{wanted}' is not installed, or it was not built from this engine's sources; "
             f"build it with: weos-engine images build {wanted}"
         )
         raise Refusal("unknown_backend", detail, field=field, available=installed)
     missing = sorted(found.required_cpu_flags - installation.host.cpu_flags)
     if missing:
-        detail = f"'{wanted}' needs instructions that this machine lacks: {', '.join(missing)}"
+        detail = f"the backend '{wanted}' needs CPU instructions that this machine lacks: {', '.join(missing)}"
         raise Refusal("unsupported_cpu", detail, field=field, available=installed)
     return found, found.image_id
 
@@ -88,14 +91,14 @@ def _out_of_range(field: str, detail: str) -> Refusal:
 def _choose_timeout_s(limits: LimitsRequest, policy: AdmissionPolicy) -> int:
     timeout_s = limits.timeout_s or policy.limits.timeout_s_default
     if timeout_s > policy.limits.timeout_s_max:
-        detail = f"this installation allows at most {policy.limits.timeout_s_max} s"
+        detail = f"the maximum timeout_s of this installation is {policy.limits.timeout_s_max} s"
         raise _out_of_range("/execution/limits/timeout_s", detail)
     return timeout_s
 
 
 def _check_max_tokens(limits: LimitsRequest, policy: AdmissionPolicy) -> None:
     if limits.max_tokens > policy.limits.max_tokens:
-        detail = f"this installation allows at most {policy.limits.max_tokens} tokens"
+        detail = f"the maximum max_tokens of this installation is {policy.limits.max_tokens} tokens"
         raise _out_of_range("/execution/limits/max_tokens", detail)
 
 
@@ -104,13 +107,13 @@ def _choose_context(request: RunRequest, model: InstalledModel, policy: Admissio
     asked = request.execution.context_tokens
     most = min(policy.limits.context_tokens_max, model.context_length)
     if asked is not None and asked > most:
-        raise _out_of_range(field, f"this model in this installation has a context of at most {most} tokens")
+        raise _out_of_range(field, f"the maximum context of this model in this installation is {most} tokens")
     context_tokens = asked or min(policy.limits.context_tokens_default, most)
     max_tokens = request.execution.limits.max_tokens
     if max_tokens >= context_tokens:
         detail = (
             f"max_tokens is {max_tokens}, which leaves no room for a prompt in a context of {context_tokens} tokens; "
-            f"ask for a larger context_tokens (at most {most}) or fewer tokens"
+            f"increase context_tokens (at most {most}) or reduce max_tokens"
         )
         raise _out_of_range("/execution/limits/max_tokens", detail)
     return context_tokens
@@ -127,7 +130,7 @@ def _size_memory(
         + copies * model.size_bytes
         + context_tokens * model.kv_bytes_per_token
     )
-    # The kernel counts in pages: another number would not be the one in force.
+    # The kernel rounds a memory limit to pages, so only a multiple of the page size is enforced exactly.
     return -(-memory_bytes // PAGE_BYTES) * PAGE_BYTES
 
 
@@ -137,8 +140,8 @@ def _find_cores(request: RunRequest, scheduler: SchedulerPolicy, installation: I
     if not fit:
         name = request.execution.scheduler_policy
         detail = (
-            f"the scheduler policy '{name}' wants whole physical cores; of the {len(leasable)} that can be leased here "
-            "there is none of which the engine may use every logical CPU"
+            f"the scheduler policy '{name}' needs whole physical cores, but the engine may not use every logical CPU "
+            f"of any of the {len(leasable)} leasable cores"
         )
         raise Refusal("insufficient_cores", detail, field="/execution/scheduler_policy")
     return fit
@@ -157,7 +160,7 @@ def _choose_scheduling(
     )
     return PlannedScheduling(
         policy=request.execution.scheduler_policy,
-        # A thread for each physical core: two on one core share its arithmetic and wait for each other.
+        # One thread for each physical core: two threads on one core share its arithmetic units and wait for each other.
         cores=threads,
         threads=threads,
         batch_tokens=min(scheduler.batch_tokens, context_tokens),
@@ -192,13 +195,13 @@ def plan_execution(request: RunRequest, installation: Installation, *, role: Rol
     """Resolve a request into a plan.
 
     Args:
-        request: what is asked for.
-        installation: what there is.
-        role: who asks.
+        request: the Run Request.
+        installation: the installation that the request is resolved against.
+        role: the caller's role.
 
     Raises:
-        Refusal: the request names what is not there or asks for more than is allowed or can be kept; the first fault
-            found, with its field and what is available instead.
+        Refusal: the request names something that does not exist, or exceeds a limit that is allowed or possible. The
+            refusal reports the first fault, its field and the available alternatives.
     """
     _check_version(request, installation)
     power = installation.power_of(request.execution.backend)

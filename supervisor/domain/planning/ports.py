@@ -1,4 +1,4 @@
-"""The outside world as the engine needs it: one interface per kind, implemented in `supervisor.adapters`."""
+"""Interfaces to the installation and to released versions, implemented in `supervisor.adapters`."""
 
 from typing import Protocol
 
@@ -12,28 +12,28 @@ __all__ = ["InstallationPort", "ReleasesPort"]
 
 
 class ReleasesPort(Protocol):
-    """What is known of released versions."""
+    """Evidence about released versions."""
 
     def evidence(self, version: str) -> ReleaseEvidence:
-        """Return the manifest, revocation and root keyrings of a version, as envelopes that nobody has verified."""
+        """Return the manifest, revocation and root keyrings of a version, as unverified envelopes."""
         ...
 
 
 class InstallationPort(Protocol):
-    """What is installed at this moment."""
+    """Access to what is installed now."""
 
     def read(self) -> Installation:
-        """Return the installation as it is now; models and images may come and go."""
+        """Return the current installation; models and images may change between calls."""
         ...
 
     def describe_image(self, backend: str, image_id: str) -> ImageFacts:
-        """Return what an image consists of that `read` has named before.
+        """Return the contents of an image that an earlier `read` named.
 
         Raises:
-            Refusal: ``image_missing``; nothing is recorded of it, or its manifest was changed.
+            Refusal: ``image_missing``; no manifest of the image is stored, or its manifest was changed.
         """
         ...
 
     def find_escape_evidence(self, plan: ExecutionPlan) -> EscapeEvidence:
-        """Return which report of the escape suite speaks for a plan's sandbox, or why none does."""
+        """Return which report of the escape suite covers a plan's sandbox, or why none does."""
         ...

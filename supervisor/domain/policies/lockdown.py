@@ -1,6 +1,6 @@
-"""Lock two: `lockdown.json`, what a runner may still do once its model is loaded.
+"""Lock two: `lockdown.json`, the system calls that a runner may still make once its model is loaded.
 
-The image build compiles the file (`runtime-image/build/lockdown_compiler.py`); here it is only held to its shape.
+The image build compiles the file (`runtime-image/build/lockdown_compiler.py`). This module only checks its shape.
 """
 
 from typing import Annotated, Literal
@@ -17,40 +17,40 @@ Bits = Annotated[int, Field(ge=0, le=MAX_SAFE_INTEGER)]
 
 
 class LockdownCondition(Contract):
-    """Holds where the masked argument is one of the values."""
+    """A condition that holds if the masked argument is one of the values."""
 
     argument: Annotated[int, Field(ge=0, le=5)]
-    """Which argument."""
+    """Index of the argument."""
     mask: Bits | None = None
-    """Bits that are looked at; null: all 64."""
+    """Bits that are compared; null means all 64."""
     values: Annotated[tuple[Bits, ...], Field(min_length=1)]
-    """What they may be."""
+    """Values that the masked argument may have."""
 
 
 class LockdownRule(Contract):
-    """Calls with one treatment."""
+    """System calls that are treated alike."""
 
     comment: Annotated[str, StringConstraints(min_length=1)]
-    """Why."""
+    """The reason for the rule."""
     calls: Annotated[tuple[CallName, ...], Field(min_length=1)]
-    """The calls."""
+    """Names of the calls."""
     action: Literal["allow", "refuse"]
-    """`refuse` answers EPERM."""
+    """`refuse` makes the call fail with EPERM."""
     conditions: tuple[LockdownCondition, ...] = ()
     """All of them must hold."""
 
 
 class LockdownPolicy(Contract):
-    """`lockdown.json`: the first rule that fits decides; what none fits ends the process."""
+    """`lockdown.json`: the first matching rule decides; a call that no rule matches ends the process."""
 
     architecture: Literal["x86_64"]
-    """Calls by another convention end the process."""
+    """A call by another convention ends the process."""
     otherwise: Literal["end_process"]
-    """What happens where no rule fits; how it is done is the tier's, `lockdown_end` in `sandbox.toml`."""
+    """What happens if no rule matches. How the process ends depends on the tier: `lockdown_end` in `sandbox.toml`."""
     rules: Annotated[tuple[LockdownRule, ...], Field(min_length=1)]
     """The rules."""
 
     @property
     def allowed(self) -> frozenset[str]:
-        """Calls that are let through, under conditions or without."""
+        """Calls that are allowed, with or without conditions."""
         return frozenset(call for rule in self.rules if rule.action == "allow" for call in rule.calls)

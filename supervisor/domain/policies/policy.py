@@ -1,4 +1,4 @@
-"""The policies as values: what each file of `policies/` may say, and nothing else."""
+"""The policies as values: what each file of `policies/` may contain. Anything else is rejected."""
 
 import re
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ PositiveInt = Annotated[int, Field(ge=1)]
 
 
 class AdmissionLimits(Contract):
-    """Bounds of a request's limits."""
+    """Upper bounds and defaults of a request's limits."""
 
     max_tokens: PositiveInt
     context_tokens_default: Annotated[int, Field(ge=1, le=MAX_CONTEXT_TOKENS)]
@@ -43,14 +43,14 @@ class AdmissionLimits(Contract):
 
 
 class OutputBudget(Contract):
-    """Bytes that a runner may write."""
+    """How many bytes a runner may write."""
 
     base_bytes: PositiveInt
     per_token_bytes: PositiveInt
 
 
 class MemoryBudget(Contract):
-    """Memory of a sandbox beside model and context, and what no sandbox gets."""
+    """Memory of a sandbox beyond model and context, and memory that is kept from all sandboxes."""
 
     base_bytes: PositiveInt
     buffers_percent: Annotated[int, Field(ge=0, le=100)]
@@ -58,7 +58,7 @@ class MemoryBudget(Contract):
 
 
 class QueuePolicy(Contract):
-    """How many executions may wait, and what is said to one too many."""
+    """How many executions may wait, and the Retry-After of a request that is refused because the queue is full."""
 
     waiting_max: Annotated[int, Field(ge=0)]
     waiting_per_caller_max: Annotated[int, Field(ge=0)]
@@ -88,7 +88,7 @@ class SchedulerPolicy(Contract):
     @model_validator(mode="after")
     def _bound_what_is_bounded(self) -> Self:
         if (self.spin_count is not None) != (self.waiting == "bounded"):
-            message = 'spin_count goes with waiting = "bounded", and only with that'
+            message = 'spin_count must be set if waiting = "bounded", and only then'
             raise ValueError(message)
         return self
 
@@ -102,7 +102,7 @@ class HousekeepingPolicy(Contract):
     @model_validator(mode="after")
     def _leave_some(self) -> Self:
         if self.cores >= self.cores_min:
-            message = "cores must be fewer than cores_min, or none would be left to lease"
+            message = "cores must be less than cores_min; otherwise no core would be left to lease"
             raise ValueError(message)
         return self
 
@@ -118,11 +118,11 @@ class PowerFamily(Contract):
     high_percent: Annotated[int, Field(ge=100)]
 
     def matches(self, processor: str) -> bool:
-        """Tell whether the row speaks of a processor of this name."""
+        """Return whether the row applies to a processor of this name."""
         return re.search(self.pattern, processor) is not None
 
     def as_model(self) -> PowerModel:
-        """Return the row as it stands in a record."""
+        """Return the row in the form that records use."""
         return PowerModel(
             family=self.name,
             idle_mw=self.idle_mw,
@@ -133,7 +133,7 @@ class PowerFamily(Contract):
 
 
 class MeterPolicy(Contract):
-    """`power.toml`, how energy is metered."""
+    """The table `meter` of `power.toml`: how energy is metered."""
 
     require_sensor: bool
     interval_ms: Annotated[int, Field(ge=100, le=30_000)]
@@ -141,7 +141,7 @@ class MeterPolicy(Contract):
 
 
 class GovernorPolicy(Contract):
-    """`power.toml`, how a power limit is kept."""
+    """The table `governor` of `power.toml`: how a power limit is enforced."""
 
     interval_ms: Annotated[int, Field(ge=100, le=5_000)]
     updates_min: Annotated[int, Field(ge=1, le=100)]
@@ -183,7 +183,7 @@ class SandboxPaths(Contract):
 
 
 class SandboxSystemCalls(Contract):
-    """System calls that no lock may let through, whatever its own file says."""
+    """System calls that no lock may allow. A lock whose own file allows one of them does not load."""
 
     forbidden: Annotated[tuple[CallName, ...], Field(min_length=1)]
     forbidden_after_lockdown: Annotated[tuple[CallName, ...], Field(min_length=1)]
@@ -213,7 +213,7 @@ class GvisorTier(Contract):
 
 
 class IsolationPolicy(Contract):
-    """How sandboxes can be kept apart, and which backend must have which tier at least."""
+    """The isolation tiers, and the minimum tier of each backend."""
 
     default: IsolationTier
     backends: dict[BackendName, IsolationTier]
@@ -221,12 +221,12 @@ class IsolationPolicy(Contract):
     gvisor: GvisorTier
 
     def tier(self, name: IsolationTier) -> HardenedTier | GvisorTier:
-        """Return what a tier consists of."""
+        """Return the definition of a tier."""
         return self.gvisor if name == "gvisor" else self.hardened
 
 
 class SandboxPolicy(Contract):
-    """`sandbox.toml`. Rules of one literal value are mandatory: a file that loosens them does not load."""
+    """`sandbox.toml`. A rule with a single literal value is mandatory: a file that loosens it does not load."""
 
     user: Literal["65532:65532"]
     network: Literal["none"]
@@ -257,7 +257,7 @@ class RolePolicy(Contract):
 
 
 class KeptSandboxes(Contract):
-    """One table `[[keep]]` of `pool.toml`: what requests of this kind need is kept ready."""
+    """One table `[[keep]]` of `pool.toml`: sandboxes for requests of this kind are kept ready."""
 
     model: ModelName
     quantization: QuantizationName
@@ -283,7 +283,7 @@ class PoolPolicy(Contract):
 
 @dataclass(frozen=True, slots=True)
 class Policies:
-    """All policies, and every file's digest by name."""
+    """All policies, and the digest of every policy file by its name."""
 
     admission: AdmissionPolicy
     scheduling: Mapping[str, SchedulerPolicy]

@@ -1,4 +1,4 @@
-"""Which recipes the pool should have ready: those that are declared, and those that were asked for lately. Pure."""
+"""Which recipes the pool should keep ready: the declared ones and the recently requested ones. Pure."""
 
 from collections import OrderedDict
 
@@ -11,7 +11,7 @@ __all__ = ["PoolDemand"]
 
 
 class PoolDemand:
-    """Recipes by digest, the most wanted first."""
+    """Recipes by digest, sorted from the most to the least wanted."""
 
     def __init__(self, policy: PoolPolicy) -> None:
         self._policy = policy
@@ -19,15 +19,16 @@ class PoolDemand:
         self._recent: OrderedDict[str, SandboxRecipe] = OrderedDict()
 
     def survey(self, survey: Survey) -> None:
-        """Take what is declared now, and forget what is no longer installed."""
+        """Replace the declared recipes, and forget recent recipes whose image or model is no longer installed."""
         self._declared = {recipe.canonical_digest(): (recipe, count) for recipe, count in survey.declared}
         for digest, recipe in list(self._recent.items()):
             if recipe.runtime_image not in survey.images or recipe.model.sha256 not in survey.models:
                 del self._recent[digest]
 
     def ask(self, recipe: SandboxRecipe) -> None:
-        """Note that an execution asked for one."""
-        # One that waits holds its model on the card, where it is a stranger to the execution that is metered.
+        """Remember that an execution needed this recipe."""
+        # A waiting GPU sandbox would hold its model on the card. It would be a foreign process there while another
+        # execution is metered.
         if recipe.backend in GPU_BACKENDS:
             return
         digest = recipe.canonical_digest()
@@ -37,7 +38,10 @@ class PoolDemand:
             self._recent.popitem()
 
     def wanted(self) -> dict[str, tuple[SandboxRecipe, int]]:
-        """Return how many of each recipe there should be; of one that is declared, more where it is also asked for."""
+        """Return how many sandboxes of each recipe to keep ready.
+
+        A declared recipe that was also requested recently gets the larger of both counts.
+        """
         least = self._policy.recent_size
         declared = {
             digest: (recipe, max(count, least) if digest in self._recent else count)

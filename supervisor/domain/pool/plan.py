@@ -1,34 +1,34 @@
-"""Which sandboxes the pool should make and which it should let go of: pure, from what there is and what is wanted."""
+"""Which sandboxes the pool should create and drop, from those that exist and those that are wanted. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from contracts.wire.units import NS_PER_S
 from supervisor.domain.policies.policy import PoolPolicy
 
-__all__ = ["NS_PER_S", "DropReason", "PoolStep", "PooledSandbox", "Wanted", "plan_pool"]
+__all__ = ["DropReason", "PoolStep", "PooledSandbox", "Wanted", "plan_pool"]
 
-NS_PER_S = 1_000_000_000
 
 DropReason = Literal["age", "unwanted", "budget", "unhealthy"]
 
 
 @dataclass(frozen=True, slots=True)
 class PooledSandbox:
-    """One sandbox that is ready or being made."""
+    """One sandbox that is ready or being created."""
 
     number: int
     recipe: str
     """Digest of its recipe."""
     memory_bytes: int
-    """The most that it can take."""
+    """Maximum memory that it can use."""
     ready_ns: int | None
-    """Since when it has been ready, on the monotonic clock; None: it is being made."""
+    """Monotonic time at which it became ready; None means that it is still being created."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """So many sandboxes of one recipe."""
+    """How many sandboxes of one recipe are wanted."""
 
     recipe: str
     memory_bytes: int
@@ -37,25 +37,25 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class PoolStep:
-    """What to do now."""
+    """The sandboxes to create and to drop now."""
 
     make: tuple[str, ...]
-    """Digests of recipes, the most wanted first; one that is to be made twice stands here twice."""
+    """Digests of recipes, the most wanted first. A recipe is listed once for each sandbox to create."""
     drop: tuple[tuple[int, DropReason], ...]
-    """Numbers of sandboxes."""
+    """Number of each sandbox to drop, with the reason."""
 
 
 def plan_pool(
     there: Sequence[PooledSandbox], wanted: Sequence[Wanted], policy: PoolPolicy, *, budget_bytes: int, now_ns: int
 ) -> PoolStep:
-    """Return the step from what there is to what is wanted.
+    """Return the step from the existing sandboxes to the wanted ones.
 
     Args:
-        there: every sandbox, the oldest first.
-        wanted: the most wanted first; of two recipes the one that comes first gets the other's room.
+        there: every existing sandbox, the oldest first.
+        wanted: recipes, the most wanted first. A recipe may displace sandboxes of the recipes after it.
         policy: `pool.toml`.
         budget_bytes: memory for all sandboxes together.
-        now_ns: on the monotonic clock.
+        now_ns: monotonic time.
     """
     rank = {each.recipe: position for position, each in enumerate(wanted)}
     dropped: dict[int, DropReason] = {}
@@ -84,6 +84,6 @@ def plan_pool(
 
 
 def _victims(left: Sequence[PooledSandbox], rank: Mapping[str, int], position: int) -> list[PooledSandbox]:
-    """Return what may go for a recipe of this rank, the least wanted last."""
+    """Return the sandboxes that a recipe of this rank may displace, the least wanted last."""
     less_wanted = (sandbox for sandbox in left if rank[sandbox.recipe] > position)
     return sorted(less_wanted, key=lambda sandbox: rank[sandbox.recipe])

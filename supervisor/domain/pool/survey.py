@@ -1,4 +1,4 @@
-"""What the pool should know of an installation: recipes that `pool.toml` declares, and what a plan can name. Pure."""
+"""What the pool needs to know about an installation: declared recipes, installed images and models. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ __all__ = ["Survey", "survey_installation"]
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What is declared and installed at one moment."""
+    """The declared recipes, and the images and models that are installed, at one moment."""
 
     declared: tuple[tuple[SandboxRecipe, int], ...]
-    """Recipes that are always kept ready, and how many sandboxes of each."""
+    """Recipes that are always kept ready, with the number of sandboxes of each."""
     images: frozenset[str]
     """Runtime images that a plan can name."""
     models: frozenset[str]
@@ -27,7 +27,10 @@ class Survey:
 
 
 def survey_installation(installation: Installation) -> Survey:
-    """Return what there is; what is declared and cannot be planned here (no such model or image) is left out."""
+    """Return the survey of an installation.
+
+    A declared recipe that cannot be planned here, for lack of its model or image, is left out.
+    """
     return Survey(
         declared=tuple(_declared(installation)),
         images=frozenset(backend.image_id for backend in installation.backends if backend.image_id is not None),
@@ -38,7 +41,8 @@ def survey_installation(installation: Installation) -> Survey:
 def _declared(installation: Installation) -> Iterator[tuple[SandboxRecipe, int]]:
     for kept in installation.policies.pool.keep:
         if kept.backend in GPU_BACKENDS:
-            # It would hold its model on the card, where it is a stranger to the execution that is metered.
+            # A waiting GPU sandbox would hold its model on the card. It would be a foreign process there while another
+            # execution is metered.
             continue
         try:
             yield recipe_of(plan_execution(_request_of(kept), installation)), kept.size
@@ -47,7 +51,7 @@ def _declared(installation: Installation) -> Iterator[tuple[SandboxRecipe, int]]
 
 
 def _request_of(kept: KeptSandboxes) -> RunRequest:
-    # A recipe holds nothing of prompt and limits, so any will do; context and threads are what the policies give.
+    # A recipe does not depend on prompt or limits, so any values work. Context and threads come from the policies.
     execution = ExecutionRequest(
         backend=kept.backend,
         quantization=kept.quantization,

@@ -1,4 +1,4 @@
-"""The calibration of a machine: what is measured, what follows, and whether one that is stored still counts. Pure."""
+"""The calibration of a machine: its measurement, its idle baseline, and whether a stored one is still valid. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from statistics import median, quantiles
 
 from contracts.execution.calibration import Calibration, CalibrationStep, HostFingerprint
 from contracts.execution.power_evidence import DomainName, PowerBaseline, PowerModel
+from contracts.wire.units import MW_NS_PER_UJ, NS_PER_MS
 from supervisor.domain.power.meter import MeterReading
 
 __all__ = [
@@ -21,24 +22,23 @@ __all__ = [
     "median_mw",
 ]
 
-MW_NS_PER_UJ = 1_000_000
-NS_PER_MS = 1_000_000
-# What may be busy on a quiet host: the calibrating process and a daemon or two, and of a large machine one in fifty.
+# CPUs that may be busy on a quiet host: enough for the calibrating process and a daemon or two, and on a large machine
+# one CPU in fifty.
 QUIET_CPUS = 0.15
 QUIET_SHARE = 0.02
-# Of CPUs that are kept busy on purpose, so many are at least; a virtual machine may be given less.
+# Minimum share of the CPUs kept busy on purpose that must really be busy; a virtual machine may be given less.
 BUSY_SHARE = 0.8
-# A clock that was set back by the time of a start is no reason to measure again.
+# A clock that was set back a little at startup is no reason to measure again.
 CLOCK_TOLERANCE = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """What was counted between two readings."""
+    """The counts between two readings."""
 
     duration_ns: int
     energy_uj: int
-    """Of all domains together."""
+    """Energy of all domains together."""
     busy_ns: int
     """CPU time of everything on the host."""
 
@@ -53,7 +53,7 @@ def _timestamp(moment: datetime) -> str:
 
 
 def interval_between(before: MeterReading, after: MeterReading) -> Interval | None:
-    """Return what was counted between two readings, None where a counter could not be read."""
+    """Return the counts between two readings, or None if a counter could not be read."""
     duration_ns = after.at_ns - before.at_ns
     if duration_ns <= 0 or before.busy_ns is None or after.busy_ns is None:
         return None
@@ -67,25 +67,25 @@ def interval_between(before: MeterReading, after: MeterReading) -> Interval | No
 
 
 def judge_quiet(intervals: Sequence[Interval], logical_cpus: int, *, own_cpus: int = 0) -> str | None:
-    """Return why a host was not as quiet, or as busy, as was wanted over some time; None where it was.
+    """Return why the host was busier or less busy than a measurement needs, or None if it was fine.
 
     Args:
-        intervals: what was counted, at least one.
-        logical_cpus: of the host.
-        own_cpus: how many are kept busy on purpose.
+        intervals: the measured intervals, at least one.
+        logical_cpus: number of logical CPUs of the host.
+        own_cpus: number of CPUs that are kept busy on purpose.
     """
     busy = sum(each.busy_ns for each in intervals) / sum(each.duration_ns for each in intervals)
     if busy < BUSY_SHARE * own_cpus:
-        return f"{own_cpus} CPUs were to be busy and only {busy:.2f} were, so this machine's host gives it no more"
+        return f"{own_cpus} CPUs should have been busy, but only {busy:.2f} were: this machine's host gives it no more"
     busy -= own_cpus
     allowed = max(QUIET_CPUS, QUIET_SHARE * logical_cpus)
     if busy <= allowed:
         return None
-    return f"other programs keep {busy:.2f} of its {logical_cpus} CPUs busy, and at most {allowed:.2f} may be"
+    return f"other programs keep {busy:.2f} of its {logical_cpus} CPUs busy, but at most {allowed:.2f} are allowed"
 
 
 def busy_counts(logical_cpus: int) -> tuple[int, ...]:
-    """Return with how many busy CPUs to measure: 1, 2, 4 and so on, and all."""
+    """Return the numbers of busy CPUs to measure with: 1, 2, 4 and so on, and all."""
     powers = (1 << exponent for exponent in range(logical_cpus.bit_length()))
     return tuple(sorted({*powers, logical_cpus}))
 
@@ -104,15 +104,15 @@ def measure_calibration(
     engine_version: str,
     now: datetime,
 ) -> Calibration:
-    """Return the calibration that was measured.
+    """Return the calibration that follows from the measurements.
 
     Args:
         idle: intervals of the idle host, at least two.
         steps: median powers with some CPUs busy, at least one.
-        domains: what was metered.
+        domains: the metered domains.
         host: the machine.
-        engine_version: the engine that measured.
-        now: when it ended.
+        engine_version: version of the engine that measured.
+        now: end of the measurement.
     """
     lower, middle, upper = quantiles([each.power_mw for each in idle], n=4, method="inclusive")
     idle_mw = round(middle)
@@ -135,7 +135,7 @@ def measure_calibration(
 
 
 def declare_calibration(model: PowerModel, *, host: HostFingerprint, engine_version: str, now: datetime) -> Calibration:
-    """Return the calibration of a machine on which nothing can be measured: the table's row."""
+    """Return the calibration of a machine on which nothing can be measured, taken from the table's row."""
     return Calibration(
         schema_version="weos.calibration/1",
         engine_version=engine_version,
@@ -161,26 +161,26 @@ def judge_calibration(
     *,
     domains: Sequence[DomainName],
 ) -> str | None:
-    """Return why a calibration does not count here and now, None where it does.
+    """Return why a calibration is not valid on this machine now, or None if it is valid.
 
     Args:
-        calibration: the stored one.
+        calibration: the stored calibration.
         host: this machine.
-        now: this moment, UTC.
-        max_age_days: the policy's bound.
-        domains: what is metered now.
+        now: current time, UTC.
+        max_age_days: maximum age that the policy allows.
+        domains: the domains that can be metered now.
     """
     if calibration.host != host:
         different = [name for name in type(host).model_fields if getattr(calibration.host, name) != getattr(host, name)]
-        return f"it is of another machine: {', '.join(different)} differ"
+        return f"it was made on another machine: {', '.join(different)} differ"
     age = now - datetime.fromisoformat(calibration.measured_at)
     if age < -CLOCK_TOLERANCE:
-        return f"it was made in the future ({calibration.measured_at}); see that the clock is right"
+        return f"its date lies in the future ({calibration.measured_at}); check the clock of this machine"
     if age > timedelta(days=max_age_days):
-        return f"it is {age.days} days old, and the policy allows {max_age_days}"
+        return f"it is {age.days} days old, but the policy allows at most {max_age_days} days"
     if set(calibration.domains) != set(domains):
         measured = ", ".join(calibration.domains) or "nothing"
-        return f"it measured {measured}, and now {', '.join(domains) or 'nothing'} can be"
+        return f"it measured {measured}, but now {', '.join(domains) or 'nothing'} can be measured"
     return None
 
 
@@ -188,7 +188,7 @@ def derive_baseline(calibration: Calibration | None, model: PowerModel, host_cpu
     """Return the idle baseline of a record.
 
     Args:
-        calibration: one that counts; None, or one that only took the table's row: the row speaks.
+        calibration: a valid calibration. If it is None or was itself taken from the table, the row is used.
         model: the table's row.
         host_cpus: logical CPUs of the host.
     """

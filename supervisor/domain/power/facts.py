@@ -1,4 +1,4 @@
-"""What planning knows about power on this machine: the meter in force and the limits it can keep."""
+"""The facts about power on this machine that planning needs: the meter in force and the limits it can enforce."""
 
 from dataclasses import dataclass
 
@@ -7,13 +7,13 @@ from contracts.execution.power_evidence import PowerSource
 __all__ = ["GPU_BACKENDS", "GpuLimits", "PowerFacts"]
 
 
-# Backends that compute on a GPU, whose energy is then metered and limited too; all others compute on processors.
+# Backends that compute on a GPU, whose energy is then metered and limited too. All others compute on CPUs.
 GPU_BACKENDS = frozenset({"cuda"})
 
 
 @dataclass(frozen=True, slots=True)
 class GpuLimits:
-    """The power limits that a GPU takes."""
+    """The range of power limits that a GPU accepts."""
 
     minimum_mw: int
     maximum_mw: int
@@ -21,20 +21,20 @@ class GpuLimits:
 
 @dataclass(frozen=True, slots=True)
 class PowerFacts:
-    """What planning needs to know of the meter in force."""
+    """The facts about the meter in force that planning needs."""
 
     source: PowerSource
     busy_cpu_mw: int
-    """What one reserved and busy logical CPU is taken to draw, idle share included, in milliwatts."""
+    """Assumed power of one reserved and busy logical CPU, including its idle share, in milliwatts."""
     idle_cpu_mw: int
-    """What one reserved and idle logical CPU is taken to draw."""
+    """Assumed power of one reserved and idle logical CPU, in milliwatts."""
     basis: str
-    """Where both are from, in words."""
+    """The source of both, in words."""
     fault: str | None
-    """Why no power limit can be kept; None: it can."""
+    """Why no power limit can be enforced; None means that limits can be enforced."""
     sensor_fault: str | None
-    """Why nothing can be executed, where a policy wants a sensor and there is none in force; None: it can."""
+    """Why every execution is refused: a policy requires a sensor and none is in force. None means no such fault."""
     gpu: GpuLimits | None = None
-    """What the GPU takes that is executed on; None: none is, or ``fault`` says why none can be limited."""
+    """Limits of the GPU in use; None means that there is none, or that ``fault`` says why it cannot be limited."""
     on_gpu: "PowerFacts | None" = None
-    """The same of executions on a GPU, where this is of those on CPUs; None: no backend here computes on one."""
+    """The facts for executions on a GPU, beside these for executions on CPUs; None: no backend here uses a GPU."""

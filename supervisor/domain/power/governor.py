@@ -1,14 +1,14 @@
-"""Keeps a power limit: the CPU time that an execution gets next, and whether it must be stopped. No clock, no I/O.
+"""Enforces a power limit: decides an execution's next CPU time and whether to stop the execution. No clock, no I/O.
 
-What a CPU costs is learned from what was used: ``g = (W - W_idle) / min(used, quota)`` in milliwatts per CPU. The next
-setting is what the limit buys at that price: ``quota = (target * cap - W_idle - payback * excess) / g``. There is no
-integral of the error, so nothing winds up while the execution waits and uses less than it may.
+The governor learns the price of a CPU from the time used: ``g = (W - W_idle) / min(used, quota)`` in milliwatts per
+CPU. The next quota is what the limit buys at that price: ``quota = (target * cap - W_idle - payback * excess) / g``.
+The error is not integrated, so nothing winds up while the execution waits and uses less than its quota.
 
-Two prices are wrong. By the quota alone, a waiting execution looks cheap: it would be given more and more, and exceed
-the limit when it goes on. By the time used alone, a setting looks kept that is not: the kernel fills the pool anew at
-every write of a quota. Two busy processes whose quota was written every 0.25 s used 1.24 to 1.29 times of it with the
-kernel's period of 100 ms, 1.06 to 1.10 times with 20 ms, and 1.00 times where it was left alone (measured, Linux 6.18).
-The smaller of the two is right in both cases.
+Two simpler prices would be wrong. Divided by the quota alone, a waiting execution looks cheap: it would be given more
+and more, and exceed the limit when it continues. Divided by the time used alone, an exceeded quota goes unnoticed: the
+kernel refills the group's CPU time at every write of a quota. Two busy processes whose quota was written every 0.25 s
+used 1.24 to 1.29 times their quota with the kernel's period of 100 ms, 1.06 to 1.10 times with 20 ms, and 1.00 times
+without writes (measured, Linux 6.18). The smaller of the two times is right in both cases.
 """
 
 from collections import deque
@@ -16,16 +16,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from contracts.execution.power_evidence import MAX_SAMPLES, PowerAction, PowerLimitEvidence
+from contracts.wire.units import NANO_CPUS_PER_CPU, NS_PER_MS, UW_PER_MW
 from supervisor.domain.policies.policy import GovernorPolicy
 
 __all__ = ["Decision", "Governor", "RollingMean"]
 
 PERCENT = 100
-NANO = 1_000_000_000
-NS_PER_MS = 1_000_000
-UW_PER_MW = 1000
 WINDOW_NS = 1_000_000_000
-# What a record can hold; a sensor that says more is broken, and is over every limit in any case.
+# The largest power that a record can hold. A sensor that reports more is broken, and above every limit in any case.
 MAX_MW = 10**9
 
 Verdict = Literal["keep", "exceeded", "sensor_lost"]
@@ -33,13 +31,13 @@ Verdict = Literal["keep", "exceeded", "sensor_lost"]
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is to be done now."""
+    """The quota to set now, and whether to stop the execution."""
 
     quota_nano: int
-    """CPU time per second for the control group, in nanoseconds. To be written only where it has changed."""
+    """CPU time per second for the control group, in nanoseconds. Write it only if it has changed."""
     verdict: Verdict
-    """`keep`: go on. `exceeded`: stop, it was over the limit for longer than the grace. `sensor_lost`: stop, nothing
-    has been read for too long."""
+    """`keep`: continue. `exceeded`: stop, because the power exceeded the limit for longer than the grace period.
+    `sensor_lost`: stop, because the counters could not be read for too long."""
 
 
 class RollingMean:
@@ -49,9 +47,10 @@ class RollingMean:
         self._readings: deque[tuple[int, int]] = deque()
 
     def add(self, at_ns: int, energy_uj: int) -> int | None:
-        """Take a reading; return the mean over the second that ends with it in milliwatts, None in the first second.
+        """Add a reading and return the mean power over the second before it, or None in the first second.
 
-        Between two readings power counts as constant, also where readings in between have failed: the counter went on.
+        The result is in milliwatts. Power counts as constant between two readings, even if readings in between failed,
+        because the counter kept counting.
         """
         self._readings.append((at_ns, energy_uj))
         opens_ns = at_ns - WINDOW_NS
@@ -66,7 +65,7 @@ class RollingMean:
 
 
 class _ActionLog:
-    """Settings over time: all, then every second one, every fourth and so on, so that a record can hold them."""
+    """Quotas over time: all at first, later every second, every fourth and so on, so that they fit into a record."""
 
     def __init__(self) -> None:
         self._kept: list[PowerAction] = []
@@ -79,13 +78,13 @@ class _ActionLog:
             self._kept.append(action)
         self._count += 1
         self._last = action
-        # One place is left for the last one.
+        # One place stays free for the last action.
         if len(self._kept) == MAX_SAMPLES:
             self._kept = self._kept[::2]
             self._stride *= 2
 
     def entries(self) -> tuple[PowerAction, ...]:
-        """Return the first, the last, and as many evenly chosen ones between as fit."""
+        """Return the first action, the last, and as many evenly spaced actions between them as fit."""
         if self._last is None or self._last is self._kept[-1]:
             return tuple(self._kept)
         return (*self._kept, self._last)
@@ -100,7 +99,7 @@ class _Reading:
 
 
 class Governor:
-    """One execution under one limit. Call `observe` once per `interval_ns`, and do what it says."""
+    """Enforces the power limit of one execution. Call `observe` once per `interval_ns` and apply its decision."""
 
     def __init__(
         self,
@@ -112,25 +111,25 @@ class Governor:
         high_mw_per_cpu: int,
         update_ns: int,
     ) -> None:
-        """Start from the dearest CPU that is thought possible, and less.
+        """Start with a quota below what the highest possible power of a CPU allows.
 
         Args:
             policy: table `[governor]` of `power.toml`.
-            cap_mw: the limit, milliwatts.
-            idle_mw: what the execution is charged for its reserved CPUs when they do nothing.
-            quota_max_nano: all that its threads could use, nanoseconds of CPU time per second.
-            high_mw_per_cpu: upper bound of what one busy CPU draws beyond its idle share.
-            update_ns: how often the meter's slowest counter moves.
+            cap_mw: the limit, in milliwatts.
+            idle_mw: power charged to the execution for its reserved CPUs while they are idle.
+            quota_max_nano: the most that its threads could use, in nanoseconds of CPU time per second.
+            high_mw_per_cpu: upper bound of the power that one busy CPU draws beyond its idle share.
+            update_ns: time between two steps of the meter's slowest counter.
         """
         self._policy = policy
         self._interval_ns = max(policy.interval_ms * NS_PER_MS, policy.updates_min * update_ns)
         self._cap_mw = cap_mw
         self._idle_mw = idle_mw
-        self._floor_nano = policy.quota_floor_percent * NANO // PERCENT
+        self._floor_nano = policy.quota_floor_percent * NANO_CPUS_PER_CPU // PERCENT
         self._most_nano = max(self._floor_nano, quota_max_nano)
         self._target_mw = cap_mw * policy.target_percent / PERCENT
-        # At this price the lowest setting is all that can be afforded; a dearer one would only take longer to forget.
-        self._dearest = max(1.0, (self._target_mw - idle_mw) * NANO / self._floor_nano)
+        # At this price only the lowest quota is affordable. A higher price would only take longer to correct.
+        self._dearest = max(1.0, (self._target_mw - idle_mw) * NANO_CPUS_PER_CPU / self._floor_nano)
         start_mw_per_cpu = max(1, high_mw_per_cpu) * PERCENT / policy.start_percent
         self._mw_per_cpu = min(start_mw_per_cpu, self._dearest)
         self._quota_nano = self._affordable_nano(0)
@@ -151,16 +150,16 @@ class Governor:
 
     @property
     def quota_nano(self) -> int:
-        """The setting in force; before the first observation, the one to start the execution with."""
+        """The quota in force; before the first observation, the quota to start the execution with."""
         return self._quota_nano
 
     def observe(self, at_ns: int, *, energy_uj: int | None, cpu_time_ns: int | None) -> Decision:
         """Take one reading of the counters and decide.
 
         Args:
-            at_ns: when, on the clock of the record's samples.
-            energy_uj: what has been attributed to the execution so far; None: a gap.
-            cpu_time_ns: CPU time of its control group so far; None: a gap.
+            at_ns: time of the reading, on the clock of the record's samples.
+            energy_uj: energy attributed to the execution so far; None means a gap.
+            cpu_time_ns: CPU time of its control group so far; None means a gap.
         """
         self._grant(at_ns)
         if energy_uj is None or cpu_time_ns is None:
@@ -170,7 +169,7 @@ class Governor:
         if before is None:
             self._mean.add(at_ns, energy_uj)
         elif at_ns - before.at_ns < self._interval_ns // 2:
-            # The counters move in steps; the next reading shows this time as well.
+            # The counters move in steps; the next reading includes this interval as well.
             return Decision(self._quota_nano, "keep")
         else:
             self._judge(at_ns, self._mean.add(at_ns, energy_uj))
@@ -186,7 +185,7 @@ class Governor:
         throttled_periods: int | None,
         gpu_limit_mw: int | None,
     ) -> PowerLimitEvidence:
-        """Return what the record says of the limit; the arguments are what only the caller knows."""
+        """Return the record's evidence of the limit; the arguments are facts that only the caller knows."""
         return PowerLimitEvidence(
             cap_mw=self._cap_mw,
             basis=basis,
@@ -205,7 +204,7 @@ class Governor:
         if self._granted_at_ns is None:
             self._note(at_ns, None)
             self._granted_at_ns = at_ns
-        self._granted_ns += self._quota_nano * max(0, at_ns - self._granted_at_ns) // NANO
+        self._granted_ns += self._quota_nano * max(0, at_ns - self._granted_at_ns) // NANO_CPUS_PER_CPU
         self._granted_at_ns = max(at_ns, self._granted_at_ns)
 
     def _bear_gap(self, at_ns: int) -> Decision:
@@ -236,30 +235,30 @@ class Governor:
         duration_ns = now.at_ns - before.at_ns
         power_mw = max(0, now.energy_uj - before.energy_uj) * NS_PER_MS / duration_ns
         used_ns = min(max(0, now.cpu_time_ns - before.cpu_time_ns), now.granted_ns - before.granted_ns)
-        self._learn(power_mw, used_ns * NANO / duration_ns)
+        self._learn(power_mw, used_ns * NANO_CPUS_PER_CPU / duration_ns)
         quota_nano = self._affordable_nano(power_mw)
         if power_mw > self._cap_mw:
             quota_nano = min(quota_nano, self._quota_nano)
         elif abs(quota_nano - self._quota_nano) * PERCENT < self._policy.hold_percent * self._quota_nano:
-            # Every write fills the group's pool anew, and is a line of the record.
+            # Every write refills the group's CPU time and adds an entry to the record.
             return
         self._set(quota_nano, now.at_ns, min(round(power_mw), MAX_MW))
 
     def _learn(self, power_mw: float, used_nano: float) -> None:
         dynamic_mw = power_mw - self._idle_mw
-        seen = dynamic_mw * NANO / max(1.0, used_nano)
+        seen = dynamic_mw * NANO_CPUS_PER_CPU / max(1.0, used_nano)
         if power_mw > self._cap_mw:
             self._mw_per_cpu = min(max(self._mw_per_cpu, seen), self._dearest)
             return
-        # An interval of waiting says little of the price, and an error of the idle power looms large in it: its weight
-        # is the square of the part that was used of what could have been.
+        # An interval of waiting says little about the price, and an error of the idle power weighs heavily in it. The
+        # weight is therefore the square of the share of the possible time that was used.
         part = used_nano / max(used_nano, self._affordable_nano(0))
         weight = part * part * self._policy.smoothing_percent / PERCENT
         self._mw_per_cpu = max(1.0, self._mw_per_cpu + weight * (seen - self._mw_per_cpu))
 
     def _affordable_nano(self, power_mw: float) -> int:
         excess_mw = max(0.0, power_mw - self._cap_mw) * self._policy.payback_percent / PERCENT
-        wanted = (self._target_mw - self._idle_mw - excess_mw) * NANO / self._mw_per_cpu
+        wanted = (self._target_mw - self._idle_mw - excess_mw) * NANO_CPUS_PER_CPU / self._mw_per_cpu
         return min(max(int(wanted), self._floor_nano), self._most_nano)
 
     def _set(self, quota_nano: int, at_ns: int, power_mw: int | None) -> None:

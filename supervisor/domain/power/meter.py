@@ -1,4 +1,4 @@
-"""What a meter is, which one is used, and the calibration that it needs. Decisions only; the meters are adapters."""
+"""The interface of a meter, and the choice of a meter. Decisions only; the meters are adapters."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from supervisor.domain.errors import Refusal
 
 __all__ = ["GpuLimitPort", "MeterChoice", "MeterPort", "MeterReading", "MissingMeter", "choose_meter", "shorten_reason"]
 
-# A record has room for no more; a driver or a damaged file may say a lot.
+# Maximum length in a record; a message of a driver or a damaged file may be longer.
 MAX_REASON_CHARACTERS = 256
 
 
@@ -18,14 +18,14 @@ class MeterReading:
     """The host's counters at one moment."""
 
     at_ns: int
-    """On the monotonic clock (`time.monotonic_ns`)."""
+    """Monotonic time (`time.monotonic_ns`)."""
     energy_uj: Mapping[DomainName, int | None]
-    """Microjoules since the meter was opened, wrap-around undone; None: a gap, never a zero."""
+    """Microjoules since the meter was opened, with wrap-around corrected; None means a gap, which is never a zero."""
     busy_ns: int | None
-    """CPU time of everything on the host since it was opened: user, nice, system, irq, softirq; not steal, idle,
-    iowait. None: not to be read."""
+    """CPU time of everything on the host since the meter was opened: user, nice, system, irq, softirq; not steal, idle,
+    iowait. None means that it could not be read."""
     faults: tuple[str, ...] = ()
-    """Why there are gaps, one line each."""
+    """The reason of each gap, one line each."""
 
 
 class MeterPort(Protocol):
@@ -33,20 +33,20 @@ class MeterPort(Protocol):
 
     source: PowerSource
     domains: tuple[DomainName, ...]
-    """Empty for `model`."""
+    """Metered domains; empty for `model`."""
     update_ns: int
-    """How often the slowest counter moves."""
+    """Time between two steps of the slowest counter."""
 
     def read(self) -> MeterReading:
         """Read every counter once. Thread-safe."""
         ...
 
     def follow(self, container_id: str) -> None:
-        """Take the processes of a container for the execution's own, where a device must be its alone to be metered."""
+        """Declare which container is metered; other processes on the device then make the reading invalid."""
         ...
 
     def close(self) -> None:
-        """Give back what was opened; never raises."""
+        """Close the counters; never raises."""
         ...
 
 
@@ -57,10 +57,10 @@ class GpuLimitPort(Protocol):
     maximum_mw: int
 
     def set(self, limit_mw: int) -> int:
-        """Set it, after the limit that was there has been kept durably, so that a crash cannot make it stay.
+        """Set the limit. The previous limit is stored durably first, so that a crash cannot make the new one stay.
 
         Returns:
-            the limit in force: as asked, or the device's own where that is lower.
+            the limit in force: ``limit_mw``, or the device's own limit if that is lower.
 
         Raises:
             EngineError: ``power_limit_unenforceable``.
@@ -68,7 +68,7 @@ class GpuLimitPort(Protocol):
         ...
 
     def restore(self) -> None:
-        """Put back the limit that was there; nothing to do where none was set.
+        """Restore the previous limit; does nothing if none was set.
 
         Raises:
             EngineError: ``power_limit_not_restored``.
@@ -76,7 +76,7 @@ class GpuLimitPort(Protocol):
         ...
 
     def close(self) -> None:
-        """Give back the device; never raises."""
+        """Close the device; never raises."""
         ...
 
 
@@ -86,22 +86,22 @@ class MissingMeter:
 
     reason: str
     is_there: bool
-    """Whether the machine has one that could be made usable."""
+    """Whether the machine has such a sensor, which could be made usable."""
 
 
 @dataclass(frozen=True, slots=True)
 class MeterChoice:
-    """Which meter an execution gets."""
+    """The meter of an execution."""
 
     source: PowerSource
     with_rapl: bool
-    """Whether the processors are metered by RAPL; otherwise their part is the model's."""
+    """Whether RAPL meters the processors; otherwise their energy is modelled."""
     fallback_reason: str | None
-    """Why a better one is not used; None: there is none here, or this is the best."""
+    """Why a better meter is not used; None means that this machine has no better meter."""
 
 
 def shorten_reason(reason: str) -> str:
-    """Return a reason as a record has room for it."""
+    """Return the reason, shortened to the maximum length in a record."""
     return reason if len(reason) <= MAX_REASON_CHARACTERS else f"{reason[: MAX_REASON_CHARACTERS - 3]}..."
 
 
@@ -115,15 +115,15 @@ def choose_meter(
 ) -> MeterChoice:
     """Return the best meter that can be used.
 
-    An execution on a GPU has `nvml` whatever is there: no model speaks of a GPU, so what cannot be read is a gap with
-    the reason. RAPL needs a calibration, for without an idle baseline nothing can be attributed.
+    An execution on a GPU always gets `nvml`. No model covers a GPU, so an unreadable counter becomes a gap with its
+    reason. RAPL needs a calibration, because nothing can be attributed without an idle baseline.
 
     Args:
         needs_gpu: whether the execution runs on a GPU.
-        rapl: why RAPL cannot be used; None: it can.
-        gpu: why the GPU's counter cannot be used; None: it can.
-        calibration_fault: why there is no calibration that counts; None: there is.
-        require_sensor: the policy's word that nothing runs unmeasured.
+        rapl: why RAPL cannot be used; None means that it can.
+        gpu: why the GPU's counter cannot be used; None means that it can.
+        calibration_fault: why there is no valid calibration; None means that there is one.
+        require_sensor: whether the policy refuses executions that are not measured.
 
     Raises:
         Refusal: ``power_sensor_required``.
@@ -140,6 +140,6 @@ def choose_meter(
         is_measured = with_rapl
     if require_sensor and not is_measured:
         why = choice.fallback_reason or "this machine has no energy counter that the engine can read (RAPL)"
-        detail = f"policies/power.toml says require_sensor, and {why}; see: weos-engine doctor"
+        detail = f"policies/power.toml sets require_sensor, but no sensor can be used: {why}; see: weos-engine doctor"
         raise Refusal("power_sensor_required", detail)
     return choice

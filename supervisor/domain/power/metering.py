@@ -1,4 +1,4 @@
-"""The meter in force, with all that its readings need to become watts."""
+"""The meter in force, with everything that is needed to turn its readings into watts."""
 
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -6,13 +6,11 @@ from typing import Protocol
 
 from contracts.execution.execution_plan import ExecutionPlan
 from contracts.execution.power_evidence import PowerBaseline, PowerEvidence, PowerModel
+from contracts.wire.units import MW_PER_W, NANO_CPUS_PER_CPU
 from supervisor.domain.policies.policy import GovernorPolicy
 from supervisor.domain.power.facts import PowerFacts
 from supervisor.domain.power.governor import Governor
 from supervisor.domain.power.meter import MeterPort
-
-MW_PER_W = 1000
-NANO_CPUS_PER_CPU = 1_000_000_000
 
 __all__ = ["Metering", "MeteringPort"]
 
@@ -20,10 +18,10 @@ __all__ = ["Metering", "MeteringPort"]
 class MeteringPort(Protocol):
     """Gives every execution its meter."""
 
-    def lease(self, plan: ExecutionPlan) -> AbstractAsyncContextManager["Metering"]:
-        """Return what meters an execution for as long as the context lasts; within, nothing of it is opened anew.
+    def metering_for(self, plan: ExecutionPlan) -> AbstractAsyncContextManager["Metering"]:
+        """Return the metering of an execution for the duration of the context; it is not reopened meanwhile.
 
-        A GPU is leased to one execution at a time, and has the limit that the plan leaves it.
+        A GPU is leased to one execution at a time, and its power limit is set as the plan requires.
 
         Raises:
             EngineError: ``power_sensor_required``, ``power_limit_unenforceable`` or ``power_limit_not_restored``.
@@ -33,28 +31,28 @@ class MeteringPort(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Metering:
-    """What was chosen."""
+    """The chosen meter with its model, baseline and limits."""
 
     port: MeterPort
     model: PowerModel
     """The table's row for this processor."""
     baseline: PowerBaseline
-    """What the idle machine draws."""
+    """Power of the idle machine."""
     fallback_reason: str | None
-    """Why a better meter is not used."""
+    """Why a better meter is not used; None means that this machine has no better meter."""
     host_cpus: int
     """Logical CPUs of the host."""
     interval_ms: int
-    """Between two ticks."""
+    """Time between two ticks."""
 
     quota_fault: str | None
-    """Why the CPU time of a container cannot be set from here; None: it can."""
+    """Why the supervisor cannot set the CPU time of a container; None means that it can."""
     sensor_fault: str | None
-    """What is missing, where a policy wants a sensor and none is in force; None: nothing is."""
+    """What is missing if a policy requires a sensor and none is in force; None means that nothing is missing."""
     measured_cpu_mw: int | None
-    """What a busy logical CPU draws beyond the idle machine, as calibrated; None: nothing was measured."""
+    """Calibrated power of a busy logical CPU beyond the idle machine; None means that it was not measured."""
     gpu_limit_mw: int | None = None
-    """Power limit that the GPU has been given for this execution; None: no GPU, or its own limit."""
+    """Power limit set on the GPU for this execution; None means that there is no GPU or that its own limit applies."""
 
     @property
     def _idle_cpu_mw(self) -> int:
@@ -62,14 +60,14 @@ class Metering:
 
     @property
     def busy_cpu_mw(self) -> int:
-        """What one reserved and busy logical CPU is taken to draw, idle share included."""
+        """Assumed power of one reserved and busy logical CPU, including its idle share."""
         if self.measured_cpu_mw is None:
             return self.model.busy_mw
         return max(1, self._idle_cpu_mw + self.measured_cpu_mw)
 
     def facts(self) -> PowerFacts:
-        """Return what planning needs. By the model a limit holds by the number of threads alone."""
-        # A GPU's meter says nothing of CPUs: theirs is measured by the processor's counters, or modelled.
+        """Return the facts that planning needs. With a model, the number of threads alone enforces a limit."""
+        # A GPU's meter says nothing about CPUs: their power is measured by the processor's counters, or modelled.
         basis = f"model, row '{self.model.family}'" if self.measured_cpu_mw is None else "rapl, as calibrated"
         return PowerFacts(
             source=self.port.source,
@@ -81,11 +79,11 @@ class Metering:
         )
 
     def template(self, *, reserved_cpus: int, interval_ms: int | None = None) -> PowerEvidence:
-        """Return what the record will hold, without samples.
+        """Return the record's power evidence, still without samples.
 
         Args:
             reserved_cpus: logical CPUs leased to the execution.
-            interval_ms: between two ticks; None: the policy's.
+            interval_ms: time between two ticks; None means the policy's value.
         """
         return PowerEvidence(
             source=self.port.source,
@@ -104,16 +102,16 @@ class Metering:
         )
 
     def build_governor(self, policy: GovernorPolicy, *, max_watts: float, cores: int, reserved_cpus: int) -> Governor:
-        """Return what keeps the limit of one execution.
+        """Return the governor that enforces the limit of one execution.
 
-        By the model a CPU draws what the table says, neither more nor less. Where a sensor will say what it draws, the
-        governor starts from the table's upper bound, as a part more than what was measured.
+        With a model, a CPU draws exactly the table's power. With a sensor, the governor starts from an upper bound: the
+        power of a busy CPU times the table's `high_percent`.
         """
         dynamic_mw = self.busy_cpu_mw - self._idle_cpu_mw
         if self.port.domains:
             dynamic_mw = dynamic_mw * self.model.high_percent // 100
         else:
-            # The governor's own caution is for what is not known.
+            # Cancels the governor's own caution: it is meant for an unknown power, and the model's power is known.
             dynamic_mw = dynamic_mw * policy.start_percent // 100
         return Governor(
             policy,

@@ -1,4 +1,4 @@
-"""Counters over the time of one execution, as they come to stand in its record. Pure: it is told what was read."""
+"""The counters over the time of one execution, in the form of its record. Pure: callers pass in the readings."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,7 +18,7 @@ class _Entry:
 
 
 class PowerLog:
-    """Collects samples. Their values count from the first that could be read, their times from the job's first byte."""
+    """Collects samples. Values count from the first one that could be read, times from the job's first byte."""
 
     def __init__(self, template: PowerEvidence) -> None:
         self._template = template
@@ -27,19 +27,19 @@ class PowerLog:
         self._last: _Entry | None = None
         self._ticks = 0
         self._stride = 1
-        # What each counter said first, where it has said something.
+        # The first value of each counter that could be read.
         self._first: dict[str, int] = {}
         self._fault: str | None = None
         self._attributed_uj = Fraction(0)
         self._last_readable: PowerSample | None = None
 
     def add(self, mark: SampleMark, reading: MeterReading, cpu_time_ns: int | None) -> None:
-        """Take one reading.
+        """Add one reading.
 
         Args:
-            mark: which moment it is.
+            mark: the moment of the reading.
             reading: the host's counters.
-            cpu_time_ns: the execution's; None: it could not be read.
+            cpu_time_ns: CPU time of the execution; None means that it could not be read.
         """
         self._last = _Entry(mark, cpu_time_ns, reading)
         if self._fault is None and reading.faults:
@@ -55,21 +55,21 @@ class PowerLog:
         self._attribute(self._sample(self._last, base_ns=0))
 
     def begin_job(self, at_ns: int) -> None:
-        """Say when the first byte of the job was written, on the same clock."""
+        """Set the time at which the first byte of the job was written, on the same clock."""
         self._job_at_ns = at_ns
 
     @property
     def last_at_ns(self) -> int:
-        """When the last reading was taken, on the monotonic clock."""
+        """Monotonic time of the last reading."""
         return 0 if self._last is None else self._last.reading.at_ns
 
     @property
     def last_cpu_time_ns(self) -> int | None:
-        """The execution's CPU time in the last reading."""
+        """CPU time of the execution in the last reading."""
         return None if self._last is None else self._last.cpu_time_ns
 
     def attributed_uj(self) -> int | None:
-        """Return the energy attributed so far, in microjoules; None where the last reading has a gap."""
+        """Return the energy attributed so far, in microjoules, or None if the last reading has a gap."""
         last = self._last_readable
         return None if last is None or last.at_ns != self.last_at_ns else int(self._attributed_uj)
 
@@ -81,19 +81,19 @@ class PowerLog:
         self._last_readable = sample
 
     def evidence(self, limit: PowerLimitEvidence | None) -> PowerEvidence:
-        """Return what the record holds.
+        """Return the record's power evidence.
 
         Args:
-            limit: how the limit was kept, on the clock of the readings; None: there is none.
+            limit: evidence of the power limit, on the clock of the readings; None means that there is no limit.
         """
-        # Where no job began all of it was the loading of the model, up to the last sample.
+        # If no job began, everything up to the last sample was the loading of the model.
         base_ns = self.last_at_ns if self._job_at_ns is None else self._job_at_ns
         samples = tuple(self._sample(entry, base_ns=base_ns) for entry in self._entries)
         interval_ms = self._template.interval_ms * self._stride
         if limit is not None:
             actions = tuple(each.model_copy(update={"at_ns": each.at_ns - base_ns}) for each in limit.actions)
             limit = limit.model_copy(update={"actions": actions})
-        # A gap that was there from the beginning is named by both.
+        # Both name a gap that existed from the beginning, so duplicates are removed.
         reasons = dict.fromkeys(filter(None, (self._template.fallback_reason, self._fault)))
         return self._template.model_copy(
             update={
@@ -108,7 +108,7 @@ class PowerLog:
         self._entries.append(entry)
         if len(self._entries) <= MAX_SAMPLES - len(("job", "prefill", "end")):
             return
-        # Every second tick goes, and of those to come too: the marks stay, and what is left is evenly spaced.
+        # Every second tick is dropped, now and from now on. The marks stay, and the remaining ticks are evenly spaced.
         self._stride *= 2
         ticks = [index for index, kept in enumerate(self._entries) if kept.mark == "tick"]
         dropped = frozenset(ticks[::2])

@@ -1,4 +1,4 @@
-"""Put together what an auditor gets about one execution. Nothing is verified here: that is the auditor's."""
+"""Builds the bundle that an auditor gets about one execution. Nothing is verified here: that is the auditor's task."""
 
 from collections.abc import Mapping
 
@@ -15,7 +15,7 @@ def _recorded_version(record: bytes, planned: str) -> str:
 
 
 def released_versions(record: bytes, planned: str) -> frozenset[str]:
-    """Return the released versions among the one that signed a record and the one that planned the execution."""
+    """Return which are released versions: the version that signed a record and the version that planned it."""
     return frozenset(version for version in (_recorded_version(record, planned), planned) if is_released(version))
 
 
@@ -32,16 +32,16 @@ def build_bundle(
         record: the stored envelope of its record.
         started: the stored envelope of the statement that it was accepted.
         planned: the version that planned it.
-        proofs: of the started and of the final leaf, with the same checkpoint.
-        releases: what is known of the `released_versions`.
+        proofs: proofs of the started leaf and of the final leaf, with the same checkpoint.
+        releases: the evidence about the `released_versions`.
 
     Raises:
-        ContractError: what was stored is no envelope.
+        ContractError: stored bytes are not an envelope.
     """
     recorded = _recorded_version(record, planned)
     known = {version: releases[version] for version in sorted({recorded, planned}) if version in releases}
     manifests = {version: Envelope.parse(each.manifest) for version, each in known.items() if each.manifest is not None}
-    # The root's keyrings are the same for all versions; without a manifest there is nothing that they are for.
+    # The root's keyrings are the same for all versions. Without a manifest they are not needed.
     keyrings = next((known[version].keyrings for version in manifests), ())
     return Bundle(
         schema_version="weos.bundle/1",

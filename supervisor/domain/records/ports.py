@@ -1,4 +1,4 @@
-"""The ledger as the engine needs it, what goes into it and what comes out; see `supervisor.adapters.ledger`."""
+"""The interface of the ledger and the values it stores and returns; implemented in `supervisor.adapters.ledger`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ __all__ = ["FinalEntry", "LedgerEntry", "LedgerPort", "StartedEntry", "StoredRun
 
 @dataclass(frozen=True, slots=True)
 class StartedEntry:
-    """One accepted execution, to be made durable before anything runs."""
+    """One accepted execution, which must be durable before anything runs."""
 
     execution_id: str
     plan: ExecutionPlan
@@ -23,12 +23,12 @@ class StartedEntry:
     idempotency_key: str | None
     request_digest: str
     seal: Callable[[int], bytes] = field(repr=False)
-    """Makes the signed statement that it was accepted, from the number that the ledger gives it."""
+    """Returns the signed statement that it was accepted, given its number in the ledger."""
 
 
 @dataclass(frozen=True, slots=True)
 class FinalEntry:
-    """One ended execution: its signed envelope, and the text it produced."""
+    """One ended execution: its signed envelope, and its output text."""
 
     execution_id: str
     outcome: str
@@ -38,7 +38,7 @@ class FinalEntry:
 
 @dataclass(frozen=True, slots=True)
 class StoredRun:
-    """One execution as it is stored; ``envelope`` and ``outcome`` are None until it has ended."""
+    """One stored execution; ``envelope`` and ``outcome`` are None until it has ended."""
 
     seq: int
     execution_id: str
@@ -64,19 +64,19 @@ class LedgerPort(Protocol):
     """The append-only store of executions and their records. Every method raises ``StorageError`` on failure."""
 
     async def append_started(self, entry: StartedEntry) -> int:
-        """Make an accepted execution durable and return its number: from 1, without gaps."""
+        """Make an accepted execution durable and return its number. Numbers start at 1 and have no gaps."""
         ...
 
     async def append_final(self, entry: FinalEntry) -> None:
-        """Make the one record of an execution durable."""
+        """Make the record of an execution durable. Each execution has exactly one."""
         ...
 
     async def find(self, execution_id: str) -> StoredRun | None:
-        """Return one execution."""
+        """Return one execution, or None if there is none of this id."""
         ...
 
     async def find_by_key(self, idempotency_key: str) -> StoredRun | None:
-        """Return the execution that was accepted under a key."""
+        """Return the execution that was accepted under a key, or None if there is none."""
         ...
 
     async def page(self, *, before: str | None, limit: int) -> tuple[StoredRun, ...]:
@@ -88,7 +88,7 @@ class LedgerPort(Protocol):
         ...
 
     async def checkpoint(self) -> str:
-        """Return the newest signed checkpoint, as C2SP tlog-checkpoint."""
+        """Return the newest signed checkpoint, in C2SP tlog-checkpoint form."""
         ...
 
     async def prove(self, execution_id: str, kind: LeafKind) -> InclusionProof:
@@ -108,7 +108,7 @@ class LedgerPort(Protocol):
         ...
 
     async def prove_consistency(self, first: int, second: int) -> tuple[bytes, ...]:
-        """Return the hashes that lead from the log of ``first`` entries to that of ``second``.
+        """Return the hashes that prove that the log of ``first`` entries is a prefix of the log of ``second`` entries.
 
         Raises:
             Refusal: ``ledger_range_unknown``.
@@ -116,7 +116,7 @@ class LedgerPort(Protocol):
         ...
 
     async def prove_range(self, first: int, second: int) -> RangeProof:
-        """Return the proof that what was accepted between two sizes of the log has ended, under the newest checkpoint.
+        """Return the proof, under the newest checkpoint, that all executions accepted between two log sizes have ended.
 
         Raises:
             Refusal: ``ledger_range_unknown``.
@@ -124,5 +124,5 @@ class LedgerPort(Protocol):
         ...
 
     async def entries(self, *, start: int, limit: int) -> tuple[LedgerEntry, ...]:
-        """Return entries from a position on, in order."""
+        """Return the entries from position ``start`` on, in order."""
         ...

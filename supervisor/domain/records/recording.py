@@ -1,4 +1,4 @@
-"""From what happened to the bytes that are signed."""
+"""Builds the record of an execution and encodes the statements to sign."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -33,7 +33,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Conclusion:
-    """How one execution ended and everything that was observed of it."""
+    """How one execution ended, and everything that was observed about it."""
 
     outcome: Outcome
     reason: Reason | None
@@ -44,23 +44,23 @@ class Conclusion:
 
     @property
     def metrics(self) -> Metrics | None:
-        """The derived numbers, where there is something to derive them from."""
+        """The derived metrics, or None if there are no measurements or no power evidence."""
         if self.measurements is None or self.power is None:
             return None
         return derive_metrics(self.measurements, self.power)
 
 
 def abort_conclusion() -> Conclusion:
-    """Return how an execution ended that a supervisor left behind: nothing is known, and the record says so."""
+    """Return the conclusion of an execution that an ended supervisor left unfinished: nothing about it is known."""
     reason = Reason(
         code="aborted",
-        message="the supervisor ended while the execution was under way; what it had produced is not known",
+        message="the supervisor ended while the execution was running; the output of the execution is not known",
     )
     return Conclusion("aborted", reason, None, None, None, None)
 
 
 def format_time(moment: datetime) -> str:
-    """Return RFC 3339 in UTC with milliseconds."""
+    """Return the time in RFC 3339 form, in UTC with milliseconds."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -79,13 +79,14 @@ def build_record(
 
     Args:
         execution_id: the execution.
-        plan: what was to be executed.
+        plan: its plan.
         conclusion: how it ended.
         seq: its number in the ledger.
-        engine_version: the engine that makes the statement; where an earlier one was killed it is not the plan's.
+        engine_version: version of the engine that makes the statement. It differs from the plan's if an earlier engine
+            was killed.
         manifest: digest of that version's engine manifest, if it has one.
         accepted_at: when the execution became durable.
-        finished_at: when its outcome was known; where the clock was set back meanwhile, `accepted_at` stands for it.
+        finished_at: when its outcome was known; `accepted_at` is used instead if the clock was set back meanwhile.
     """
     output = None
     if conclusion.output is not None:
@@ -114,7 +115,7 @@ def build_record(
 
 
 def encode_statement(record: MetricsRecord) -> bytes:
-    """Return the in-toto Statement about a record in RFC 8785 form: the bytes to sign."""
+    """Return the bytes to sign: the in-toto Statement about a record, in RFC 8785 form."""
     subjects = [Subject(name="plan", digest={"sha256": record.plan_digest.removeprefix("sha256:")})]
     if record.output is not None:
         subjects.append(Subject(name="output", digest={"sha256": record.output.sha256.removeprefix("sha256:")}))
@@ -131,7 +132,7 @@ def encode_started(
     manifest: str | None,
     accepted_at: datetime,
 ) -> bytes:
-    """Return the in-toto Statement that an execution was accepted, in RFC 8785 form: the bytes to sign."""
+    """Return the bytes to sign: the in-toto Statement that an execution was accepted, in RFC 8785 form."""
     plan_digest = plan.canonical_digest()
     statement = StartedStatement(
         type_=STATEMENT_TYPE,

@@ -1,4 +1,4 @@
-"""Figures of one version beside those of the version before: medians, ratios, and why there may be none."""
+"""Figures of one version compared with those of the version before: medians, ratios, or why there are none."""
 
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
@@ -23,7 +23,7 @@ RATIO_DIGITS = 4
 
 def _median(values: Iterable[float | None]) -> float | None:
     measured = [value for value in values if value is not None]
-    # The lower of the middle two, so that a median is a number that was measured.
+    # The lower of the middle two, so that the median is a measured number.
     return median_low(measured) if measured else None
 
 
@@ -54,7 +54,7 @@ def _sources(case: CaseFigures) -> set[str]:
 
 def _compare_case(ours: CaseFigures, theirs: CaseFigures, *, comparable: bool) -> CaseComparison:
     one, other = ours.median, theirs.median
-    # Watts of two kinds are never held against each other.
+    # Watts from different sources are never compared.
     watts = comparable and _sources(ours) == _sources(theirs)
     return CaseComparison(
         case=ours.case,
@@ -77,15 +77,15 @@ def compare_with_predecessor(
     before: ComparisonReport,
     digest: Digest,
 ) -> PredecessorFigures:
-    """Hold a version's figures against the signed report of the version before.
+    """Compare a version's figures with the signed report of the version before.
 
     Args:
         cases: this version's figures.
-        host: where they were taken.
+        host: the machine on which they were measured.
         model: the model that was executed.
         workload: digest of the workload.
         before: the report of the version before.
-        digest: digest of its signed payload.
+        digest: digest of that report's signed payload.
     """
     there = before.candidate.host
     facts = (

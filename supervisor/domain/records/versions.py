@@ -1,4 +1,4 @@
-"""Engine versions as decisions: what one consists of, whether an installation still is one, which came before."""
+"""Engine versions: their content, their predecessor, and whether an installation still matches its version."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -33,16 +33,16 @@ SHOWN = 8
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What an installation consists of at this moment, by digest."""
+    """The current content of an installation, by digest."""
 
     engine_version: str
-    """The version that the source says it is."""
+    """The version that the source states."""
     files: tuple[SourceFile, ...]
     images: tuple[ManifestImage, ...]
     stale_images: frozenset[str]
-    """Backends whose image was made from another source."""
+    """Backends whose image was built from another source."""
     llama_cpp: LlamaCpp | None
-    """What the images were compiled from; None where there is no image."""
+    """The llama.cpp that the images were compiled from; None means that there is no image."""
     policies: Mapping[str, Digest]
     schemas: Mapping[str, Digest]
 
@@ -54,7 +54,7 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """One thing that is not what the manifest says."""
+    """One difference between a manifest and an installation."""
 
     subject: str
     expected: str
@@ -79,7 +79,7 @@ def _image_fields(image: ManifestImage) -> dict[str, str]:
 def find_drift(manifest: EngineManifest, content: Content) -> tuple[Drift, ...]:
     """Return every difference between a version and an installation that claims to be it.
 
-    Images of backends that the manifest does not name are no difference: under this version they are not there.
+    Images of backends that the manifest does not name are ignored: this version does not have these backends.
     """
     named = {image.backend for image in manifest.images}
     found_images = [image for image in content.images if image.backend in named]
@@ -103,7 +103,7 @@ def find_drift(manifest: EngineManifest, content: Content) -> tuple[Drift, ...]:
             {"llama.cpp": NOTHING if content.llama_cpp is None else content.llama_cpp.archive},
         ),
     ]
-    # A policy is a file of the source too; once is enough.
+    # A policy is also a file of the source; it is reported once.
     return tuple({drift.subject: drift for drift in drifts}.values())
 
 
@@ -115,16 +115,16 @@ def describe_drift(drifts: tuple[Drift, ...]) -> str:
 
 
 def find_predecessor(releases: Iterable[SignedManifest], engine_version: str) -> SignedManifest | None:
-    """Return the newest release older than a version, None where there is none.
+    """Return the newest release older than a version, or None if there is none.
 
     Raises:
-        EngineError: ``release_exists``, there is one of this version already.
+        EngineError: ``release_exists`` if this version is already released.
     """
     order = version_order(engine_version)
     older = None
     for release in sorted(releases, key=lambda each: version_order(each.manifest.engine_version)):
         if release.manifest.engine_version == engine_version:
-            detail = f"{engine_version} is released already, and one version is one content; choose the next number"
+            detail = f"version {engine_version} is already released and cannot change; choose the next version number"
             raise EngineError("release_exists", detail)
         if version_order(release.manifest.engine_version) < order:
             older = release
@@ -132,17 +132,17 @@ def find_predecessor(releases: Iterable[SignedManifest], engine_version: str) ->
 
 
 def choose_images(content: Content, backends: Iterable[str]) -> tuple[tuple[ManifestImage, ...], LlamaCpp]:
-    """Return the images of a version, by backend, and what they were compiled from.
+    """Return the images of a version, sorted by backend, and the llama.cpp they were compiled from.
 
     Raises:
-        EngineError: ``image_missing``, a backend has no image that was made from this source.
+        EngineError: ``image_missing`` if a backend has no image that was built from this source.
     """
     images = {image.backend: image for image in content.images if image.backend not in content.stale_images}
     names = sorted(set(backends))
     missing = [name for name in names if name not in images]
     if missing or not names or content.llama_cpp is None:
         what = ", ".join(missing) or "any backend"
-        detail = f"there is no runtime image of {what} made from this source; build it with: weos-engine images build"
+        detail = f"no runtime image of {what} was built from this source; build it with: weos-engine images build"
         raise EngineError("image_missing", detail)
     return tuple(images[name] for name in names), content.llama_cpp
 
@@ -158,20 +158,20 @@ def build_manifest(
     comparison: Digest,
     created_at: str,
 ) -> EngineManifest:
-    """Return the manifest of the version that an installation is.
+    """Return the manifest of an installation's version.
 
     Args:
         content: the installation.
-        commit: the repository's commit that the source is.
-        backends: those whose images belong to the version.
+        commit: the repository's commit of the source.
+        backends: the backends whose images belong to the version.
         public_key: the version's own key.
         predecessor: the version before.
         validation: digest of the validation report's signed payload.
         comparison: digest of the comparison report's signed payload.
-        created_at: now.
+        created_at: current time.
 
     Raises:
-        EngineError: ``image_missing``, a backend has no image made from this source.
+        EngineError: ``image_missing`` if a backend has no image that was built from this source.
     """
     images, llama_cpp = choose_images(content, backends)
     return EngineManifest(

@@ -1,4 +1,4 @@
-"""Whether the last run of the escape suite speaks for an execution: pure, from the report and the plan."""
+"""Whether the last run of the escape suite covers an execution, decided from the report and the plan. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,32 +9,34 @@ from contracts.wire.types import Digest
 
 __all__ = ["EscapeEvidence", "find_evidence"]
 
-MEND = "run: weos-engine doctor --escape"
+HOW_TO_FIX = "run: weos-engine doctor --escape"
 
 
 @dataclass(frozen=True, slots=True)
 class EscapeEvidence:
-    """The digest of a report that speaks for an execution, or None and the reason why there is none."""
+    """The digest of a report that covers an execution, or None with the reason why no report does."""
 
     digest: Digest | None
     reason: str | None
 
 
 def find_evidence(report: EscapeReport | None, plan: ExecutionPlan, *, kernel: str) -> EscapeEvidence:
-    """Return what a record may say of the escape suite.
+    """Return the escape evidence for a record.
 
     Args:
-        report: the last one of the plan's tier and backend; None where there is none.
-        plan: what is executed.
+        report: the last report of the plan's tier and backend; None means that there is none.
+        plan: the plan of the execution.
         kernel: release of the kernel that it is executed on.
     """
     if report is None:
-        return EscapeEvidence(None, f"the escape suite has not been run on this sandbox; {MEND}")
+        return EscapeEvidence(None, f"the escape suite has not been run on this kind of sandbox; {HOW_TO_FIX}")
     others = list(_differences(report, plan, kernel))
     if others:
-        return EscapeEvidence(None, f"the escape suite was run on another {', '.join(others)}; {MEND}")
+        return EscapeEvidence(None, f"the escape suite was run with another {', '.join(others)}; {HOW_TO_FIX}")
     if report.failures:
-        return EscapeEvidence(None, f"{len(report.failures)} attack(s) of the escape suite were not blocked; {MEND}")
+        return EscapeEvidence(
+            None, f"{len(report.failures)} attack(s) of the escape suite were not blocked; {HOW_TO_FIX}"
+        )
     return EscapeEvidence(report.canonical_digest(), None)
 
 

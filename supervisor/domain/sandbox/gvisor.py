@@ -1,9 +1,9 @@
-"""Whether a sandbox of the tier `gvisor` is what it should be: decided from what two kernels say of it. Pure.
+"""Whether a sandbox of the tier `gvisor` is confined as it should be, decided from what two kernels report. Pure.
 
-gVisor's kernel is a process of the host's, and the runner's system calls end in it. So the host's kernel says what
-gVisor's own processes can do, and only gVisor's kernel can say what the runner can: which user it is, and that the
-call with which it put on lock two succeeded. That lock one stands over the runner is nowhere to be read; what is seen
-is that gVisor's kernel runs with the argument by which it puts it on.
+gVisor's kernel is a process on the host, and the runner's system calls end in it. The host's kernel therefore reports
+what gVisor's own processes may do. Only gVisor's kernel can report what the runner may do: its user, and whether the
+call that put on lock two succeeded. Lock one on the runner cannot be read anywhere. Instead, the arguments of gVisor's
+kernel are checked, which include the argument that makes it put lock one on.
 """
 
 from dataclasses import dataclass
@@ -15,20 +15,20 @@ from supervisor.domain.sandbox.locks import FILTER_MODE, ThreadStatus
 
 __all__ = ["FilterCall", "GuestFacts", "GvisorFacts", "HostProcess", "judge_gvisor"]
 
-# linux/seccomp.h: SECCOMP_SET_MODE_FILTER, and SECCOMP_FILTER_FLAG_TSYNC, which takes every thread along.
+# linux/seccomp.h: SECCOMP_SET_MODE_FILTER, and SECCOMP_FILTER_FLAG_TSYNC, which includes every thread.
 SET_MODE_FILTER = 1
 ALL_THREADS = 1
-# Where runsc keeps its files, which is not the same for two executions.
+# Arguments that say where runsc keeps its files; they differ between executions.
 PLACES = frozenset({"--root", "--log", "--log-fd", "--log-format", "--systemd-cgroup"})
-# runsc does not repeat to its own process what is its default anyway (0.0~20221219).
+# runsc does not pass its default arguments on to its own process (0.0~20221219).
 DEFAULTS = frozenset({"--platform=ptrace"})
-# What runsc tells its own process to be.
+# The command with which runsc starts its own process as gVisor's kernel.
 KERNEL_COMMAND = "boot"
 
 
 @dataclass(frozen=True, slots=True)
 class HostProcess:
-    """One process of the sandbox, as the host's kernel shows it."""
+    """One process of the sandbox, as the host's kernel reports it."""
 
     arguments: tuple[str, ...]
     is_first: bool
@@ -38,7 +38,7 @@ class HostProcess:
 
 @dataclass(frozen=True, slots=True)
 class FilterCall:
-    """A call of seccomp(2) inside, as gVisor's kernel reported it when it returned."""
+    """A call of seccomp(2) inside the sandbox, as gVisor's kernel reported it when the call returned."""
 
     operation: int
     flags: int
@@ -48,7 +48,7 @@ class FilterCall:
 
 @dataclass(frozen=True, slots=True)
 class GuestFacts:
-    """The runner, as gVisor's kernel describes it."""
+    """The runner, as gVisor's kernel reports it."""
 
     user_ids: tuple[int, ...]
     group_ids: tuple[int, ...]
@@ -59,12 +59,12 @@ class GuestFacts:
 
 @dataclass(frozen=True, slots=True)
 class GvisorFacts:
-    """What both kernels say.
+    """The reports of both kernels.
 
     Attributes:
-        processes: All of them, by the host's kernel.
-        guest: The runner, by gVisor's kernel.
-        filter_calls: Every seccomp(2) inside since before the set-up; None: reports were lost.
+        processes: All processes of the sandbox, reported by the host's kernel.
+        guest: The runner, reported by gVisor's kernel.
+        filter_calls: Every seccomp(2) call inside since before the set-up; None means that reports were lost.
     """
 
     processes: tuple[HostProcess, ...]
@@ -73,10 +73,10 @@ class GvisorFacts:
 
 
 def judge_gvisor(facts: GvisorFacts | None, tier: GvisorTier, *, user: str) -> GvisorObservation:
-    """Return what was seen, where gVisor's processes are confined and the runner has put on lock two.
+    """Return the observation if gVisor's processes are confined and the runner has put on lock two.
 
     Args:
-        facts: what was seen; None: nothing could be.
+        facts: the reports of both kernels; None means that there are none.
         tier: how gVisor should be run.
         user: ``UID:GID`` of the runner.
 
@@ -84,12 +84,12 @@ def judge_gvisor(facts: GvisorFacts | None, tier: GvisorTier, *, user: str) -> G
         ExecutionFault: ``lock_missing``; the job must not be sent.
     """
     if facts is None:
-        raise _missing("gVisor's kernel was not asked what happens in it")
+        raise _missing("gVisor's kernel was not asked to report on the sandbox")
     kernel = [process for process in facts.processes if process.is_first]
     servers = [process for process in facts.processes if process.is_in_hosts_user_namespace]
     if len(kernel) != 1 or len(servers) != 1 or kernel == servers:
         raise _missing(
-            "gVisor's kernel is not in a user namespace of its own beside one process that opens files for it"
+            "gVisor does not consist of a kernel in its own user namespace and one process that opens files for it"
         )
     threads = [thread for process in facts.processes for thread in process.threads]
     for thread in threads:
@@ -115,16 +115,16 @@ def judge_gvisor(facts: GvisorFacts | None, tier: GvisorTier, *, user: str) -> G
 
 def _require_confined(thread: ThreadStatus) -> None:
     if thread.seccomp_mode != FILTER_MODE or thread.seccomp_filters < 1:
-        raise _missing("a thread of gVisor's is under no filter")
+        raise _missing("a thread of gVisor has no system call filter")
     if not thread.no_new_privileges:
-        raise _missing("a thread of gVisor's could gain privileges")
+        raise _missing("a thread of gVisor could gain privileges")
 
 
 def _capabilities_within(server: HostProcess, allowed: str) -> str:
     for thread in server.threads:
         sets = (thread.cap_effective, thread.cap_bounding, *thread.other_capabilities)
         if any(int(mask, 16) & ~int(allowed, 16) for mask in sets):
-            raise _missing("the process that opens files for gVisor's kernel has more capabilities than the policy's")
+            raise _missing("the process that opens files for gVisor has more capabilities than the policy allows")
     return server.threads[0].cap_effective
 
 
@@ -135,21 +135,21 @@ def _require_arguments(kernel: HostProcess, tier: GvisorTier) -> tuple[str, ...]
     given = words[: words.index(KERNEL_COMMAND)]
     seen = tuple(sorted(word for word in given if word.split("=", 1)[0] not in PLACES))
     if not set(tier.arguments) - DEFAULTS <= set(seen) <= set(tier.arguments):
-        raise _missing("gVisor's kernel runs with other arguments than the policy's")
+        raise _missing("gVisor's kernel runs with other arguments than the policy sets")
     return seen
 
 
 def _require_user(guest: GuestFacts, user: str) -> None:
     user_id, group_id = map(int, user.split(":"))
     if set(guest.user_ids) != {user_id} or set(guest.group_ids) != {group_id}:
-        raise _missing("the runner is another user than the policy's, by gVisor's word")
+        raise _missing("gVisor reports that the runner runs as another user than the policy sets")
 
 
 def _require_second_lock(calls: tuple[FilterCall, ...] | None) -> int:
     if calls is None:
-        raise _missing("gVisor's kernel lost reports of what the runner did")
+        raise _missing("gVisor's kernel lost reports about the runner's system calls")
     if not calls or any(call != FilterCall(SET_MODE_FILTER, ALL_THREADS, 0, 0) for call in calls):
-        raise _missing("gVisor's kernel did not report filters, the second lock, put on all of the runner's threads")
+        raise _missing("gVisor's kernel did not report the second lock (filters) on all threads of the runner")
     return len(calls)
 
 

@@ -1,19 +1,18 @@
-"""The container of one execution, as the body of the Engine API's create call: pure, from recipe and policy."""
+"""The container of one execution, as the body of the container engine's create call, from recipe and policy. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from contracts.wire.units import NANO_CPUS_PER_CPU
 from supervisor.domain.policies.policy import SandboxPolicy
 from supervisor.domain.policies.seccomp_profile import SeccompProfile
 from supervisor.domain.sandbox.recipe import SandboxRecipe
 
-__all__ = ["NANO_CPUS_PER_CPU", "build_container_config", "model_path"]
-
-NANO_CPUS_PER_CPU = 1_000_000_000
+__all__ = ["build_container_config", "model_path"]
 
 
 def model_path(policy: SandboxPolicy) -> str:
-    """Return where the runner finds the model."""
+    """Return the path at which the runner finds the model."""
     return f"{policy.model_directory}/{policy.model_file}"
 
 
@@ -27,7 +26,10 @@ def build_container_config(
     labels: Mapping[str, str],
     cgroup_driver: str,
 ) -> dict[str, Any]:
-    """Return the create body (Engine API 1.41). Every value comes from the recipe, the lease or the policy."""
+    """Return the body of the create call (Docker Engine API 1.41).
+
+    Every value comes from the recipe, the lease or the policy.
+    """
     tier = policy.isolation.tier(recipe.isolation)
     return {
         "Image": recipe.runtime_image,
@@ -48,8 +50,8 @@ def build_container_config(
         "StdinOnce": True,
         "Tty": False,
         "NetworkDisabled": True,
-        # Of an engine that ends or comes back: the first process of a namespace does not hear SIGTERM, so it would wait
-        # ten seconds for nothing before it kills.
+        # Applies when the container engine stops or restarts. The first process of a namespace ignores SIGTERM, so the
+        # container engine would wait ten seconds in vain before it kills the process.
         "StopTimeout": 0,
         "HostConfig": {
             **_isolation_of(recipe, policy, seccomp),
@@ -93,14 +95,14 @@ def _limits_of(recipe: SandboxRecipe, policy: SandboxPolicy, cpus: tuple[int, ..
 
 
 def _cgroup_parent(policy: SandboxPolicy, driver: str) -> str:
-    # runc's two ways to name a control group: a path, or systemd's slice.
+    # runc names a control group in two ways: by a path, or by a slice of systemd.
     return f"{policy.cgroup_parent}.slice" if driver == "systemd" else f"/{policy.cgroup_parent}"
 
 
 def _model_mount(policy: SandboxPolicy, source: str) -> dict[str, Any]:
-    # A bind mount cannot have noexec, nosuid or nodev (moby #36821). An anonymous volume of the engine's local driver
-    # can: the engine mounts it for this container and forgets it with the container. Asking for ReadOnly besides would
-    # make runc mount it again and lose the other options; "ro" is among them.
+    # A bind mount cannot have noexec, nosuid or nodev (moby #36821), but an anonymous volume of the container engine's
+    # local driver can. The container engine mounts it for this container and removes it with the container. Setting
+    # ReadOnly as well would make runc mount it again and lose the other options, which include "ro".
     options = {"type": "none", "o": ",".join(["bind", *policy.model_mount_options]), "device": source}
     return {
         "Type": "volume",

@@ -1,4 +1,4 @@
-"""Which isolation tier an execution gets, and whether it is there: decided from policy and registration. Pure."""
+"""The isolation tier of an execution and its availability, decided from policy and registered runtimes. Pure."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,18 +10,18 @@ from supervisor.domain.policies.policy import GvisorTier, IsolationPolicy, RoleP
 
 __all__ = ["RegisteredRuntime", "choose_tier", "fault_of_start", "read_runtimes", "require_registered"]
 
-# The weaker one first.
+# The weakest tier first.
 STRENGTH: tuple[IsolationTier, ...] = get_args(IsolationTier)
 FIELD = "/execution/isolation"
-MEND = "install and register it with: make gvisor"
+HOW_TO_FIX = "install and register it with: make gvisor"
 DETAIL_MAX = 512
-# dockerd 20.10: no runtime of this name; its program could not be run, or ended without a word.
+# dockerd 20.10: there is no runtime of this name; its program could not be run, or ended without a message.
 RUNTIME_MISSING = ("Unknown runtime", "unable to retrieve OCI runtime error")
 
 
 @dataclass(frozen=True, slots=True)
 class RegisteredRuntime:
-    """A runtime as the container engine knows it, and whether its program is there."""
+    """A runtime that is registered with the container engine, and whether its program is installed."""
 
     program: str
     arguments: tuple[str, ...]
@@ -36,17 +36,17 @@ def choose_tier(
     policy: IsolationPolicy,
     roles: Mapping[RoleName, RolePolicy],
 ) -> IsolationTier:
-    """Return the tier that a request gets.
+    """Return the tier of a request.
 
     Raises:
-        Refusal: ``isolation_required``, it names a weaker one than the policies demand.
+        Refusal: ``isolation_required`` if the request names a weaker tier than the policies demand.
     """
     demanded = _stronger(policy.backends.get(backend, STRENGTH[0]), roles[role].isolation)
     if asked is None:
         return _stronger(policy.default, demanded)
     if _stronger(asked, demanded) != asked:
         detail = (
-            f"executions of role '{role}' on backend '{backend}' must have at least the isolation tier '{demanded}'"
+            f"executions of role '{role}' on backend '{backend}' must run at least in the isolation tier '{demanded}'"
         )
         raise Refusal("isolation_required", detail, field=FIELD)
     return asked
@@ -57,9 +57,9 @@ def read_runtimes(info: Mapping[str, Any], find_program: Callable[[str], str | N
 
     Args:
         info: the answer.
-        find_program: says where a program lies, None where it is not installed.
+        find_program: returns the path of a program, or None if it is not installed.
     """
-    # The engine's own stand there without arguments, and may without a path.
+    # The container engine's own runtimes are listed without arguments, and possibly without a path.
     return {
         name: RegisteredRuntime(
             program=str(entry.get("path") or name),
@@ -71,41 +71,42 @@ def read_runtimes(info: Mapping[str, Any], find_program: Callable[[str], str | N
 
 
 def require_registered(tier: GvisorTier, runtimes: Mapping[str, RegisteredRuntime]) -> None:
-    """Make sure that the container engine would run the policy's program with the policy's arguments.
+    """Raise unless the container engine would run the policy's program with the policy's arguments.
 
     Raises:
         Refusal: ``isolation_unavailable``; the tier is never replaced by another.
     """
     found = runtimes.get(tier.runtime)
     if found is None:
-        raise _unavailable(f"the container engine knows no runtime '{tier.runtime}'")
+        raise _unavailable(f"the container engine has no runtime '{tier.runtime}'")
     if found.program.rpartition("/")[2] != tier.program or sorted(found.arguments) != sorted(tier.arguments):
         raise _unavailable(
-            f"the container engine runs '{tier.runtime}' with other arguments than policies/sandbox.toml"
+            f"the container engine runs '{tier.runtime}' with another program or other arguments than "
+            "policies/sandbox.toml sets"
         )
     if not found.is_installed:
-        raise _unavailable(f"the program of runtime '{tier.runtime}' is not at {found.program}")
+        raise _unavailable(f"the program of runtime '{tier.runtime}' is not installed at {found.program}")
 
 
 def fault_of_start(runtime: str, explanation: str) -> ExecutionFault:
     """Return why the container engine could not start a container.
 
     Args:
-        runtime: the runtime that was asked for.
-        explanation: the engine's words.
+        runtime: the requested runtime.
+        explanation: the container engine's error message.
     """
     if "cgroup" in explanation:
         detail = f"the runtime '{runtime}' cannot set up the sandbox's control group, so its limits would not hold"
         return ExecutionFault("limit_unenforceable", detail)
     if any(words in explanation for words in RUNTIME_MISSING):
-        detail = f"the runtime '{runtime}' does not run; see what the host can do with: weos-engine doctor"
+        detail = f"the runtime '{runtime}' cannot be run; check this machine with: weos-engine doctor"
         return ExecutionFault("isolation_unavailable", detail)
     detail = f"the container engine could not start the sandbox: {explanation}"
     return ExecutionFault("sandbox_failed", detail[:DETAIL_MAX])
 
 
 def _unavailable(what: str) -> Refusal:
-    return Refusal("isolation_unavailable", f"{what}; {MEND}", field=FIELD)
+    return Refusal("isolation_unavailable", f"{what}; {HOW_TO_FIX}", field=FIELD)
 
 
 def _stronger(one: IsolationTier, other: IsolationTier) -> IsolationTier:

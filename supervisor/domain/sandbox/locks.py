@@ -1,4 +1,4 @@
-"""Whether both locks of a sandbox are on: decided from what the kernel says of its threads, seen from outside."""
+"""Whether both locks of a sandbox are on, decided from the kernel's view of its threads, seen from outside."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from supervisor.domain.errors import ExecutionFault
 
 __all__ = ["ThreadStatus", "judge_locks", "require_compiled_lock", "under_filter"]
 
-# linux/seccomp.h, SECCOMP_MODE_FILTER, as /proc/PID/status shows it.
+# SECCOMP_MODE_FILTER of linux/seccomp.h, as /proc/PID/status shows it.
 FILTER_MODE = 2
 
 
@@ -29,39 +29,39 @@ class ThreadStatus:
 
 
 def under_filter(threads: Sequence[ThreadStatus]) -> bool:
-    """Return whether there are threads and a filter stands over each."""
+    """Return whether there are threads and each of them has a filter."""
     return bool(threads) and all(thread.seccomp_mode == FILTER_MODE for thread in threads)
 
 
 def require_compiled_lock(ready: ReadyEvent, policy_digest: str) -> None:
-    """Make sure that the image's second lock was compiled from the policy in force.
+    """Raise unless the image's second lock was compiled from the policy in force.
 
     Raises:
         ExecutionFault: ``lock_missing``.
     """
     if ready.lockdown_policy != policy_digest:
-        raise _missing("the image was built with another lockdown.json than the one in force; run: make setup")
+        raise _missing("the image was not built with the lockdown.json in force; run: make setup")
 
 
 def judge_locks(before: Sequence[ThreadStatus], after: Sequence[ThreadStatus], *, user: str) -> LocksObservation:
-    """Return what was seen, where every thread is under both locks and can do nothing privileged.
+    """Return the observation if every thread is under both locks and has no privileges.
 
     Args:
-        before: every thread of the sandbox after its start: under lock one.
-        after: every thread once the runner says that it is ready: under lock two besides.
-        user: ``UID:GID`` that each must run as.
+        before: every thread of the sandbox after its start, under lock one.
+        after: every thread once the runner has reported that it is ready, under both locks.
+        user: ``UID:GID`` that each thread must run as.
 
     Raises:
         ExecutionFault: ``lock_missing``; the job must not be sent.
     """
     if not before or not after:
-        raise _missing("no process of the sandbox can be seen from outside; the supervisor must see the host's /proc")
+        raise _missing("the supervisor sees no process of the sandbox; it must have access to the host's /proc")
     for thread in (*before, *after):
         _require_hardened(thread, user)
     filters_before = max(thread.seccomp_filters for thread in before)
     filters_after = min(thread.seccomp_filters for thread in after)
     if filters_before < 1 or filters_after <= filters_before:
-        raise _missing(f"a thread has {filters_after} filters where it had {filters_before} before the second lock")
+        raise _missing(f"a thread has {filters_after} filters, and had {filters_before} before the second lock")
     first = after[0]
     return LocksObservation(
         seccomp_mode=first.seccomp_mode,
@@ -84,7 +84,7 @@ def _require_hardened(thread: ThreadStatus, user: str) -> None:
     if any(int(mask, 16) for mask in (thread.cap_effective, thread.cap_bounding, *thread.other_capabilities)):
         raise _missing("a thread has capabilities")
     if set(thread.user_ids) != {user_id} or set(thread.group_ids) != {group_id}:
-        raise _missing("a thread runs as another user than the policy's")
+        raise _missing("a thread runs as another user than the policy sets")
 
 
 def _missing(what: str) -> ExecutionFault:

@@ -1,4 +1,4 @@
-"""The ports to the sandboxes and the model store: what an adapter must provide, and which errors it raises."""
+"""The ports to the sandboxes and the model store: what an adapter must provide, and the errors it raises."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -21,7 +21,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class ExitStatus:
-    """How a container ended by itself."""
+    """How a container ended, if it ended by itself."""
 
     exit_code: int
     oom_killed: bool
@@ -33,131 +33,135 @@ class Sandbox(Protocol):
     container_id: str
     image_id: str
     started_ns: int
-    """When it had started, on the monotonic clock."""
+    """Monotonic time at which it had started."""
     exit_status: ExitStatus | None
 
     async def send(self, line: bytes) -> None:
         """Write one line to the runner.
 
         Raises:
-            ExecutionFault: ``runner_failed``, the runner has gone.
+            ExecutionFault: ``runner_failed`` if the runner has ended.
         """
         ...
 
     async def receive(self) -> tuple[bytes, int]:
-        """Return the runner's next line without its newline, and its arrival on the monotonic clock in ns.
+        """Return the runner's next line without its newline, and its arrival as monotonic time in ns.
 
         Raises:
-            ExecutionFault: ``runner_failed`` or ``memory_limit_exceeded`` where the runner ended,
-                ``output_limit_exceeded`` where it wrote too much.
+            ExecutionFault: ``runner_failed`` or ``memory_limit_exceeded`` if the runner ended,
+                ``output_limit_exceeded`` if it wrote too much.
         """
         ...
 
     async def listen(self, take: Callable[[bytes, int], bool]) -> None:
-        """Hand on each of the runner's lines where it arrives, until one is taken as the last; raises as `receive`.
+        """Pass each of the runner's lines to ``take`` on arrival, until ``take`` returns True; raises as `receive`.
 
         Args:
-            take: called with every line and its arrival, as `receive` returns them; says whether it was the last. What
-                it raises ends the listening.
+            take: called with every line and its arrival, as `receive` returns them; returns whether the line was the
+                last. An exception that it raises ends the listening.
         """
         ...
 
     async def watch_guest(self) -> None:
-        """Have gVisor's kernel report from now on what `observe` then tells of; only in tier `gvisor`.
+        """Make gVisor's kernel report from now on, so that `observe` can return its reports; only in tier `gvisor`.
 
         Raises:
-            ExecutionFault: ``lock_missing``, it cannot be asked.
+            ExecutionFault: ``lock_missing`` if gVisor's kernel cannot be asked.
         """
         ...
 
     async def observe(self, model_path: str, watched: tuple[str, ...]) -> SandboxFacts:
-        """Return what can be seen of the container from outside.
+        """Return the facts about the container that can be seen from outside.
 
         Args:
-            model_path: where the container has the model.
-            watched: paths that should be hidden or read-only in it.
+            model_path: path of the model in the container.
+            watched: paths that should be hidden or read-only in the container.
 
         Raises:
-            ExecutionFault: ``isolation_mismatch``, the kernel's words are not understood, or ``lock_missing``, gVisor's
-                kernel cannot be asked.
+            ExecutionFault: ``isolation_mismatch`` if the kernel's answer is not understood, ``lock_missing`` if
+                gVisor's kernel cannot be asked.
         """
         ...
 
     def thread_statuses(self) -> tuple[ThreadStatus, ...]:
-        """Return what the kernel says of every thread in the container; empty where none can be seen.
+        """Return the kernel's status of every thread in the container; empty if no thread can be seen.
 
         Raises:
-            ExecutionFault: ``lock_missing``, the kernel does not say enough.
+            ExecutionFault: ``lock_missing`` if the kernel's status is incomplete.
         """
         ...
 
     def refresh(self, facts: SandboxFacts) -> SandboxFacts:
-        """Return facts with what a lease changes looked at anew: its threads, their CPUs, its quota.
+        """Return the facts with the parts read again that a lease changes: threads, their CPUs, CPU quota.
 
         Raises:
-            ExecutionFault: ``lock_missing``, the kernel does not say enough.
+            ExecutionFault: ``lock_missing`` if the kernel's status is incomplete.
         """
         ...
 
     def allow_output(self, output_bytes: int) -> None:
-        """Set how much the runner may write in all."""
+        """Set the total number of bytes that the runner may write."""
         ...
 
     def place(self, cpus: frozenset[int], *, in_background: bool) -> None:
-        """Let it run on these logical CPUs; in the background whatever else wants them comes first.
+        """Let the container run on these logical CPUs; in the background, all other work on them takes precedence.
 
         Raises:
-            ExecutionFault: ``limit_unenforceable``, that cannot be set from here.
+            ExecutionFault: ``limit_unenforceable`` if the supervisor cannot set this.
         """
         ...
 
     def spread(self, cores: tuple[tuple[int, ...], ...]) -> None:
         """Keep each computing thread on a core of its own, until `place` is called again.
 
-        Left to itself the kernel now and then lets two of them take turns on one CPU, each waiting for the other. Where
-        there are not as many threads as cores, it is not known which of them compute, and nothing is changed.
+        When the kernel places them, two threads sometimes take turns on one CPU, each waiting for the other. If the
+        number of threads differs from that of cores, it is not known which threads compute, and nothing is changed.
 
         Args:
-            cores: the logical CPUs of each.
+            cores: the logical CPUs of each core.
         """
         ...
 
     def freeze(self) -> None:
-        """Stop all of it where it is; raises as `place` does."""
+        """Suspend all processes of the container; raises as `place` does."""
         ...
 
     def thaw(self) -> None:
-        """Let it go on; raises as `place` does."""
+        """Resume all processes of the container; raises as `place` does."""
         ...
 
     def cpu_time_ns(self) -> int | None:
-        """Return the container's CPU time so far, or None where it cannot be read."""
+        """Return the container's CPU time so far, or None if it cannot be read."""
         ...
 
     def set_cpu_quota(self, nano_cpus: int, period_us: int) -> bool:
-        """Give the container so much CPU time per second, in nanoseconds, a part of it in every period.
+        """Set the container's CPU time.
+
+        Args:
+            nano_cpus: CPU time per second, in nanoseconds.
+            period_us: length of the periods in which the kernel hands it out.
 
         Returns:
-            False where the container has ended, which `receive` will tell.
+            False if the container has ended, which `receive` will report.
 
         Raises:
-            ExecutionFault: ``limit_unenforceable``, it cannot be set from here.
+            ExecutionFault: ``limit_unenforceable`` if the supervisor cannot set it.
         """
         ...
 
     def throttling(self) -> tuple[int, int] | None:
-        """Return for how long the kernel held the container back, in ns, and in how many periods; None: not known."""
+        """Return how long the kernel throttled the container, in ns, and in how many periods; None means unknown."""
         ...
 
 
 class SandboxPort(Protocol):
-    """Whatever makes containers."""
+    """The container engine, which creates the sandboxes."""
 
     cgroup_driver: str
-    """How the engine names control groups: `cgroupfs` or `systemd`."""
+    """How the container engine names control groups: `cgroupfs` or `systemd`."""
 
     async def require_image(self, image_id: str) -> None:
-        """Make sure that an image is there.
+        """Raise unless an image exists.
 
         Raises:
             Refusal: ``image_missing``, or ``engine_unavailable``.
@@ -165,7 +169,7 @@ class SandboxPort(Protocol):
         ...
 
     async def runtimes(self) -> Mapping[str, RegisteredRuntime]:
-        """Return the runtimes that are registered, by name.
+        """Return the registered runtimes by name.
 
         Raises:
             Refusal: ``engine_unavailable``.
@@ -173,15 +177,15 @@ class SandboxPort(Protocol):
         ...
 
     def open(self, name: str, config: dict[str, Any], *, output_bytes: int) -> AbstractAsyncContextManager[Sandbox]:
-        """Start a fresh container; leaving the context ends it, whatever happened.
+        """Start a fresh container; leaving the context always ends it.
 
-        When the context has been left nothing in the container runs any more; it is removed beside what follows, and
-        that is tried until it is gone.
+        Once the context has been left, nothing in the container runs any more. The container is removed in the
+        background, and the removal is repeated until it succeeds.
 
         Args:
-            name: the container's, never used before.
-            config: body of the engine's create call.
-            output_bytes: what the runner may write until `Sandbox.allow_output` says otherwise.
+            name: name of the container, never used before.
+            config: body of the container engine's create call.
+            output_bytes: bytes that the runner may write until `Sandbox.allow_output` sets another limit.
 
         Raises:
             ExecutionFault: ``engine_unavailable``, ``image_missing`` or ``sandbox_failed``.
@@ -189,27 +193,27 @@ class SandboxPort(Protocol):
         ...
 
     async def is_up(self) -> bool:
-        """Tell whether the container engine answers."""
+        """Return whether the container engine answers."""
         ...
 
     async def reap(self) -> int:
-        """Destroy this home's containers that belong to no execution under way; return how many."""
+        """Destroy this home's containers that belong to no running execution, and return their number."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class LocatedModel:
-    """A model file: its directory on the host, and what the file system said of it when it was hashed."""
+    """A model file: its directory on the host, and the file system's facts about it at the time it was hashed."""
 
     directory: str
     file: FileFacts
 
 
 class ModelStorePort(Protocol):
-    """Where model files lie."""
+    """The store of model files."""
 
     def locate(self, model: PlannedModel) -> LocatedModel:
-        """Return the file to mount, after making sure that the file is the one that was installed.
+        """Return the file to mount, after checking that it is unchanged since it was installed.
 
         Raises:
             Refusal: ``model_missing`` or ``model_altered``.

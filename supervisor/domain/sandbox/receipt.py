@@ -1,4 +1,4 @@
-"""The isolation receipt: what was observed of a sandbox, held against what was asked for. Pure."""
+"""The isolation receipt: the observed sandbox compared with the requested one. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -31,23 +31,23 @@ __all__ = [
 
 TEXT_MAX = 256
 NOT_SEEN = "not seen"
-# The engine's own variables; every other one comes from the policy or the plan.
+# Variables that the container engine sets; every other variable comes from the policy or the plan.
 ENGINE_VARIABLES = {"PATH", "HOSTNAME"}
-# What the kernel keeps for itself and no file can be left in. /dev is a tmpfs of the engine's, owned by root and closed
-# to the sandbox's user; /dev/null stands over single files that are masked.
+# File systems of the kernel, in which no file can be stored. /dev is a tmpfs of the container engine, owned by root and
+# closed to the sandbox's user; /dev/null is mounted over single masked files.
 KERNEL_FILE_SYSTEMS = {"proc", "devpts", "mqueue", "sysfs", "cgroup", "cgroup2"}
 ENGINE_TMPFS = {"/dev", "/sys/fs/cgroup"}
 MASK_ROOT = "/null"
-# sandbox.toml's names of limits and those of /proc/PID/limits.
+# Names of limits in sandbox.toml, and in /proc/PID/limits.
 LIMIT_LINES = {
     "core": "Max core file size",
     "fsize": "Max file size",
     "memlock": "Max locked memory",
     "nofile": "Max open files",
 }
-# In gVisor's own /proc and /dev the host's are not to be found, and what of its own it hides it tells nobody; of a
-# process's limits it tells the one on open files; and its file server leaves it to its own code that the engine's files
-# (ENGINE_FILES) are only read.
+# gVisor has its own /proc and /dev, without the host's files, and does not report what it hides of its own. Of a
+# process's limits it reports only the one on open files. That the container engine's files (ENGINE_FILES) are only read
+# is left to the code of gVisor's file server.
 UNOBSERVED: dict[IsolationTier, tuple[str, ...]] = {
     "hardened": (),
     "gvisor": (
@@ -56,7 +56,7 @@ UNOBSERVED: dict[IsolationTier, tuple[str, ...]] = {
     ),
 }
 ENGINE_FILES = frozenset({"/etc/hostname", "/etc/hosts", "/etc/resolv.conf"})
-# The engine's scalars that the kernel does not show, or shows under another name.
+# Scalars of the container engine that the kernel does not show, or shows under another name.
 ENGINE_FIELDS = ("AutoRemove", "CgroupParent", "CgroupnsMode", "IpcMode", "NetworkMode", "Runtime")
 
 
@@ -72,7 +72,7 @@ class MountPoint:
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """What a file system says of a file; any write changes it."""
+    """The file system's facts about a file; any write changes them."""
 
     device: int
     inode: int
@@ -83,25 +83,25 @@ class FileFacts:
 
 @dataclass(frozen=True, slots=True)
 class SandboxFacts:
-    """What can be seen of a sandbox from outside; None: it cannot be seen.
+    """The facts about a sandbox that can be seen from outside; None means that a fact cannot be seen.
 
     Attributes:
         threads: Every thread of every process.
-        engine: The engine's own view of its `HostConfig`.
+        engine: The container engine's own view of the container's `HostConfig`.
         control_group: Path of the control group.
         mounts: The file systems.
-        present: Those of the paths asked about that this kernel has, each with the name that a mount there would have.
-        interfaces: Names of the network's interfaces.
-        environment: `NAME=value` of the first process.
-        limits: Soft and hard limit by the name that /proc/PID/limits gives it; None: unlimited.
-        oom_score_adj: How soon the kernel ends it for want of memory.
+        present: Watched paths that exist on this kernel, each with the name that a mount there would have.
+        interfaces: Names of the network interfaces.
+        environment: `NAME=value` lines of the first process.
+        limits: Soft and hard limit by the name in /proc/PID/limits; None as a limit means unlimited.
+        oom_score_adj: How early the kernel ends the sandbox when memory runs out.
         memory_bytes: Limit on memory.
         memory_and_swap_bytes: Limit on memory and swap together.
         pids_max: Limit on processes and threads.
         cpu_quota_nano: Limit on CPU time, in billionths of a CPU.
-        mapped_files: SHA-256, in hexadecimal, of every file that is mapped, but the model; None: not readable.
+        mapped_files: SHA-256, in hexadecimal, of every mapped file except the model; None means not readable.
         model: The model's file as the sandbox sees it.
-        gvisor: What both kernels say of a sandbox of gVisor's; None: it is none, or was not asked.
+        gvisor: The reports of both kernels on a gVisor sandbox; None means another tier, or that there are no reports.
     """
 
     threads: tuple[ThreadStatus, ...]
@@ -124,7 +124,7 @@ class SandboxFacts:
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What a runtime image consists of: SHA-256 of every file, in hexadecimal, and the features it was compiled for."""
+    """The contents of a runtime image: SHA-256 of every file, in hexadecimal, and the CPU features it is built for."""
 
     files: Mapping[str, str]
     ggml_features: frozenset[str]
@@ -132,7 +132,7 @@ class ImageFacts:
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What a sandbox should be."""
+    """The sandbox as it should be."""
 
     config: Mapping[str, Any]
     policy: SandboxPolicy
@@ -150,7 +150,7 @@ def build_receipt(
     ggml_features: Iterable[str],
     escape: EscapeEvidence,
 ) -> IsolationReceipt:
-    """Return what was observed and every difference from what was asked for; the caller refuses where there is one."""
+    """Return the observations and every difference from the expectation; the caller refuses if there is any."""
     unobserved = UNOBSERVED[tier]
     reported = ("ggml features", tuple(sorted(expected.image.ggml_features)), tuple(sorted(ggml_features)))
     spared = ENGINE_FILES if tier == "gvisor" else frozenset[str]()
@@ -181,11 +181,11 @@ def build_receipt(
 
 
 def describe_difference(receipt: IsolationReceipt) -> str:
-    """Return words for a person, without values that could be long."""
+    """Return a message that names the differing fields, without their values, which could be long."""
     fields = ", ".join(sorted({each.field for each in receipt.difference}))
     unseen = any(each.effective == NOT_SEEN for each in receipt.difference)
-    hint = "; to see everything the supervisor must be root on the host, or have CAP_SYS_PTRACE there" if unseen else ""
-    return f"the sandbox is not what was asked for: {fields}{hint}"
+    hint = "; to see everything, the supervisor must be root on the host or have CAP_SYS_PTRACE there" if unseen else ""
+    return f"the sandbox differs from what was requested: {fields}{hint}"
 
 
 _Row = tuple[str, Any, Any]

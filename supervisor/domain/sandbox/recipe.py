@@ -1,4 +1,4 @@
-"""What a sandbox consists of before any job enters it: all that a plan says of it but the request's own words. Pure."""
+"""The contents of a sandbox before a job enters it: everything in a plan except the request's own content. Pure."""
 
 from contracts.execution.execution_plan import ExecutionPlan, PlannedModel, PlannedScheduling
 from contracts.wire.document import Contract
@@ -8,7 +8,7 @@ __all__ = ["SandboxRecipe", "recipe_of"]
 
 
 class SandboxRecipe(Contract):
-    """Two plans with equal recipes can use the same sandbox, once, whichever comes first."""
+    """The recipe of a sandbox. A sandbox serves one execution, of any plan with the same recipe."""
 
     backend: BackendName
     runtime_image: Digest
@@ -21,7 +21,7 @@ class SandboxRecipe(Contract):
 
 
 def recipe_of(plan: ExecutionPlan) -> SandboxRecipe:
-    """Return what a plan's sandbox consists of: no prompt, no sampling, no seed, no limit that the job has."""
+    """Return the recipe of a plan's sandbox, without prompt, sampling, seed and the limits of the job."""
     return SandboxRecipe(
         backend=plan.backend,
         runtime_image=plan.runtime_image,

@@ -1,4 +1,4 @@
-"""What a runner said, in the order it may say it: every event is checked before it counts."""
+"""The runner's events of one job; each event is checked for content and order before it counts."""
 
 from contracts.execution.execution_plan import ExecutionPlan
 from contracts.execution.metrics import Measurements
@@ -11,20 +11,20 @@ from contracts.execution.runner_protocol import (
     RunnerEvent,
     TokenEvent,
 )
+from contracts.wire.units import NS_PER_S
 from supervisor.domain.errors import ExecutionFault
 
 __all__ = ["Transcript", "check_ready"]
 
-NS_PER_S = 1_000_000_000
 
-# What the runner may report as the request's fault; every other error of its is the engine's.
+# Errors that the runner may blame on the request; every other error is the engine's.
 _CALLERS_FAULT = {"context_overflow", "empty_prompt"}
-# Its words are that no job was sent, so it cannot be heard once one was.
+# This error means that no job was sent, so the runner may not report it after a job.
 _BEFORE_THE_JOB = "lockdown_failed"
 
 
 class Transcript:
-    """Collects one job's events, each with its arrival in nanoseconds since the first job byte went in."""
+    """Collects one job's events, each with its arrival in nanoseconds since the first byte of the job was sent."""
 
     def __init__(self, plan: ExecutionPlan) -> None:
         self._plan = plan
@@ -38,7 +38,7 @@ class Transcript:
 
     @property
     def finished(self) -> bool:
-        """Whether the runner said that it is done."""
+        """Whether the runner has reported that it is done."""
         return self._finish_reason is not None
 
     @property
@@ -47,23 +47,26 @@ class Transcript:
         return "".join(self._texts)
 
     def accept_ready(self, event: RunnerEvent) -> ReadyEvent:
-        """Take the first event and return it.
+        """Check the first event and return it.
 
         Raises:
-            ExecutionFault: it is another one, or the backend or the model is another than the plan's.
+            ExecutionFault: the event is not `ready`, or its backend or model differs from the plan's.
         """
         self.ready = check_ready(event, backend=self._plan.backend, architecture=self._plan.model.architecture)
         return self.ready
 
     def accept(self, event: RunnerEvent, at_ns: int) -> str:
-        """Take the next event of the job and return the text that it adds.
+        """Check the next event of the job and return the text that it adds.
+
+        The time limit is checked here as well, because the loop passes on events that are already in the pipe before it
+        looks at its own timer.
 
         Raises:
-            ExecutionFault: the runner reported an error, the event must not come here, or it comes after the time
-                limit: what is in the pipe already is handed on before the loop's own timer is looked at.
+            ExecutionFault: the runner reported an error, the event is not allowed at this point, or it arrived after
+                the time limit.
         """
         if at_ns > self._plan.limits.timeout_s * NS_PER_S:
-            detail = f"it ran into its time limit of {self._plan.limits.timeout_s} s"
+            detail = f"the execution exceeded its time limit of {self._plan.limits.timeout_s} s"
             raise ExecutionFault("time_limit_exceeded", detail)
         match event:
             case ErrorEvent():
@@ -95,7 +98,7 @@ class Transcript:
         if self._tokens_prompt is not None:
             raise _broken("`prompt` came twice")
         if event.tokens + self._max_tokens > self._plan.context_tokens:
-            raise _broken("it took a prompt that does not fit the context")
+            raise _broken("`prompt` reports a prompt that does not fit the context")
         self._tokens_prompt, self._prompt_done_ns = event.tokens, at_ns
 
     def _accept_token(self, event: TokenEvent, at_ns: int) -> None:
@@ -104,18 +107,18 @@ class Transcript:
         if event.index != len(self._token_times_ns):
             raise _broken("a token came out of order")
         if event.index >= self._max_tokens:
-            raise _broken("more tokens came than were asked for")
+            raise _broken("more tokens came than were requested")
         self._token_times_ns.append(at_ns)
 
     def _accept_done(self, event: DoneEvent) -> None:
         if self._tokens_prompt is None:
             raise _broken("`done` came before `prompt`")
         if event.tokens != len(self._token_times_ns):
-            raise _broken("`done` counts other tokens than came")
+            raise _broken("`done` reports another number of tokens than came")
         if event.finish_reason == "length" and event.tokens != self._max_tokens:
             raise _broken("`done` claims a length that was not reached")
         if event.finish_reason == "stop" and not self._plan.stop:
-            raise _broken("`done` claims a stop that was not asked for")
+            raise _broken("`done` claims a stop sequence, but the request has none")
         self._finish_reason = event.finish_reason
 
 
@@ -123,16 +126,16 @@ def check_ready(event: RunnerEvent, *, backend: str, architecture: str) -> Ready
     """Return the first event of a runner.
 
     Raises:
-        ExecutionFault: it is another one, or of another backend or model.
+        ExecutionFault: the event is not `ready`, or it reports another backend or model.
     """
     if isinstance(event, ErrorEvent) and event.code not in _CALLERS_FAULT:
         raise _fault_of(event)
     if not isinstance(event, ReadyEvent):
         raise _broken("an event came before `ready`")
     if event.backend != backend:
-        raise _broken(f"the image says that it is of backend {event.backend}")
+        raise _broken(f"the image reports that its backend is {event.backend}")
     if event.model.architecture != architecture:
-        raise _broken("another model was loaded than the plan's")
+        raise _broken("the runner loaded another model than the plan's")
     return event
 
 
@@ -141,13 +144,13 @@ def _broken(what: str) -> ExecutionFault:
 
 
 def _fault_of(event: ErrorEvent) -> ExecutionFault:
-    # The runner's own words are not passed on: after the job went in they could carry anything.
+    # The runner's own message is not passed on: after the job was sent it could contain anything.
     if event.code == "context_overflow":
         tokens = "" if event.prompt_tokens is None else f" The prompt alone has {event.prompt_tokens} tokens."
-        detail = f"prompt and max_tokens together do not fit the context.{tokens} Ask for a larger context_tokens."
+        detail = f"prompt and max_tokens together do not fit the context.{tokens} Increase context_tokens."
         return ExecutionFault("context_overflow", detail, field="/execution/context_tokens")
     if event.code in _CALLERS_FAULT:
-        return ExecutionFault(event.code, "the model's tokenizer makes no token of this prompt", field="/prompt")
+        return ExecutionFault(event.code, "the model's tokenizer turns this prompt into no tokens", field="/prompt")
     if event.code == "lockdown_failed":
-        return ExecutionFault("lock_missing", "the job was not sent: the runner could not put the second lock on")
+        return ExecutionFault("lock_missing", "the job was not sent: the runner could not set its second lock")
     return ExecutionFault("runner_failed", f"the runner reported: {event.code}")

@@ -1,4 +1,4 @@
-"""Which physical cores an execution gets."""
+"""The choice of physical cores for an execution."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,24 +12,24 @@ __all__ = ["Demand", "choose_cores", "demand_of", "wanted_cores"]
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What a lease must have."""
+    """The resources that a lease must provide."""
 
     cores: int
     """Physical cores."""
     whole_cores: bool = False
-    """Whether every logical CPU of them must be the lease's."""
+    """Whether the lease must include every logical CPU of its cores."""
     policy: str = "default"
-    """The scheduler policy that it comes from."""
+    """Name of the scheduler policy that the demand comes from."""
     model: str = ""
-    """Digest of the model's file, whose pages all executions of it share."""
+    """Digest of the model file; all executions of a model share its pages."""
     model_bytes: int = 0
-    """Its size."""
+    """Size of the model file."""
     private_bytes: int = 0
-    """What the execution may take besides: context, repacked weights, buffers, the runner."""
+    """Memory that the execution may use besides the model file: context, repacked weights, buffers, the runner."""
 
 
 def demand_of(plan: ExecutionPlan) -> Demand:
-    """Return what the execution of a plan must be leased; all that its sandbox may take, not what it will."""
+    """Return the demand of a plan's execution: the most that its sandbox may use, not what it will use."""
     return Demand(
         cores=plan.scheduling.cores,
         whole_cores=plan.scheduling.whole_cores,
@@ -41,21 +41,21 @@ def demand_of(plan: ExecutionPlan) -> Demand:
 
 
 def wanted_cores(policy: SchedulerPolicy, cores: int) -> int:
-    """Return how many cores the policy gives an execution on a machine that can lease so many.
+    """Return how many cores the policy gives an execution on a machine with this number of leasable cores.
 
-    The machine is dealt out in equal shares of at most ``cores_max``, so that none is left over that is too small for
-    the next execution: of 15 cores 7, not 8.
+    The machine is divided into equal shares of at most ``cores_max``, so that no remainder is too small for the next
+    execution. Of 15 cores an execution gets 7, not 8.
     """
     shares = -(-cores // policy.cores_max)
     return cores // shares
 
 
 def choose_cores(free: Iterable[Core], demand: Demand) -> tuple[Core, ...] | None:
-    """Return the cores for a lease, or None where too few are free.
+    """Return the cores for a lease, or None if too few are free.
 
-    All on one NUMA node where there is one with room: the fullest that fits, so that the emptier ones stay open for
-    large demands. Otherwise on as few nodes as can be. On a node those that are not wholly ours go first where that
-    does not matter, and then the lowest.
+    The cores lie on one NUMA node if a node has room. Of these nodes, the node with the fewest free cores is used, so
+    that emptier nodes stay free for large demands. Otherwise the cores lie on as few nodes as possible. Within a node,
+    partial cores are used first if the demand accepts them, then the lowest cores.
     """
     fit = [core for core in free if core.is_whole or not demand.whole_cores]
     if len(fit) < demand.cores:

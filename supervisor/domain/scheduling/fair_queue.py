@@ -1,8 +1,8 @@
-"""Who is next: callers take turns, and among one caller's own requests the first that came is the first served.
+"""The queue order: callers take turns, and the requests of one caller are served in the order of their arrival.
 
-Nobody overtakes: while the next one waits for room, all wait. So what it needs is gathered for it, and a request with k
-of its caller's before it is at the latest the (k + 1) * callers-th to be served, however small the others' are. What
-that costs is room that stands empty meanwhile.
+No request overtakes another: while the next request waits for room, all others wait too, so the room it needs becomes
+free. A request behind k others of its own caller is served as number (k + 1) * callers at the latest, no matter how
+small the other callers' requests are. The cost is room that stays empty in the meantime.
 """
 
 from collections import deque
@@ -14,28 +14,28 @@ _T = TypeVar("_T")
 
 
 class FairQueue(Generic[_T]):
-    """Waiting requests by caller."""
+    """Waiting requests, grouped by caller."""
 
     def __init__(self) -> None:
-        # In the order of their turns.
+        # Sorted by turn: the first caller is next.
         self._turns: dict[str, deque[_T]] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._turns.values()))
 
     def count_of(self, caller: str) -> int:
-        """Return how many requests of a caller wait."""
+        """Return how many requests of a caller are waiting."""
         return len(self._turns.get(caller, ()))
 
     def append(self, caller: str, item: _T) -> None:
-        """Take a request in; a caller who had none gets the last turn."""
+        """Add a request; a caller without waiting requests gets the last turn."""
         self._turns.setdefault(caller, deque()).append(item)
 
     def pop(self) -> _T:
-        """Take out the next request.
+        """Remove and return the next request.
 
         Raises:
-            StopIteration: there is none.
+            StopIteration: the queue is empty.
         """
         caller = next(iter(self._turns))
         own = self._turns.pop(caller)
@@ -45,14 +45,14 @@ class FairQueue(Generic[_T]):
         return item
 
     def remove(self, caller: str, item: _T) -> None:
-        """Take out a request that waits no longer; its caller keeps the turn for the next one."""
+        """Remove a request that no longer waits; its caller keeps the turn for its next request."""
         own = self._turns[caller]
         own.remove(item)
         if not own:
             del self._turns[caller]
 
     def order(self) -> list[_T]:
-        """Return the requests in the order in which they are served if no other comes."""
+        """Return the requests in the order in which they will be served if no other request arrives."""
         found = []
         left = [list(own) for own in self._turns.values()]
         for turn in range(max(map(len, left), default=0)):

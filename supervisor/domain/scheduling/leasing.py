@@ -1,4 +1,4 @@
-"""What is leased of the machine: physical cores, and memory of which one model's pages count once."""
+"""Leases of the machine's physical cores and memory; the pages of a model count once for all its executions."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -15,19 +15,19 @@ _K = TypeVar("_K", bound=Hashable)
 
 
 def leasable_memory_bytes(host_bytes: int, policy: MemoryBudget, *, set_aside_bytes: int) -> int:
-    """Return the memory that executions can be leased.
+    """Return the memory that can be leased to executions.
 
     Args:
-        host_bytes: the machine's.
-        policy: what is kept for everything else on it.
-        set_aside_bytes: what sandboxes that wait for an execution may take.
+        host_bytes: memory of the machine.
+        policy: the memory policy, which names the reserve for everything else on the machine.
+        set_aside_bytes: memory that sandboxes waiting for an execution may use.
     """
     return max(0, host_bytes - policy.reserve_bytes - set_aside_bytes)
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """What one execution has."""
+    """The resources that one execution holds."""
 
     demand: Demand
     cores: tuple[Core, ...]
@@ -39,7 +39,7 @@ class Lease:
 
 
 class LeaseBook(Generic[_K]):
-    """The machine's cores and memory, and who has what of them."""
+    """The machine's cores and memory, and the leases on them by holder."""
 
     def __init__(self, cores: tuple[Core, ...], memory_bytes: int) -> None:
         self._cores = cores
@@ -49,13 +49,13 @@ class LeaseBook(Generic[_K]):
 
     @property
     def leased_memory_bytes(self) -> int:
-        """What is leased; executions of one model map the same pages of its file, so these count once."""
+        """Leased memory. Executions of one model map the same pages of its file, so these count once."""
         demands = [lease.demand for lease in self.leases.values()]
         models = {demand.model: demand.model_bytes for demand in demands}
         return sum(demand.private_bytes for demand in demands) + sum(models.values())
 
     def require_possible(self, demand: Demand) -> None:
-        """Refuse what could not be leased even if nothing else were.
+        """Raise if the demand exceeds the whole machine, so that it could never be leased.
 
         Raises:
             Refusal: ``insufficient_cores`` or ``insufficient_memory``.
@@ -63,18 +63,19 @@ class LeaseBook(Generic[_K]):
         if choose_cores(self._cores, demand) is None:
             kind = "whole physical cores" if demand.whole_cores else "physical cores"
             fit = sum(core.is_whole or not demand.whole_cores for core in self._cores)
-            detail = f"it takes {demand.cores} {kind}; {fit} can be leased here"
+            detail = f"the execution needs {demand.cores} {kind}, but only {fit} can be leased on this machine"
             raise Refusal("insufficient_cores", detail, field="/execution/scheduler_policy")
         wanted = demand.model_bytes + demand.private_bytes
         if wanted > self.memory_bytes:
             detail = (
-                f"it takes {wanted} bytes, {demand.model_bytes} of them for the model and {demand.private_bytes} for "
-                f"its context and the runner; {self.memory_bytes} can be leased here"
+                f"the execution needs {wanted} bytes of memory ({demand.model_bytes} for the model, "
+                f"{demand.private_bytes} for its context and the runner), but only {self.memory_bytes} bytes can be "
+                "leased on this machine"
             )
             raise Refusal("insufficient_memory", detail, field="/model")
 
     def take(self, key: _K, demand: Demand) -> Lease | None:
-        """Give a lease, or None where there is not enough left for it at the moment."""
+        """Return a lease, or None if too little is free at the moment."""
         held = any(lease.demand.model == demand.model for lease in self.leases.values())
         wanted = demand.private_bytes + (0 if held else demand.model_bytes)
         cores = choose_cores(self.free, demand)
@@ -85,7 +86,7 @@ class LeaseBook(Generic[_K]):
         return lease
 
     def give_back(self, key: _K) -> Lease | None:
-        """Take a lease back; None where there is none."""
+        """Remove a lease and return it, or None if the holder has none."""
         lease = self.leases.pop(key, None)
         if lease is not None:
             self.free |= frozenset(lease.cores)

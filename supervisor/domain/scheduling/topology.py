@@ -1,4 +1,4 @@
-"""Physical cores as values: which logical CPUs share one, which memory is near, which of them are kept from leases."""
+"""Physical cores as values: their logical CPUs, their NUMA node, and the cores that are kept from leases."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -10,31 +10,31 @@ __all__ = ["Core", "CpuPlace", "form_cores", "split_housekeeping"]
 
 @dataclass(frozen=True, slots=True)
 class CpuPlace:
-    """Where one logical CPU is."""
+    """The place of one logical CPU in the machine."""
 
     siblings: frozenset[int]
-    """Logical CPUs of the same physical core, itself among them."""
+    """Logical CPUs of the same physical core, including this CPU."""
     node: int
     """NUMA node."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Core:
-    """One physical core as far as it may be used."""
+    """The usable part of one physical core."""
 
     cpus: tuple[int, ...]
-    """Its logical CPUs that may be used, ascending."""
+    """Its usable logical CPUs, ascending."""
     node: int = 0
     """NUMA node."""
     is_whole: bool = True
-    """Whether no logical CPU of it is someone else's: outside of what this process may use."""
+    """Whether this process may use every logical CPU of the core."""
 
 
 def form_cores(places: Mapping[int, CpuPlace], usable: Collection[int]) -> tuple[Core, ...]:
-    """Return the physical cores that the usable CPUs form, by lowest CPU.
+    """Return the physical cores that the usable CPUs form, sorted by their lowest CPU.
 
     Args:
-        places: where each online CPU is; a usable one that is missing is taken for a core of its own.
+        places: place of each online CPU; a usable CPU without a place counts as a core of its own.
         usable: logical CPUs that may be used.
     """
     left = set(usable)
@@ -51,13 +51,13 @@ def form_cores(places: Mapping[int, CpuPlace], usable: Collection[int]) -> tuple
 def split_housekeeping(
     cores: tuple[Core, ...], policy: HousekeepingPolicy
 ) -> tuple[tuple[Core, ...], tuple[Core, ...]]:
-    """Return the cores that can be leased, and those that are kept for the supervisor's own work.
+    """Return the cores that can be leased, and the cores that are kept for the supervisor's own work.
 
-    The lowest are kept: Linux handles most interrupts there.
+    The lowest cores are kept, because Linux handles most interrupts there.
 
     Args:
-        cores: the machine's, by lowest CPU.
-        policy: how many are kept, and on a machine of how many.
+        cores: cores of the machine, sorted by their lowest CPU.
+        policy: how many cores are kept, and the minimum size of the machine for that.
     """
     kept = policy.cores if len(cores) >= policy.cores_min else 0
     return cores[kept:], cores[:kept]

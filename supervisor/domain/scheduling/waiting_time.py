@@ -1,4 +1,4 @@
-"""How long until a place in the queue is free: the queue played forward with the service times that were seen last."""
+"""Estimated wait for a place in the queue: a simulation of the queue with recent service times."""
 
 import heapq
 from collections.abc import Sequence
@@ -7,41 +7,45 @@ from statistics import median
 
 __all__ = ["Occupancy", "ServiceTimes", "estimate_place_s", "round_up_s"]
 
-# Enough for a median that one long execution does not move, few enough to follow a change of what is asked for.
+# Enough samples that one long execution does not move the median, few enough to follow a change of the requests.
 KEPT = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Occupancy:
-    """One execution that has its cores, or waits for them."""
+    """One execution that holds cores or waits for them."""
 
     cores: int
     expected_s: float
-    """From its lease to its end."""
+    """Expected time from its lease to its end."""
     elapsed_s: float = 0.0
-    """Since its lease."""
+    """Time since its lease."""
 
     @property
     def remaining_s(self) -> float:
-        """What it still takes; of one that takes longer than expected, as long again as is usual."""
+        """Expected remaining time. An execution that already exceeds its expected time is given that time again."""
         left = self.expected_s - self.elapsed_s
         return left if left > 0 else self.expected_s
 
 
 class ServiceTimes:
-    """How long executions had their cores, by scheduler policy; the last ones."""
+    """How long the last executions held their cores, by scheduler policy."""
 
     def __init__(self, unknown_s: float) -> None:
-        """Begin with none; until one has been seen each is taken to need so long."""
+        """Start without samples.
+
+        Args:
+            unknown_s: expected service time until the first execution has ended.
+        """
         self._unknown_s = unknown_s
         self._seen: dict[str, list[float]] = {}
 
     def add(self, policy: str, service_s: float) -> None:
-        """Note one that has ended."""
+        """Add the service time of an execution that has ended."""
         self._seen[policy] = [*self._seen.get(policy, ()), service_s][-KEPT:]
 
     def expect(self, policy: str) -> float:
-        """Return the median of the policy's, or of all where it has none yet."""
+        """Return the median service time of the policy, or of all policies if it has no sample yet."""
         every = [each for seen in self._seen.values() for each in seen]
         seen = self._seen.get(policy) or every
         return median(seen) if seen else self._unknown_s
@@ -50,15 +54,16 @@ class ServiceTimes:
 def estimate_place_s(
     running: Sequence[Occupancy], waiting: Sequence[Occupancy], *, free_cores: int, grants: int
 ) -> float:
-    """Return the seconds until so many of the waiting have got their cores, if each takes as long as expected.
+    """Return the seconds until the first ``grants`` waiting executions have their cores.
 
-    Memory is not played: it is given back with the cores.
+    Each execution is assumed to take as long as expected. Memory is not simulated, because it is given back with the
+    cores.
 
     Args:
-        running: what holds cores.
-        waiting: what waits, next first.
-        free_cores: cores that nobody holds.
-        grants: how many of the waiting must have left the queue.
+        running: executions that hold cores.
+        waiting: waiting executions, the next first.
+        free_cores: number of cores that are not leased.
+        grants: number of waiting executions that must get their cores.
     """
     ends = [(each.remaining_s, each.cores) for each in running]
     heapq.heapify(ends)
@@ -73,5 +78,5 @@ def estimate_place_s(
 
 
 def round_up_s(seconds: float, *, most_s: int) -> int:
-    """Return whole seconds for a Retry-After: at least one, at most what the policy says."""
+    """Return whole seconds for a Retry-After: at least 1, at most ``most_s``."""
     return min(max(1, -int(-seconds // 1)), most_s)

@@ -1,4 +1,4 @@
-"""What an attacker can use up. Each ends by itself a little beyond the limit, so that it harms nobody without one."""
+"""Attacks that use up resources. Each ends by itself slightly beyond the limit, so it does no harm without a limit."""
 
 import _thread
 import os
@@ -15,7 +15,7 @@ BEYOND_BYTES = 1 << 28
 
 
 class Bombs:
-    """What an attack's expression may name."""
+    """Names for the expressions of attacks."""
 
     def __init__(self, facts: dict[str, Any]) -> None:
         self._threads: int = facts["threads_tried"]
@@ -23,7 +23,7 @@ class Bombs:
         self._descriptors_max: int = facts["descriptors_max"]
 
     def thread_bomb(self) -> str:
-        """Start threads that stay."""
+        """Start threads that never end."""
         wait = _thread.allocate_lock()
         wait.acquire()
         for _ in range(self._threads):
@@ -34,7 +34,7 @@ class Bombs:
         return ALLOWED
 
     def memory_bomb(self) -> str:
-        """Touch more memory than the plan gives."""
+        """Use more memory than the plan allows."""
         kept = []
         for _ in range(0, self._memory_bytes + BEYOND_BYTES, CHUNK_BYTES):
             chunk = bytearray(CHUNK_BYTES)
@@ -43,7 +43,7 @@ class Bombs:
         return ALLOWED
 
     def descriptor_bomb(self) -> str:
-        """Hold more descriptors than there may be."""
+        """Open more descriptors than are allowed."""
         try:
             for _ in range(2 * self._descriptors_max):
                 os.dup(0)

@@ -1,4 +1,4 @@
-"""What runs in the container instead of the runner: it makes sure of the filter, attacks, and says each answer."""
+"""The program that runs in the container instead of the runner: checks the filter, attacks, and writes the answers."""
 
 import errno
 import json
@@ -17,7 +17,7 @@ from supervisor.escape.inside.walk import Walk
 __all__ = ["main"]
 
 LIBRARY = "/opt/weos/lib"
-# linux/seccomp.h and linux/bpf_common.h: the instruction that returns, what ends a process, and what answers.
+# linux/seccomp.h and linux/bpf_common.h: the return instruction, the actions that end a process, and an error answer.
 RETURN = 0x06
 ENDS = {0x80000000, 0x00030000}  # SECCOMP_RET_KILL_PROCESS, SECCOMP_RET_TRAP
 ANSWER = 0x00050000 | errno.EXFULL
@@ -40,9 +40,9 @@ def _require_filter() -> None:
 
 
 def _answering(program: bytes) -> bytes:
-    """Return the same program, but that it answers EXFULL where the real one ends the process.
+    """Return the same filter program, changed to answer EXFULL where the real one ends the process.
 
-    So one process can ask it about every call. No call of the kernel's gives this error.
+    One process can then try every call. No call of the kernel gives this error.
     """
     steps = list(struct.iter_unpack(INSTRUCTION, program))
     replaced = [
@@ -55,8 +55,8 @@ def _answering(program: bytes) -> bytes:
 
 
 def _load_model(path: str) -> None:
-    # As the runner does it, so that the second lock meets the threads and mappings of an execution.
-    from runner.main import _load_llama  # noqa: PLC0415 - the image's own, and only where it is asked for
+    # Loads it as the runner does, so that the second lock covers the same threads and mappings as in an execution.
+    from runner.main import _load_llama  # noqa: PLC0415 - the image's own, and only needed here
     from runner.protocol import Setup  # noqa: PLC0415
 
     _load_llama(Setup(path, 512, 2, 512, True))
@@ -78,13 +78,13 @@ def _attempt(code: str, names: dict[str, Any]) -> str:
         return str(eval(code, names))  # noqa: S307 - rows of the suite's own tables
     except OSError as error:
         return errno.errorcode.get(error.errno or 0, "OSError")
-    except Exception as error:  # noqa: BLE001 - whatever it was, it was not allowed
+    except Exception as error:  # noqa: BLE001 - any other error means that the attempt was not allowed
         return type(error).__name__
 
 
 def main(task: dict[str, Any]) -> None:
-    """Do a task: attempts, one after the other, under the locks that it names."""
-    # First, before this program opens anything; the listing's own descriptor has gone when it is looked at.
+    """Try the attempts of a task one after the other, under the lock that it names."""
+    # First, before this program opens anything. The descriptor of the listing itself is closed when it is checked.
     listed = os.listdir("/proc/self/fd")  # noqa: PTH208 - names, not paths
     descriptors = [name for name in listed if os.path.lexists(f"/proc/self/fd/{name}")]
     _require_filter()
@@ -103,5 +103,5 @@ def main(task: dict[str, Any]) -> None:
         _say(index)
         names |= {"prepared": value, "answer_line": f"import os; os.write(1, b'[{index}, \"allowed\"]\\n')"}
         _say(index, _attempt(code, names))
-    # Threads of an attack may be waiting still.
+    # Threads of an attack may still be waiting.
     os._exit(0)

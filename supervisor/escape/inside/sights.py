@@ -1,4 +1,4 @@
-"""The attacker's eyes: what can be seen, read and opened in the container beyond what an execution needs."""
+"""Attacks that look for things to see, read or open in the container beyond what an execution needs."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from supervisor.escape.inside.tools import ALLOWED, NOTHING, Tools, found, unani
 
 __all__ = ["Sights"]
 
-# Mounts that can be written by whoever may: nobody in the container may. Anything else must be read-only.
+# Mounts that are not read-only; nobody in the container has the right to write there. All others must be read-only.
 WRITABLE_MOUNTS = {"/proc", "/dev", "/dev/pts", "/dev/mqueue", "/sys/fs/cgroup"}
 DEVICES = {
     "/dev/full",
@@ -24,9 +24,9 @@ DEVICES = {
     "/dev/urandom",
     "/dev/zero",
 }
-# Of /proc's own files what says nothing about the machine's doings or its other users.
+# Files of /proc that say nothing about the machine's load or its other users.
 PLAIN_FACTS = {"/proc/filesystems", "/proc/version"}
-# Of the kernel's settings those that are no settings: counts of the whole machine, and its name for this start.
+# Files among the kernel's settings that are not settings: counts of the whole machine, and the identity of this boot.
 COUNTS = (
     "/proc/sys/fs/dentry-state",
     "/proc/sys/fs/file-nr",
@@ -42,7 +42,7 @@ RLIMIT_FSIZE, RLIMIT_CORE = 1, 4  # asm-generic/resource.h
 
 
 class Entry(NamedTuple):
-    """One path and what it is."""
+    """One path and its status."""
 
     path: str
     status: os.stat_result
@@ -58,20 +58,20 @@ class Mount(NamedTuple):
 def _tree(root: str) -> Iterator[Entry]:
     for directory, directories, files in os.walk(root):
         for name in (*directories, *files):
-            path = os.path.join(directory, name)  # noqa: PTH118 - a hundred thousand of them
+            path = os.path.join(directory, name)  # noqa: PTH118 - faster, for a hundred thousand paths
             try:
                 yield Entry(path, os.lstat(path))
             except OSError:
                 continue
         if directory == "/proc":
-            # Processes; this one's own directory is looked at by itself.
+            # Skips the processes; this process's own directory is examined separately.
             directories[:] = [name for name in directories if not name.isdigit()]
 
 
 def _readable(path: str) -> bool:
-    # Whether there is anything to read: a masked path is an empty device or an empty directory.
+    # Returns whether there is anything to read: a masked path is an empty device or an empty directory.
     try:
-        if os.path.isdir(path):  # noqa: PTH112 - a hundred of them
+        if os.path.isdir(path):  # noqa: PTH112 - faster, for a hundred paths
             return bool(os.listdir(path))  # noqa: PTH208 - likewise
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
@@ -85,7 +85,7 @@ def _readable(path: str) -> bool:
 
 
 class Sights:
-    """What an attack's expression may name."""
+    """Names for the expressions of attacks."""
 
     def __init__(self, facts: dict[str, Any], descriptors: list[str], tools: Tools) -> None:
         self._facts = facts
@@ -98,7 +98,8 @@ class Sights:
     def _everything(self) -> list[Entry]:
         if not self._entries:
             own = f"/proc/{os.getpid()}"
-            # Of the process's own directory the files, and the entries of its directories; its threads' say the same.
+            # In the process's own directory, only the files and the entries of its directories are examined: those of
+            # its threads say the same.
             self._entries = [*_tree("/"), *(each for each in _tree(own) if each.path.count("/") <= OWN_DEPTH)]
         return self._entries
 
@@ -106,7 +107,7 @@ class Sights:
         return (each for each in self._everything() if not each.path.startswith(("/proc/", "/sys/", "/dev/")))
 
     def create_everywhere(self) -> str:
-        """Create a file in every directory, which would be a new binary, a full disk or a message for later."""
+        """Create a file in every directory: as a binary, to fill the disk, or as a message to a later execution."""
         directories = [each.path for each in self._everything() if stat.S_ISDIR(each.status.st_mode)]
         call, here = self._tools.call, Tools.HERE
         return unanimous(
@@ -114,9 +115,10 @@ class Sights:
         )
 
     def write_anywhere(self) -> str:
-        """Open every file to write in the way that lock one lets pass.
+        """Open every file to write, in the way that lock one allows.
 
-        Devices are left out, which keep nothing, and what the kernel says of this very process, which ends with it.
+        Devices are left out, because they store nothing. The kernel's files about this process are also left out,
+        because they end with it.
         """
         own = f"/proc/{os.getpid()}/"
         opened = []
@@ -131,25 +133,26 @@ class Sights:
         return found(opened)
 
     def writable_mounts(self) -> str:
-        """Name mounts that can be written and need not be."""
+        """Name mounts that are writable without need."""
         known = WRITABLE_MOUNTS | set(self._facts["masked"])
         return found({each.point for each in self._mounts() if "rw" in each.options and each.point not in known})
 
     def model_mount(self) -> str:
-        """Name what the model's mount does not forbid."""
-        where = os.path.dirname(self._facts["model"])  # noqa: PTH120 - one text
+        """Name the restrictions that the model's mount lacks."""
+        where = os.path.dirname(self._facts["model"])  # noqa: PTH120 - a single string
         options = next((each.options for each in self._mounts() if each.point == where), frozenset())
         return found(NO_EXEC - options)
 
     @staticmethod
     def _mounts() -> list[Mount]:
         lines = Path("/proc/self/mountinfo").read_text().splitlines()
-        # proc(5): the fifth field is the place, the sixth its options. /proc/net is a link into this process's own.
+        # proc(5): the fifth field is the mount point, the sixth its options. /proc/net links into this process's own
+        # directory.
         fields = [line.split(" ") for line in lines]
         return [Mount(re.sub(r"^/proc/\d+/", "/proc/", each[4]), frozenset(each[5].split(","))) for each in fields]
 
     def devices(self) -> str:
-        """Name device nodes beyond those that every container gets."""
+        """Name device nodes that not every container gets."""
         nodes = (
             each.path
             for each in self._everything()
@@ -158,7 +161,7 @@ class Sights:
         return found(set(nodes) - DEVICES - set(self._facts["masked"]))
 
     def privileged_files(self) -> str:
-        """Name files that run as somebody else."""
+        """Name files that run as another user or group."""
         bits = stat.S_ISUID | stat.S_ISGID
         return found(
             each.path
@@ -167,13 +170,13 @@ class Sights:
         )
 
     def changeable_files(self) -> str:
-        """Name what belongs to this user, or to everybody."""
+        """Name paths that this user owns or that everybody can write."""
         user = os.getuid()
         return found(
             each.path
             for each in self._files_outside_kernel()
             if not stat.S_ISLNK(each.status.st_mode)
-            # The empty directory that hides another is read-only and everybody's.
+            # The empty directory that hides another is read-only, although everybody has the right to write.
             and each.path not in self._facts["masked"]
             and (each.status.st_uid == user or each.status.st_mode & stat.S_IWOTH)
         )
@@ -183,14 +186,14 @@ class Sights:
         return found(path for path in self._facts["masked"] if _readable(path))
 
     def machine_facts(self) -> str:
-        """Name what /proc says of the whole machine, its load and its other users among it."""
+        """Name files of /proc that describe the whole machine, including its load and its other users."""
         names = (f"/proc/{name}" for name in os.listdir("/proc") if not name.isdigit())  # noqa: PTH208 - one listing
-        # A link there leads to what is said of this process.
+        # A link there leads to facts about this process only.
         files = [path for path in names if stat.S_ISREG(os.lstat(path).st_mode)]
         return found(path for path in [*files, *COUNTS] if path not in PLAIN_FACTS and _readable(path))
 
     def sensors(self) -> str:
-        """Name counters of energy, heat and clock: a side channel to whatever else runs."""
+        """Name counters of energy, heat and clock rate, which are a side channel to everything else that runs."""
         return found(
             each.path
             for each in self._everything()
@@ -215,16 +218,16 @@ class Sights:
         return found(each for each in listed if each != os.getpid())
 
     def environment(self) -> str:
-        """Name variables that the policy does not name, or that hold something else."""
+        """Name variables that the policy does not set, or that have another value."""
         text = Path("/proc/self/environ").read_bytes().decode("utf-8", "replace")
         return found({pair.partition("=")[0] for pair in set(text.split("\0")) - {"", *self._facts["environment"]}})
 
     def descriptors(self) -> str:
-        """Name descriptors that were there at the start, beside the three."""
+        """Name descriptors that were open at the start, beyond the standard three."""
         return found(name for name in self._descriptors if int(name) > 2)  # noqa: PLR2004 - standard error
 
     def interfaces(self) -> str:
-        """Name network interfaces other than loopback, by both ways that need no socket."""
+        """Name network interfaces other than loopback, found in both ways that need no socket."""
         listed = set(os.listdir("/sys/class/net")) if os.path.isdir("/sys/class/net") else set()  # noqa: PTH112, PTH208
         try:
             lines = Path("/proc/thread-self/net/dev").read_text().splitlines()[2:]
@@ -238,21 +241,21 @@ class Sights:
         return found(name for name in names if int(self._status[name], 16)) if names else "untold"
 
     def identity(self) -> str:
-        """Name users and groups that this process has beside the policy's."""
+        """Name users and groups of this process that the policy does not set."""
         user, _, group = self._facts["user"].partition(":")
         users = set(self._status["Uid"].split()) - {user}
         groups = {*self._status["Gid"].split(), *self._status["Groups"].split()} - {group}
         return found([*(f"user {each}" for each in users), *(f"group {each}" for each in groups)])
 
     def new_privileges(self) -> str:
-        """Tell whether a program could gain privileges."""
+        """Return `nothing` if a program cannot gain privileges."""
         told = self._status.get("NoNewPrivs")
         if told is None:
             return "untold"
         return NOTHING if told.strip() == "1" else ALLOWED
 
     def file_sizes(self) -> str:
-        """Tell whether a file or a core could be written, by this process's limits."""
+        """Name what this process's limits allow to write: files or core dumps."""
         limits = {}
         for name, resource in (("files", RLIMIT_FSIZE), ("cores", RLIMIT_CORE)):
             self._tools.call("prlimit64", 0, resource, 0, self._tools.there)
@@ -260,5 +263,5 @@ class Sights:
         return found(name for name, values in limits.items() if any(values))
 
     def machine_name(self) -> str:
-        """Tell whether the name of the machine is another than the policy's."""
+        """Name the host name if it differs from the policy's."""
         return found({os.uname().nodename} - {self._facts["hostname"]})

@@ -1,7 +1,7 @@
-"""The attacker's hands: system calls and their answers, with all that they need made before the second lock.
+"""System calls and their answers for the attacks; everything they need is prepared before the second lock.
 
-Runs inside the container, on what the image has of the standard library. Under lock two a row may make no system call
-but the one it tries: whatever else it needs is an attribute here already.
+Runs inside the container, with the parts of the standard library that the image has. Under lock two an attack may make
+only the system call that it tries, so everything else that it needs is already an attribute here.
 """
 
 import _thread
@@ -20,17 +20,17 @@ TRAPPED = "trapped"
 SIGSYS = 31  # asm-generic/signal.h
 PAGE_BYTES = 4096
 BUFFER_BYTES = 1 << 16
-# linux/mman.h: what the C library asks for when it needs memory.
+# linux/mman.h: the flags with which the C library asks for memory.
 READ_WRITE = 3
 PRIVATE_ANONYMOUS = 0x22
 GATE = b"\xcd\x80"  # the instruction `int 0x80`
 THREAD_ANSWER_S = 30
-# read and write answer with as many bytes; no other call answers with its own number here.
+# read (0) and write (1) may answer with their own number as a byte count; no other call here can.
 FIRST_DISTINCT = 2
 
 
 def unanimous(answers: Iterable[tuple[str, str]]) -> str:
-    """Return what everything answered; where something was allowed, what; else every answer that there was."""
+    """Return which attempts were allowed, or if none was, every distinct answer."""
     listed = list(answers)
     allowed = sorted({what for what, answer in listed if answer == ALLOWED})
     if allowed:
@@ -39,13 +39,13 @@ def unanimous(answers: Iterable[tuple[str, str]]) -> str:
 
 
 def found(things: Iterable[object]) -> str:
-    """Return `nothing`, or what is there and should not be."""
+    """Return `nothing`, or the things that exist but should not."""
     names = sorted(map(str, things))
     return f"{ALLOWED}: {' '.join(names)}" if names else NOTHING
 
 
 class Tools:
-    """What an attack's expression may name."""
+    """Names for the expressions of attacks."""
 
     HERE = -100  # linux/fcntl.h, AT_FDCWD: a path from the working directory
 
@@ -71,18 +71,18 @@ class Tools:
 
     @staticmethod
     def _open_memory() -> int:
-        # Lock one lets this pass, because runc opens its own way so; gVisor has no such file to write.
+        # Lock one allows this, because runc opens its fifo in the same way; gVisor has no such file to write.
         try:
             return os.open("/proc/self/mem", os.O_WRONLY)
         except OSError:
             return -1
 
     def buffer(self) -> bytes:
-        """Return what the kernel wrote where `there` points."""
+        """Return the bytes that the kernel wrote to the buffer at `there`."""
         return self._buffer.raw
 
     def page(self) -> int:
-        """Return a page of memory of this process alone."""
+        """Return the address of a private page of memory."""
         return int(self._libc.mmap(None, PAGE_BYTES, READ_WRITE, PRIVATE_ANONYMOUS, -1, 0))
 
     def number(self, name: str) -> int:
@@ -90,21 +90,21 @@ class Tools:
         return self._numbers[name]
 
     def call(self, name: str, *arguments: int | bytes) -> str:
-        """Make a system call; return `allowed` or the name of its error."""
+        """Make a system call and return `allowed` or the name of its error."""
         return self.call_number(self._numbers[name], *arguments)
 
     def call_number(self, number: int, *arguments: int | bytes) -> str:
         """Make a system call by number."""
         ctypes.set_errno(0)
-        # c_long: a variadic call would pass an int's upper half as it happens to be.
+        # c_long, because a variadic call would leave the upper half of an int undefined.
         values = [each if isinstance(each, bytes) else ctypes.c_long(each) for each in arguments]
         answer = self._libc.syscall(ctypes.c_long(number), *values)
         if answer == -1 and ctypes.get_errno():
             return errno.errorcode.get(ctypes.get_errno(), f"errno {ctypes.get_errno()}")
         if answer == 0 and number in {self._numbers["clone"], self._numbers["fork"], self._numbers["vfork"]}:
-            # A child, where there should be none: it must not go on with the attacks.
+            # A child process, which should not exist: it must not continue with the attacks.
             self._libc._exit(0)
-        # A call that was trapped, where the process outlives it, leaves its own number behind.
+        # If the process survives a trapped call, the call answers with its own number.
         return TRAPPED if answer == number > FIRST_DISTINCT else ALLOWED
 
     def every_family(self) -> str:
@@ -114,11 +114,11 @@ class Tools:
         )
 
     def every_process(self) -> str:
-        """Ask for a process in every way that there is, again and again."""
+        """Ask for a process in every possible way, many times."""
         ways: tuple[tuple[str, tuple[int, ...]], ...] = (
             ("fork", ()),
             ("vfork", ()),
-            ("clone", (17, 0, 0, 0, 0)),  # 17: SIGCHLD, what fork() passes
+            ("clone", (17, 0, 0, 0, 0)),  # 17: SIGCHLD, as fork() passes it
             ("clone3", (self.zeros, 88)),
         )
         return unanimous((name, self.call(name, *arguments)) for name, arguments in ways * 100)
@@ -129,11 +129,11 @@ class Tools:
         return ALLOWED
 
     def run_again(self, code: str) -> str:
-        """Become the interpreter once more; the new program gives the answer."""
+        """Replace this program with the interpreter; the new program writes the answer."""
         os.execv(self.PROGRAM, [self.PROGRAM, b"-I", b"-S", b"-B", b"-c", code.encode("ascii")])  # noqa: S606 - the attack
 
     def write_to(self, path: str, text: bytes) -> str:
-        """Write into a file that is there, opened in the one way that lock one lets pass."""
+        """Write into an existing file, opened in the only way that lock one allows."""
         descriptor = os.open(path, os.O_WRONLY)
         try:
             os.write(descriptor, text)
@@ -149,8 +149,8 @@ class Tools:
         return ALLOWED
 
     def find_gate(self) -> int:
-        """Return where the bytes of `int 0x80` stand in mapped code, or 0; machine code of its own it cannot have."""
-        with open("/proc/self/maps") as maps:  # noqa: PTH123 - the image has what the runner needs, not more
+        """Return the address of the bytes of `int 0x80` in mapped code, or 0; the attacker cannot add machine code."""
+        with open("/proc/self/maps") as maps:  # noqa: PTH123 - the image has only what the runner needs
             for line in maps:
                 span, rights, rest = line.split(maxsplit=2)
                 start, end = (int(part, 16) for part in span.split("-"))
@@ -161,19 +161,19 @@ class Tools:
         return 0
 
     def enter_gate(self, address: int) -> str:
-        """Jump there. The number is whatever the register holds: at a jump 0, which is restart_syscall."""
+        """Jump to the address. The call number is what the register holds: 0 after a jump, which is restart_syscall."""
         if not address:
-            message = "no mapped code holds the instruction"
+            message = "no mapped code contains the instruction"
             raise LookupError(message)
         ctypes.CFUNCTYPE(ctypes.c_long)(address)()
         return ALLOWED
 
     def outlive_the_end(self) -> None:
-        """Set a handler for SIGSYS, with which a filter ends a process: a function of the C library without effect."""
+        """Set a handler without effect for SIGSYS, the signal with which a filter ends a process."""
         self._libc.signal(SIGSYS, ctypes.cast(self._libc.abs, ctypes.c_void_p))
 
     def waiting_thread(self, attempt: str) -> Callable[[], str]:
-        """Start a thread that waits; return what lets it make its call, and gives the answer."""
+        """Start a thread that waits; return a function that lets it make its call and returns the answer."""
         begun, go, done = _thread.allocate_lock(), _thread.allocate_lock(), _thread.allocate_lock()
         answers: list[str] = []
 
@@ -191,6 +191,6 @@ class Tools:
         for lock in (begun, go, done):
             lock.acquire()
         _thread.start_new_thread(wait_and_attempt, ())
-        # The C library gives a thread its signals back when it begins; under lock two it no longer could.
+        # The C library unblocks a thread's signals when it begins; under lock two that would no longer work.
         begun.acquire()
         return let_go

@@ -27,7 +27,7 @@ class Host:
     """The machine as set-up needs it; tests give another one.
 
     Attributes:
-        engine_config: Where a container engine of this machine looks for its configuration.
+        container_engine_config: Where a container engine of this machine looks for its configuration.
     """
 
     environment: Mapping[str, str]
@@ -38,7 +38,7 @@ class Host:
     find_program: Callable[[str], str | None]
     run: Callable[..., None]
     start_detached: Callable[[list[str], Path], "subprocess.Popen[bytes]"]
-    engine_config: Path = ENGINE_CONFIG
+    container_engine_config: Path = ENGINE_CONFIG
 
     @classmethod
     def this(

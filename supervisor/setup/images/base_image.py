@@ -9,16 +9,16 @@ from pathlib import Path
 import docker
 import requests
 
-from supervisor.adapters.files import digest_of, read_record, write_record
+from supervisor.adapters.files import cache_key, read_record, write_record
 from supervisor.adapters.installation.image_inputs import BASE_REFERENCE
 from supervisor.console.steps import Progress, Step
 from supervisor.domain.errors import SetupError
-from supervisor.setup.host.engine_api import (
+from supervisor.setup.host.container_engine_api import (
     BUILD_SILENCE_TIMEOUT_S,
     SETUP_LABELS,
     find_image,
     inspect_image,
-    opened_engine,
+    opened_container_engine,
 )
 from supervisor.setup.host.programs import find_program, run_command
 
@@ -57,9 +57,9 @@ def ensure_base_image(home: Path, progress: Progress, docker_host: str) -> BaseI
         SetupError: base_image_failed, or what the engine raises.
     """
     record_path = home / "images" / "base.json"
-    key = digest_of([BASE_REFERENCE, RELEASE])
+    key = cache_key([BASE_REFERENCE, RELEASE])
     record = read_record(record_path)
-    with opened_engine(docker_host, BUILD_SILENCE_TIMEOUT_S) as client:
+    with opened_container_engine(docker_host, BUILD_SILENCE_TIMEOUT_S) as client:
         if record is not None and record.get("key") == key and find_image(client, str(record.get("image_id"))):
             progress.unchanged("Base image")
             return BaseImage(
@@ -111,7 +111,7 @@ def _bootstrap(home: Path, client: docker.DockerClient, progress: Progress) -> B
     _require_debootstrap(progress)
     work_root = home / "cache"
     # A home's own: set-up in another one takes no name from an image that is in use here.
-    tag = f"{RELEASE}-{digest_of(str(home))[:12]}"
+    tag = f"{RELEASE}-{cache_key(str(home))[:12]}"
     work_root.mkdir(parents=True, exist_ok=True)
     with (
         progress.step(
@@ -145,9 +145,9 @@ def _require_debootstrap(progress: Progress) -> None:
         raise SetupError("base_image_failed", message)
     if find_program("debootstrap") is not None:
         return
-    mend = "apt-get update && apt-get install --no-install-recommends " + " ".join(BOOTSTRAP_PACKAGES)
+    how_to_fix = "apt-get update && apt-get install --no-install-recommends " + " ".join(BOOTSTRAP_PACKAGES)
     if os.environ.get("WEOS_NO_INSTALL") == "1" or find_program("apt-get") is None:
-        message = f"{why}, with debootstrap, which is not installed here. Install it: {mend}"
+        message = f"{why}, with debootstrap, which is not installed here. Install it: {how_to_fix}"
         raise SetupError("base_image_failed", message)
     with progress.step("Installing Debian's debootstrap", why):
         for command in (

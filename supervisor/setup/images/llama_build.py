@@ -8,15 +8,15 @@ from pathlib import Path
 
 import docker
 
-from supervisor.adapters.files import digest_of, replacing
+from supervisor.adapters.files import PUBLIC, cache_key, replaced
 from supervisor.adapters.installation.backends import BackendDefinition
 from supervisor.adapters.installation.image_inputs import SCRIPT
 from supervisor.console.steps import Progress, Step
 from supervisor.domain.errors import SetupError
-from supervisor.setup.host.engine_api import (
+from supervisor.setup.host.container_engine_api import (
     BUILD_SILENCE_TIMEOUT_S,
     SETUP_LABELS,
-    opened_engine,
+    opened_container_engine,
     remove_if_there,
     removed_at_end,
 )
@@ -56,7 +56,7 @@ class Compilation:
 def build_key(archive: Archive, backend: BackendDefinition, toolchain_id: str, source_root: Path) -> str:
     """Return the key of a compilation: equal key, equal libraries."""
     script = (source_root / "runtime-image" / SCRIPT).read_text(encoding="utf-8")
-    return digest_of([archive.sha256, backend.cmake, toolchain_id, script])
+    return cache_key([archive.sha256, sorted(backend.cmake.items()), toolchain_id, script])
 
 
 def ensure_build(
@@ -104,9 +104,9 @@ def compile_llama(home: Path, compilation: Compilation, artifact: Path, progress
     reason = f"once per source and flags, on {os.cpu_count()} cores; GGML_NATIVE=OFF, the flags say all"
     with (
         progress.step(compilation.title, reason) as step,
-        opened_engine(docker_host, BUILD_SILENCE_TIMEOUT_S) as client,
+        opened_container_engine(docker_host, BUILD_SILENCE_TIMEOUT_S) as client,
     ):
-        container_name = f"weos-compile-{digest_of([str(home), compilation.key])[:12]}"
+        container_name = f"weos-compile-{cache_key([str(home), compilation.key])[:12]}"
         # What a killed set-up left behind; the home's lock is ours, so it can be nothing else.
         remove_if_there(client, container_name)
         container_id = client.api.create_container(
@@ -122,7 +122,7 @@ def compile_llama(home: Path, compilation: Compilation, artifact: Path, progress
         )["Id"]
         with removed_at_end(client, container_id, COMPILE_TIMEOUT_S):
             _run(client, container_id, home / "log" / f"compile-{compilation.name}.log", step)
-            with replacing(artifact) as temporary, temporary.open("wb") as file:
+            with replaced(artifact, PUBLIC) as temporary, temporary.open("wb") as file:
                 for chunk in client.api.get_archive(container_id, compilation.output)[0]:
                     file.write(chunk)
 

@@ -1,6 +1,5 @@
 """The runtime image of one backend, from sources to a recorded image id."""
 
-import hashlib
 import io
 import json
 import shutil
@@ -11,7 +10,8 @@ from pathlib import Path
 
 import docker
 
-from supervisor.adapters.files import build_lock, replacing, sha256_of_file, usable_home
+from contracts.wire.document import sha256_digest
+from supervisor.adapters.files import build_lock, digest_of_file, usable_home, write_public
 from supervisor.adapters.installation.backends import BackendDefinition, default_source_root, require_backend
 from supervisor.adapters.installation.image_inputs import (
     ASSEMBLER,
@@ -25,12 +25,12 @@ from supervisor.adapters.installation.image_inputs import (
 from supervisor.adapters.installation.image_record import BuiltImage, store_image, stored_image
 from supervisor.console.steps import Progress
 from supervisor.domain.errors import SetupError
-from supervisor.setup.host.engine_api import (
+from supervisor.setup.host.container_engine_api import (
     BUILD_SILENCE_TIMEOUT_S,
     build_image,
     find_image,
     image_size_bytes,
-    opened_engine,
+    opened_container_engine,
     removed_at_end,
 )
 from supervisor.setup.images.base_image import BaseImage, ensure_base_image
@@ -74,7 +74,7 @@ def build_runtime_image(
     definition = require_backend(root, backend)
     key = inputs_key(root, definition)
     with usable_home(home), build_lock(home):
-        kept = stored_image(home, backend)
+        kept = _kept_image(home, backend)
         if kept is not None and kept.inputs_key == key and _is_present(kept, docker_host):
             progress.unchanged(f"Runtime image {backend}")
             return kept
@@ -84,8 +84,18 @@ def build_runtime_image(
     return image
 
 
+def _kept_image(home: Path, backend: str) -> BuiltImage | None:
+    # A record that cannot be read, from another version of set-up or damaged, is replaced by building again.
+    try:
+        return stored_image(home, backend)
+    except SetupError as error:
+        if error.code != "record_invalid":
+            raise
+        return None
+
+
 def _is_present(image: BuiltImage, docker_host: str) -> bool:
-    with opened_engine(docker_host) as client:
+    with opened_container_engine(docker_host) as client:
         return Path(image.manifest_path).exists() and find_image(client, image.image_id)
 
 
@@ -106,7 +116,7 @@ def _assemble(home: Path, key: str, parts: _Parts, root: Path, progress: Progres
     with (
         progress.step(f"Assembling the runtime image {name}", reason) as step,
         tempfile.TemporaryDirectory() as context,
-        opened_engine(docker_host, BUILD_SILENCE_TIMEOUT_S) as client,
+        opened_container_engine(docker_host, BUILD_SILENCE_TIMEOUT_S) as client,
     ):
         _fill_context(Path(context), parts, root)
         arguments = {"TOOLCHAIN": parts.toolchain_id}
@@ -114,10 +124,9 @@ def _assemble(home: Path, key: str, parts: _Parts, root: Path, progress: Progres
         manifest = _read_manifest(client, image_id)
         size_bytes = image_size_bytes(client, image_id)
         step.note(f"{image_id} ({size_bytes / 1e6:.1f} MB)")
-    digest = hashlib.sha256(manifest).hexdigest()
-    manifest_path = home / "images" / "manifests" / f"{digest}.json"
-    with replacing(manifest_path) as temporary:
-        temporary.write_bytes(manifest)
+    digest = sha256_digest(manifest)
+    manifest_path = home / "images" / "manifests" / f"{digest.removeprefix('sha256:')}.json"
+    write_public(manifest_path, manifest)
     commit = llama_cpp_commit(parts.source_dir, parts.archive.version)
     found = "named by the source archive's CHANGELOG.md" if commit else "the source archive does not name it"
     return BuiltImage(
@@ -136,7 +145,7 @@ def _assemble(home: Path, key: str, parts: _Parts, root: Path, progress: Progres
         toolchain_image_id=parts.toolchain_id,
         source_name=parts.archive.name,
         source_version=parts.archive.version,
-        source_sha256=parts.archive.sha256,
+        source_sha256=parts.archive.digest,
         llama_cpp_commit=commit,
         llama_cpp_commit_reason=found,
     )
@@ -163,7 +172,7 @@ def _fill_context(context: Path, parts: _Parts, root: Path) -> None:
         "backend": parts.backend.name,
         "llama_cpp_version": parts.archive.version,
         # What the program of lock two is compiled from; the supervisor compares it with the policy in force.
-        "lockdown_policy": f"sha256:{sha256_of_file(context / LOCKDOWN_POLICY.name)}",
+        "lockdown_policy": digest_of_file(context / LOCKDOWN_POLICY.name),
     }
     (context / "build.json").write_text(json.dumps(build, sort_keys=True) + "\n", encoding="utf-8")
 

@@ -10,7 +10,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from supervisor.adapters.files import sha256_of_file
+from contracts.wire.types import Digest
+from supervisor.adapters.files import digest_of_file
 from supervisor.console.steps import Progress, Step
 from supervisor.domain.errors import SetupError
 from supervisor.setup.images.unpacking import unpack_files
@@ -36,8 +37,14 @@ class Archive:
     name: str
     version: str
     sha256: str
+    """In hexadecimal, as pip and the names of kept files have it."""
     size_bytes: int
     is_source: bool
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of the file."""
+        return f"sha256:{self.sha256}"
 
     @property
     def requirement(self) -> str:
@@ -78,7 +85,7 @@ def fetch_archive(home: Path, archive: Archive, reason: str, progress: Progress)
     with progress.step(title, reason) as step, tempfile.TemporaryDirectory(dir=home / "cache") as name:
         fetched = _download(Path(name), archive, step)
         # pip has checked the hash; this check is ours, of the file that is kept.
-        if sha256_of_file(fetched) != archive.sha256:
+        if digest_of_file(fetched) != archive.digest:
             message = f"{fetched.name} does not have the pinned SHA-256; fetch again: make setup"
             raise SetupError("source_fetch_failed", message)
         fetched.replace(kept)

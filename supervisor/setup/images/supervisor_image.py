@@ -6,11 +6,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from supervisor.adapters.files import build_lock, sha256_of_file
+from supervisor.adapters.files import build_lock, digest_of_file
 from supervisor.adapters.installation.backends import default_source_root
 from supervisor.console.steps import Progress
 from supervisor.domain.errors import SetupError
-from supervisor.setup.host.engine_api import BUILD_SILENCE_TIMEOUT_S, build_image, opened_engine
+from supervisor.setup.host.container_engine_api import BUILD_SILENCE_TIMEOUT_S, build_image, opened_container_engine
 from supervisor.setup.images.base_image import ensure_base_image
 
 __all__ = ["TAG", "build_supervisor_image"]
@@ -35,14 +35,15 @@ def build_supervisor_image(home: Path, progress: Progress, docker_host: str) -> 
         with (
             progress.step("Building the supervisor image", reason) as step,
             tempfile.TemporaryDirectory() as context,
-            opened_engine(docker_host, BUILD_SILENCE_TIMEOUT_S) as client,
+            opened_container_engine(docker_host, BUILD_SILENCE_TIMEOUT_S) as client,
         ):
             _fill_context(Path(context), root, wheels)
             return build_image(client, Path(context), "Dockerfile", {"BASE": base.image_id}, TAG, step)
 
 
 def _fetch_wheels(home: Path, root: Path, progress: Progress) -> Path:
-    wheels = home / "cache" / "wheels" / sha256_of_file(root / LOCK_FILE)[:12]
+    digest = digest_of_file(root / LOCK_FILE).removeprefix("sha256:")
+    wheels = home / "cache" / "wheels" / digest[:12]
     command = [
         *(sys.executable, "-P", "-m", "pip", "--disable-pip-version-check", "--no-input", "download", "--quiet"),
         *("--require-hashes", "--no-deps", "--only-binary=:all:", "--dest", str(wheels)),

@@ -4,10 +4,15 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from supervisor.adapters.files import digest_of, read_record, write_record
+from supervisor.adapters.files import cache_key, read_record, write_record
 from supervisor.adapters.installation.image_inputs import TOOLCHAIN_DOCKERFILE
 from supervisor.console.steps import Progress
-from supervisor.setup.host.engine_api import BUILD_SILENCE_TIMEOUT_S, build_image, find_image, opened_engine
+from supervisor.setup.host.container_engine_api import (
+    BUILD_SILENCE_TIMEOUT_S,
+    build_image,
+    find_image,
+    opened_container_engine,
+)
 from supervisor.setup.images.base_image import BaseImage
 
 __all__ = ["ensure_toolchain"]
@@ -21,9 +26,9 @@ def ensure_toolchain(home: Path, base: BaseImage, source_root: Path, progress: P
     """
     definition = source_root / "runtime-image" / TOOLCHAIN_DOCKERFILE
     record_path = home / "images" / "toolchain.json"
-    key = digest_of([base.image_id, definition.read_text(encoding="utf-8")])
+    key = cache_key([base.image_id, definition.read_text(encoding="utf-8")])
     record = read_record(record_path)
-    with opened_engine(docker_host, BUILD_SILENCE_TIMEOUT_S) as client:
+    with opened_container_engine(docker_host, BUILD_SILENCE_TIMEOUT_S) as client:
         if record is not None and record.get("key") == key and find_image(client, str(record.get("image_id"))):
             progress.unchanged("Toolchain image")
             return str(record["image_id"])

@@ -4,7 +4,7 @@ import pytest
 
 from contracts.execution.run_request import MAX_PROMPT_BYTES, RunRequest
 from contracts.wire.errors import ContractError
-from tests.fakes import spec_request
+from tests.fakes.run_requests import spec_request
 
 
 def test_the_defaults_are_the_documented_ones() -> None:

@@ -140,7 +140,7 @@ def test_a_longer_ledger_than_was_seen_needs_a_consistency_proof() -> None:
     assert "seen before" not in not_proven(RELEASED, checkpoint=seen_before(RELEASED).trust.checkpoint)
 
 
-def test_what_is_trusted_through_a_key_alone_is_said() -> None:
+def test_trust_through_a_key_only_is_reported() -> None:
     assert "has no manifest" in not_proven(DEVELOPED)
     assert "no root" in not_proven(RELEASED, root=None, keys=(key_of(VERSION_KEY, "0.1.0"),))
     assert "revocations at hand" in not_proven(RELEASED)

@@ -1,4 +1,4 @@
-"""What is signed is read the short way where it is as the engine writes it, with the long way's answer all the same."""
+"""Checks and their order; and signed payloads, which a fast path reads with the same result as strict decoding."""
 
 import base64
 import binascii
@@ -20,13 +20,59 @@ from contracts.releases.statements import (
     RevocationStatement,
     ValidationStatement,
 )
-from contracts.verify.checks import CheckFailed, code_of, read_payload
+from contracts.verify.checks import Check, CheckFailed, Checks, Verified, code_of, read_payload, run_checks
 from contracts.wire.canonical import canonical_bytes
 from contracts.wire.document import Contract
 from contracts.wire.envelope import Envelope, decode_base64
 from contracts.wire.errors import ContractError
 from contracts.wire.strict_json import MAX_CONTAINERS, MAX_DEPTH, MAX_KEYS, decode_json
 from tests.factories import make_envelope, make_signer
+
+HELD, FAILED = Check("size", "OK", "3 bytes"), Check("form", "MALFORMED", "not JSON")
+
+
+def fail(checks: Checks, code: str) -> str:
+    checks.begin("form")
+    raise CheckFailed(code, "not JSON")
+
+
+class TestChecks:
+    def test_the_first_that_fails_is_the_last_that_is_made(self) -> None:
+        with Checks() as checks:
+            checks.begin("size")
+            checks.hold("3 bytes")
+            fail(checks, "MALFORMED")
+            checks.begin("payload")
+        assert checks.made == (HELD, FAILED)
+        assert Verified(checks.made, None).verdict == "MALFORMED"
+
+    def test_an_error_in_our_code_is_not_a_result(self) -> None:
+        checks = Checks()
+        checks.begin("size")
+        with pytest.raises(ZeroDivisionError), checks:
+            checks.hold(str(1 // 0))
+        assert checks.made == ()
+
+    def test_a_verification_returns_its_document_only_if_every_check_holds(self) -> None:
+        assert run_checks(lambda _: "document") == Verified((), "document")
+        assert run_checks(fail, "MALFORMED") == Verified((FAILED,), None)
+
+    def test_the_checks_of_another_verification_are_taken_with_their_names(self) -> None:
+        checks = Checks()
+        assert checks.take(Verified((HELD,), "document")) == "document"
+        with checks, checks.prefixed("record: "):
+            checks.take(run_checks(fail, "MALFORMED"))
+        checks.begin("nonce")
+        checks.hold("none")
+        assert [each.name for each in checks.made] == ["size", "record: form", "nonce"]
+
+    def test_another_verification_can_be_one_check(self) -> None:
+        with Checks() as checks:
+            checks.begin("manifest")
+            run_checks(fail, "TOO_LARGE").require()
+        assert checks.made == (Check("manifest", "TOO_LARGE", "form: not JSON"),)
+        assert Verified((HELD,), "document").require() == "document"
+
 
 SIGNED: tuple[type[Contract], ...] = (
     Statement,
@@ -81,7 +127,7 @@ SPLICES = st.sampled_from(
 
 
 @given(st.integers(0, len(PAYLOAD)), st.integers(0, 3), SPLICES)
-def test_what_was_changed_is_read_or_refused_as_the_long_way_does(at: int, left_out: int, put_in: bytes) -> None:
+def test_a_changed_payload_gives_the_same_result_on_both_paths(at: int, left_out: int, put_in: bytes) -> None:
     payload = PAYLOAD[:at] + put_in + PAYLOAD[at + left_out :]
     assert read(payload) == read_the_long_way(payload)
 
@@ -106,7 +152,7 @@ def test_what_was_changed_is_read_or_refused_as_the_long_way_does(at: int, left_
         (b'"stop":[]', b'"stop":[' + b"[]," * MAX_CONTAINERS + b"[]]", "TOO_LARGE"),
     ],
 )
-def test_every_spelling_but_the_one_is_refused(old: bytes, new: bytes, code: str | None) -> None:
+def test_every_other_spelling_is_refused(old: bytes, new: bytes, code: str | None) -> None:
     assert PAYLOAD.count(old) == 1
     found = read(PAYLOAD.replace(old, new))
     assert found == read_the_long_way(PAYLOAD.replace(old, new))
@@ -114,7 +160,7 @@ def test_every_spelling_but_the_one_is_refused(old: bytes, new: bytes, code: str
 
 
 @pytest.mark.parametrize("number", [MAX_KEYS - 1, MAX_KEYS, MAX_KEYS + 1])
-def test_an_object_may_have_as_many_keys_the_short_way(number: int) -> None:
+def test_the_fast_path_allows_as_many_keys_as_strict_decoding(number: int) -> None:
     def add_policies(record: dict[str, Any]) -> None:
         record["plan"]["policies"] = {f"{each:05}": "sha256:" + "0" * 64 for each in range(number)}
 
@@ -144,7 +190,7 @@ class Unparsed(Contract):
         (json.dumps(dict.fromkeys(range(MAX_KEYS + 1))).encode(), "MALFORMED"),
     ],
 )
-def test_what_costs_many_times_its_size_to_refuse_is_not_parsed_the_short_way_either(payload: bytes, code: str) -> None:
+def test_a_payload_that_is_costly_to_refuse_is_not_parsed(payload: bytes, code: str) -> None:
     with pytest.raises(CheckFailed) as refused:
         read_payload(Unparsed, payload)
     assert refused.value.code == code

@@ -19,7 +19,7 @@ from contracts.verify.consistency import (
 from contracts.verify.trust import Trust
 from tests.attacks.logs import LOG, TRUST, GenuineLog, make_genuine, prove_extension
 from tests.factories import make_signer
-from tests.fakes import make_log
+from tests.fakes.ledger import make_log
 
 WITNESS = make_signer()
 WITNESS_NAME = verifier_of("witness.example", WITNESS.key, witness=True)

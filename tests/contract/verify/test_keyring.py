@@ -6,7 +6,7 @@ import pytest
 
 from contracts.releases.manifest import RootKey, RootKeyring
 from contracts.releases.statements import state_keyring
-from contracts.verify.keyring import KEYRING_CHECKS, read_first_keyring, verify_keyring_chain
+from contracts.verify.keyring import read_first_keyring, verify_keyring_chain
 from contracts.wire.canonical import canonical_bytes
 from contracts.wire.envelope import Envelope, seal
 from supervisor.adapters.identity.keys import FileSigner
@@ -20,6 +20,7 @@ LATER = "2026-02-01T00:00:00.000Z"
 WEAK = RootKey(
     public_key="MCowBQYDK2VwAyEAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", valid_from=WHEN, valid_until=None
 )
+KEYRING_CHECKS = ("size", "envelope", "payload type", "encoding", "keyring", "subjects", "version", "signatures")
 OTHER_SUBJECT = [{"name": "x", "digest": {"sha256": "0" * 64}}]
 
 

@@ -14,7 +14,7 @@ from tests.attacks.logs import DEVELOPMENT, LOG, TRUST, GenuineLog, execution_id
 from tests.attacks.on_logs import ATTACKS
 from tests.attacks.on_released_logs import RELEASED, ROOTED, vouched
 from tests.factories import make_signer
-from tests.fakes import make_log
+from tests.fakes.ledger import make_log
 from tests.releases import VERSION, make_revocation, sealed_revocation
 
 GENUINE = make_genuine().lines()
@@ -92,7 +92,7 @@ def test_released_versions_are_trusted_through_their_manifests() -> None:
     assert verify_log(make_genuine(**RELEASED).lines(**vouched(revocations=(before,))), ROOTED).verdict == "VALID"
 
 
-def test_what_one_version_left_behind_another_may_record() -> None:
+def test_a_version_may_record_what_another_left_unfinished() -> None:
     log = make_genuine(**RELEASED)
     log.start(5)
     GenuineLog(entries=log.entries).end(5, conclusion=abort_conclusion(), engine_version=VERSION)
@@ -150,7 +150,7 @@ def test_no_change_of_one_byte_is_valid(data: st.DataObject) -> None:
     assert (verdict == "VALID") == (changed == line)
 
 
-def test_what_is_under_way_is_named_once_and_in_order() -> None:
+def test_executions_under_way_are_named_once_and_in_order() -> None:
     log = make_genuine()
     log.start(5)
     log.start(6)

@@ -11,7 +11,7 @@ from contracts.verify.range import RANGE_CHECKS, verify_range
 from contracts.verify.trust import Trust
 from tests.attacks.logs import TRUST, GenuineLog, execution_id, make_genuine
 from tests.factories import make_signer
-from tests.fakes import make_log
+from tests.fakes.ledger import make_log
 
 
 def prove(log: GenuineLog, first: int, second: int, size: int | None = None, **changes: Any) -> bytes:
@@ -56,7 +56,7 @@ def test_every_range_of_a_genuine_log_is_valid(first: int) -> None:
         assert verdict(prove(log, first, second), seen=seen) == "VALID", (first, second)
 
 
-def test_what_was_shown_is_said() -> None:
+def test_the_report_names_what_was_shown() -> None:
     verified = verify_range([prove(longer_log(), 4, 9)], TRUST)
     assert [check.name for check in verified.checks] == list(RANGE_CHECKS)
     assert verified.document is not None

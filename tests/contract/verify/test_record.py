@@ -82,7 +82,7 @@ def test_a_record_without_metrics_is_valid_when_it_is_not_completed() -> None:
     assert verdict(make_envelope(SIGNER, abort_conclusion())) == "VALID"
 
 
-def test_what_an_earlier_version_left_behind_is_recorded_by_the_next() -> None:
+def test_the_next_version_records_what_an_earlier_one_left_unfinished() -> None:
     trust = make_trust(SIGNER, "0.2.0")
     assert verdict(make_envelope(SIGNER, abort_conclusion(), "0.2.0"), trust) == "VALID"
     assert verdict(make_envelope(SIGNER, make_conclusion(), "0.2.0"), trust) == "ID_MISMATCH"
@@ -148,7 +148,7 @@ def test_a_signed_lie_is_found(change: Any, code: str) -> None:
 
 
 def test_a_field_that_is_left_out_of_what_is_signed_is_found() -> None:
-    # The digest over the plan would be another one for whoever reads the payload as it is.
+    # A reader of the payload as it is would compute another digest of the plan.
     assert verdict(resealed(lambda predicate: predicate["plan"].pop("role"))) == "SCHEMA_VIOLATION"
     assert verdict(resealed(lambda predicate: predicate["plan"]["sampling"].pop("top_k"))) == "SCHEMA_VIOLATION"
 
@@ -265,7 +265,7 @@ class TestKeys:
         assert verdict(GENUINE, trust) == "WEAK_KEY"
 
     @pytest.mark.parametrize("text", ["", "AAAA", "%%%%"])
-    def test_what_is_no_key_is_refused(self, text: str) -> None:
+    def test_a_text_that_is_not_a_key_is_refused(self, text: str) -> None:
         trust = Trust(schema_version="weos.trust/1", keys=(TrustedKey(engine_version="0.1.0", public_key=text),))
         assert verdict(GENUINE, trust) == "MALFORMED"
 

@@ -86,7 +86,7 @@ def test_every_example_of_a_record_contradicts_nothing(path: Path) -> None:
         both(ended("failed", "power_limit_exceeded"), limit(windows=1, windows_over=1, worst_window_mw=26_251)),
     ],
 )
-def test_what_an_engine_may_state_is_valid(change: Change) -> None:
+def test_a_statement_that_an_engine_may_make_is_valid(change: Change) -> None:
     assert state(change) == "VALID"
 
 

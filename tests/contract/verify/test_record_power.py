@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from contracts.wire.units import UJ_PER_J
 from tests.attacks.stating import (
     NS_PER_S,
     Change,
@@ -20,7 +21,6 @@ from tests.attacks.stating import (
     warm,
 )
 
-UJ_PER_J = 1_000_000
 MEASURED = {"source": "measured", "measured_at": "2026-01-30T00:00:00.000Z"}
 
 
@@ -65,7 +65,7 @@ def capped(max_watts: float, cap_mw: int) -> Change:
 
 
 def lasting(duration_s: float, used_s: float, *, busy_s: float = 0.0, joules: float = 0.0, samples: int = 2) -> Change:
-    """The last token comes so long after the job, so much was used until then, evenly, with so many samples more."""
+    """Evidence with a last token at a given time, CPU time used evenly until then, and a number of further samples."""
 
     def change(predicate: dict[str, Any]) -> None:
         end_ns = int(duration_s * NS_PER_S)
@@ -124,7 +124,7 @@ def settings(*at_ns: int, quota: int = 1) -> Change:
         both(fail, sample("end", at_ns=9_000 * NS_PER_S)),
     ],
 )
-def test_what_an_engine_may_state_is_valid(change: Change) -> None:
+def test_a_statement_that_an_engine_may_make_is_valid(change: Change) -> None:
     assert state(change) == "VALID"
 
 

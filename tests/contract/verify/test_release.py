@@ -11,9 +11,6 @@ from contracts.releases.manifest import EngineManifest, Predecessor, version_ord
 from contracts.releases.reports import PredecessorFigures
 from contracts.releases.statements import state_manifest, state_revocation, state_validation
 from contracts.verify.release import (
-    MANIFEST_CHECKS,
-    REPORT_CHECKS,
-    REVOCATION_CHECKS,
     verify_comparison,
     verify_manifest,
     verify_revocation,
@@ -45,6 +42,13 @@ GENUINE = sealed_manifest()
 STRANGER = make_signer()
 WEAK = "MCowBQYDK2VwAyEAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 DIGEST = "sha256:" + "0" * 64
+SIGNED_BY_THE_ROOT = ("size", "envelope", "payload type", "encoding", "signature count", "root signature")
+MANIFEST_CHECKS = (*SIGNED_BY_THE_ROOT, "manifest", "consistency", "validity", "version key")
+REVOCATION_CHECKS = (*SIGNED_BY_THE_ROOT, "revocation", "consistency", "validity")
+REPORT_CHECKS = (
+    *("size", "envelope", "payload type", "encoding", "signature count", "version signature"),
+    *("report", "consistency", "result"),
+)
 EARLIER, LATER = "2026-01-29T23:59:59.999Z", "2026-02-01T00:00:00.000Z"
 
 

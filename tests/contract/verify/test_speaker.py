@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from contracts.releases.manifest import EngineManifest
+from contracts.verify.checks import CheckFailed
 from contracts.verify.record import CHECKS
-from contracts.verify.speaker import ReleaseEvidence, claimed_version, judge_release, verify_released_record
+from contracts.verify.speaker import ReleaseEvidence, claimed_version, require_release, verify_released_record
 from contracts.verify.trust import Trust, TrustedKey
 from contracts.wire.envelope import Envelope, seal
 from supervisor.adapters.identity.keys import FileSigner
@@ -102,7 +103,7 @@ def test_a_development_version_is_trusted_through_its_key() -> None:
     assert verdict(data, ROOTED.model_copy(update={"keys": (pretended,)})) == "BAD_SIGNATURE"
 
 
-def test_what_is_no_record_is_told_as_ever() -> None:
+def test_a_non_record_is_reported_with_the_usual_error() -> None:
     assert verdict(b"{") == "MALFORMED"
     assert verdict(b" " * (Envelope.MAX_BYTES + 1)) == "TOO_LARGE"
 
@@ -143,7 +144,11 @@ def test_a_record_is_judged_against_the_manifest_at_hand() -> None:
     report = verify_released_record(GENUINE, ROOTED, EVIDENCE)
     assert report.record is not None
     other = make_release(make_manifest(engine_version="0.2.0"))
-    assert judge_release(report.record, other, (), None).code == "KEY_VERSION_MISMATCH"
+    with pytest.raises(CheckFailed) as failed:
+        require_release(report.record, other, (), None)
+    assert failed.value.code == "KEY_VERSION_MISMATCH"
     later = make_release(make_manifest(created_at="2026-01-31T13:00:00.000Z"))
     times = {"finished_at": "2026-02-01T00:00:00.000Z", "manifest": later.digest}
-    assert judge_release(report.record.model_copy(update=times), later, (), None).code == "OUT_OF_VALIDITY"
+    with pytest.raises(CheckFailed) as failed:
+        require_release(report.record.model_copy(update=times), later, (), None)
+    assert failed.value.code == "OUT_OF_VALIDITY"

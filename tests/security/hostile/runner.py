@@ -19,7 +19,7 @@ from runner import main as honest
 from runner.channel import EVENT_FD, LineReader, take_private_stdout
 from runner.lockdown import load_program, lock_down
 from runner.protocol import parse_setup, ready_event
-from runner.session import LoadedEngine
+from runner.session import LoadedModel
 
 TABLE = Path("/opt/weos/misbehaviours.json")
 STDERR_FD = 2
@@ -174,10 +174,10 @@ class Course:
         self._at("end")
 
 
-def _ready(loaded: LoadedEngine) -> dict[str, Any]:
+def _ready(loaded: LoadedModel) -> dict[str, Any]:
     build = json.loads(honest.BUILD_FILE.read_text(encoding="utf-8"))
     return ready_event(
-        build["backend"], build["llama_cpp_version"], loaded.cpu_features, loaded.model, build["lockdown_policy"]
+        build["backend"], build["llama_cpp_version"], loaded.cpu_features, loaded.info, build["lockdown_policy"]
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from supervisor import bootstrap
 from supervisor.adapters.files import write_private
 from supervisor.adapters.home import Home, default_home
 from supervisor.adapters.identity.engine_version import development_version, source_digest
@@ -117,39 +118,53 @@ def test_an_instance_file_that_holds_no_id_is_refused(empty_home: Home) -> None:
 
 def test_a_run_directory_is_made_its_owners_alone(empty_home: Home) -> None:
     (empty_home.root / "run").mkdir(mode=0o755)
-    empty_home.take().close()
+    with empty_home.take():
+        pass
     assert (empty_home.root / "run").stat().st_mode & 0o777 == 0o700
 
 
 def test_two_supervisors_cannot_have_one_home(empty_home: Home) -> None:
-    with empty_home.take(), pytest.raises(EngineError, match=f"process {os.getpid()}"):
-        empty_home.take()
-    empty_home.take().close()
+    with empty_home.take(), pytest.raises(EngineError, match=f"process {os.getpid()}"), empty_home.take():
+        pass
+    with empty_home.take():
+        pass
 
 
 def test_a_home_is_free_again_when_its_supervisor_was_killed(empty_home: Home) -> None:
     code = (
-        "from supervisor.adapters.home import *; "
-        "lock = Home(default_home()).take(); print('taken', flush=True); input()"
+        "from supervisor.adapters.home import *\nwith Home(default_home()).take(): print('taken', flush=True); input()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "taken\n"
-        with pytest.raises(EngineError):
-            empty_home.take()
+        with pytest.raises(EngineError), empty_home.take():
+            pass
         other.kill()
         other.wait(10)
-    empty_home.take().close()
+    with empty_home.take():
+        pass
 
 
-def test_the_home_is_in_the_users_data_directory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("WEOS_HOME", raising=False)
-    monkeypatch.setenv("XDG_DATA_HOME", "/data")
-    assert default_home() == Path("/data/weos")
-    monkeypatch.setenv("WEOS_HOME", "/elsewhere")
-    assert default_home() == Path("/elsewhere")
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"HOME": "/user"}, "/user/.local/share/weos"),
+        ({"HOME": "/user", "XDG_DATA_HOME": ""}, "/user/.local/share/weos"),
+        ({"XDG_DATA_HOME": "/data"}, "/data/weos"),
+        ({"XDG_DATA_HOME": "/data", "WEOS_HOME": "/elsewhere"}, "/elsewhere"),
+        ({"XDG_DATA_HOME": "/data", "WEOS_HOME": ""}, "/data/weos"),
+    ],
+)
+def test_bootstrap_and_engine_agree_on_the_home(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: str
+) -> None:
+    for name in ("XDG_DATA_HOME", "WEOS_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert default_home() == bootstrap.home() == Path(expected)
 
 
 def test_a_version_changes_with_what_shapes_a_result(tmp_path: Path) -> None:

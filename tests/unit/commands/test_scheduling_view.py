@@ -4,7 +4,7 @@ from supervisor.adapters.home import Home
 from supervisor.client.engine_client import EngineClient
 from supervisor.commands.scheduling_view import find_leasable, find_standing, summarize_metrics
 from supervisor.domain.scheduling.topology import Core
-from tests.fakes import fixed_installation
+from tests.fakes.installation import fixed_installation
 
 METRICS = """# TYPE weos_cores gauge
 weos_cores{state="idle"} 3

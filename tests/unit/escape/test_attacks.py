@@ -47,7 +47,9 @@ def calls_of(table: dict[str, tuple[Attack, ...]]) -> str:
         (("allowed: /a /b",), "allowed", "allowed"),
     ],
 )
-def test_an_answer_is_judged_by_what_was_expected(expected: tuple[str, ...], observed: str, verdict: Verdict) -> None:
+def test_an_answer_is_judged_by_the_expected_answers(
+    expected: tuple[str, ...], observed: str, verdict: Verdict
+) -> None:
     assert judge(expected, observed) == verdict
 
 
@@ -58,13 +60,13 @@ def test_a_tier_may_expect_another_answer() -> None:
 
 
 @pytest.mark.parametrize("tier", TIERS)
-def test_a_row_is_known_by_its_name_and_moment(tier: IsolationTier) -> None:
+def test_an_attack_is_identified_by_its_name_and_moment(tier: IsolationTier) -> None:
     counted = Counter((each.attack.name, each.moment) for each in plan_attempts(tier))
     assert [key for key, count in counted.items() if count > 1] == []
 
 
 @pytest.mark.parametrize("tier", TIERS)
-def test_what_is_expected_to_succeed_says_why_it_does_no_harm(tier: IsolationTier) -> None:
+def test_an_attack_that_is_expected_to_succeed_has_a_note(tier: IsolationTier) -> None:
     for planned in plan_attempts(tier):
         if any(answer.startswith("allowed") for answer in planned.expected):
             assert planned.attack.note, planned.attack.name
@@ -77,7 +79,7 @@ def test_every_call_that_is_named_has_a_number() -> None:
     assert {*calls.forbidden, *calls.forbidden_after_lockdown, *POLICIES.seccomp.allowed} - set(NUMBERS) == set()
 
 
-def test_numbers_are_those_of_the_second_locks_compiler() -> None:
+def test_numbers_agree_with_the_second_locks_compiler() -> None:
     assert {name: NUMBERS[name] for name in lockdown_compiler.NUMBERS} == lockdown_compiler.NUMBERS
     assert (NUMBERS["open_tree"], NUMBERS["openat2"], NUMBERS["futex_wake"]) == (428, 437, 454)
     assert max(NUMBERS.values()) in WALKED
@@ -96,7 +98,7 @@ def test_every_condition_and_refusal_of_lock_two_has_its_attack() -> None:
     assert {name for name in named if f"call('{name}'" not in calls_of(lock_two.CALLS)} == set()
 
 
-def test_what_runs_inside_needs_nothing_of_the_host() -> None:
+def test_modules_inside_the_container_import_nothing_of_the_host() -> None:
     sources = {name: (INSIDE / f"{name}.py").read_text() for name in MODULES}
     assert {path.stem for path in INSIDE.glob("*.py")} == {*MODULES, "__init__"}
     imported = {word for text in sources.values() for word in re.findall(r"^(?:from|import) ([\w.]+)", text, re.M)}

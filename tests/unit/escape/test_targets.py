@@ -4,12 +4,12 @@ import pytest
 
 from supervisor.domain.errors import EngineError, Refusal
 from supervisor.escape.target import plan_of_target, runnable_backends
-from tests.fakes import fixed_installation
+from tests.fakes.installation import fixed_installation
 
 INSTALLATION = fixed_installation()
 
 
-def test_backends_that_have_an_image_and_their_processor_are_tried() -> None:
+def test_only_backends_with_an_image_and_processor_support_are_tried() -> None:
     # cpu_avx512 lacks its processor, cpu_x86_64 its image.
     assert [backend.name for backend in runnable_backends(INSTALLATION)] == ["cpu_avx2"]
 
@@ -21,14 +21,14 @@ def test_without_an_image_nothing_can_be_tried() -> None:
     assert caught.value.code == "image_missing"
 
 
-def test_the_plan_is_an_executions_with_the_smallest_model() -> None:
+def test_the_plan_is_that_of_an_execution_with_the_smallest_model() -> None:
     (model,) = INSTALLATION.models
     small = replace(model, name="small", size_bytes=1000)
     plan = plan_of_target(replace(INSTALLATION, models=(model, small)), "cpu_avx2", "gvisor")
     assert (plan.model.name, plan.isolation, plan.policies) == ("small", "gvisor", INSTALLATION.policies.digests)
 
 
-def test_without_a_model_it_would_not_be_the_real_sandbox() -> None:
+def test_a_target_needs_a_model() -> None:
     with pytest.raises(EngineError) as caught:
         plan_of_target(replace(INSTALLATION, models=()), "cpu_avx2", "hardened")
     assert caught.value.code == "model_missing"

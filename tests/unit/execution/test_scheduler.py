@@ -41,7 +41,7 @@ def make_scheduler(
 
 async def cpus_of(ticket: Ticket) -> tuple[int, ...]:
     async with asyncio.timeout(5):
-        return (await ticket.lease()).cpus
+        return (await ticket.wait()).cpus
 
 
 async def test_a_lease_is_of_every_sibling_and_leaves_the_rest_idle() -> None:
@@ -199,9 +199,9 @@ async def test_a_refused_execution_leaves_nothing_behind() -> None:
 
 async def test_what_can_never_fit_is_refused_also_where_there_is_room_to_wait() -> None:
     scheduler = make_scheduler()
-    with pytest.raises(Refusal, match="3 can be leased here"):
+    with pytest.raises(Refusal, match="only 3 can be leased on this machine"):
         scheduler.enqueue(Demand(4), "a")
-    with pytest.raises(Refusal, match="can be leased here"):
+    with pytest.raises(Refusal, match="can be leased on this machine"):
         scheduler.enqueue(Demand(1, private_bytes=2**31), "a")
     assert scheduler.waiting == 0
 

@@ -1,14 +1,14 @@
 """The scheduler's numbers to be watched."""
 
-from supervisor.execution.scheduler_metrics import LeaseCounts, Standing
+from supervisor.execution.scheduler_metrics import LeaseCounts, SchedulerSnapshot
 
-IDLE = Standing(cores=4, cores_leased=0, memory_bytes=100, memory_leased_bytes=0, running=(), waiting=())
+IDLE = SchedulerSnapshot(cores=4, cores_leased=0, memory_bytes=100, memory_leased_bytes=0, running=(), waiting=())
 
 
-def samples_of(counts: LeaseCounts, standing: Standing) -> dict[tuple[str, ...], float]:
+def samples_of(counts: LeaseCounts, snapshot: SchedulerSnapshot) -> dict[tuple[str, ...], float]:
     return {
         (sample.name, *(f"{name}={value}" for name, value in sorted(sample.labels.items()))): sample.value
-        for family in counts.families(standing)
+        for family in counts.families(snapshot)
         for sample in family.samples
     }
 
@@ -30,7 +30,7 @@ def test_what_is_leased_waited_for_and_refused_is_counted() -> None:
     counts = LeaseCounts()
     counts.add_refused("queue_full")
     counts.add_granted("default", 0.2)
-    standing = Standing(
+    snapshot = SchedulerSnapshot(
         cores=4,
         cores_leased=3,
         memory_bytes=100,
@@ -38,7 +38,7 @@ def test_what_is_leased_waited_for_and_refused_is_counted() -> None:
         running=("default", "default", "exclusive"),
         waiting=("default",),
     )
-    samples = samples_of(counts, standing)
+    samples = samples_of(counts, snapshot)
     assert {key: value for key, value in samples.items() if not key[0].startswith("weos_wait_")} == {
         ("weos_cores", "state=leased"): 3,
         ("weos_cores", "state=idle"): 1,

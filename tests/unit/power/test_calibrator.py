@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from contracts.execution.calibration import Calibration, CalibrationStep, HostFingerprint
 from contracts.execution.power_evidence import DomainName, PowerModel, PowerSource
+from contracts.wire.units import NS_PER_S
 from supervisor.domain.errors import EngineError
 from supervisor.domain.power.calibration import (
     Interval,
@@ -27,7 +28,6 @@ from tests.silent_progress import SilentProgress
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NS_PER_S = 1_000_000_000
 NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 DOMAINS: tuple[DomainName, ...] = ("package-0", "dram-0")
 HOST = HostFingerprint(
@@ -120,7 +120,7 @@ def test_a_calibration_counts_on_its_machine_until_it_is_too_old() -> None:
     for age in (timedelta(0), timedelta(days=90), timedelta(hours=-23)):
         assert judge_calibration(measured(), HOST, NOW + age, 90, domains=DOMAINS) is None
     stale = judge_calibration(measured(), HOST, NOW + timedelta(days=90, seconds=1), 90, domains=DOMAINS)
-    assert stale == "it is 90 days old, and the policy allows 90"
+    assert stale == "it is 90 days old, but the policy allows at most 90 days"
     future = judge_calibration(measured(), HOST, NOW - timedelta(days=2), 90, domains=DOMAINS)
     assert "in the future" in str(future)
 
@@ -139,15 +139,15 @@ def test_a_calibration_counts_on_its_machine_until_it_is_too_old() -> None:
 def test_a_calibration_of_another_machine_is_foreign(change: dict[str, object]) -> None:
     here = HOST.model_copy(update=change)
     reason = judge_calibration(measured(), here, NOW, 90, domains=DOMAINS)
-    assert reason == f"it is of another machine: {next(iter(change))} differ"
+    assert reason == f"it was made on another machine: {next(iter(change))} differ"
 
 
 @pytest.mark.parametrize(
     ("calibration", "domains", "reason"),
     [
-        (measured(), ("package-0",), "it measured package-0, dram-0, and now package-0 can be"),
-        (measured(), (), "it measured package-0, dram-0, and now nothing can be"),
-        (declared(), DOMAINS, "it measured nothing, and now package-0, dram-0 can be"),
+        (measured(), ("package-0",), "it measured package-0, dram-0, but now package-0 can be measured"),
+        (measured(), (), "it measured package-0, dram-0, but now nothing can be measured"),
+        (declared(), DOMAINS, "it measured nothing, but now package-0, dram-0 can be measured"),
     ],
 )
 def test_a_calibration_of_other_domains_does_not_count(

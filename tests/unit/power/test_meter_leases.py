@@ -1,4 +1,4 @@
-"""Which meter an execution gets: one that was lost is opened anew for the next, on a host that is a directory."""
+"""The meter of each execution: a lost meter is reopened for the next execution, on a host that is a directory."""
 
 import asyncio
 import shutil
@@ -23,7 +23,8 @@ from supervisor.domain.power.meter import MeterReading
 from supervisor.power.meter_leases import GpuAccess, MeterLeases
 from supervisor.power.meters import open_metering
 from tests.factories import make_gpu_plan
-from tests.fakes import fixed_installation, spec_request
+from tests.fakes.installation import fixed_installation
+from tests.fakes.run_requests import spec_request
 from tests.meters import FakeMeter, make_metering
 from tests.powercap import RANGE_UJ, PowercapHost
 
@@ -64,7 +65,7 @@ def leases(host: PowercapHost, calibration_file: Path, policy: PowerPolicy = POW
 
 
 async def read_in_lease(meters: MeterLeases, source: PowerSource = "rapl") -> MeterReading:
-    async with meters.lease(plan(source)) as metering:
+    async with meters.metering_for(plan(source)) as metering:
         assert metering.port.source == source
         return metering.port.read()
 
@@ -85,7 +86,7 @@ def come_back(host: PowercapHost) -> None:
 async def test_what_was_lost_is_read_again_by_the_next_execution(host: PowercapHost, calibration_file: Path) -> None:
     meters = leases(host, calibration_file)
     assert (await read_in_lease(meters)).energy_uj == {"package-0": 0}
-    async with meters.lease(plan()) as during:
+    async with meters.metering_for(plan()) as during:
         miss_a_wrap(host)
         lost = during.port.read()
         assert lost.energy_uj == {"package-0": None}
@@ -104,7 +105,7 @@ async def test_what_was_lost_between_executions_is_no_gap_of_the_next(
     miss_a_wrap(host)
     meters.read()
     host.set_energy(ZONE, 1)
-    async with meters.lease(plan()) as metering:
+    async with meters.metering_for(plan()) as metering:
         assert metering.port.read().energy_uj == {"package-0": 0}
         host.set_energy(ZONE, 9)
         assert metering.port.read().energy_uj == {"package-0": 8}
@@ -118,17 +119,17 @@ async def test_a_sensor_that_stays_away_falls_back_with_the_reason_and_may_retur
     (host.powercap / ZONE / "energy_uj").rename(host.root / "away")
     assert meters.facts().source == "model"
     assert meters.facts().source == "model"
-    async with meters.lease(plan("model")) as metering:
+    async with meters.metering_for(plan("model")) as metering:
         assert metering.fallback_reason == "RAPL: cannot be read (No such file or directory)"
         assert metering.template(reserved_cpus=1).baseline.source == "declared"
     assert [each.message for each in caplog.records] == [
-        "executions are modelled until the energy counters can be read again: "
+        "energy is modelled until the energy counters can be read again: "
         "RAPL: cannot be read (No such file or directory)"
     ]
     (host.root / "away").rename(host.powercap / ZONE / "energy_uj")
     assert meters.facts().source == "rapl"
     assert (await read_in_lease(meters)).faults == ()
-    assert "opened anew" in caplog.records[-1].message
+    assert "have been reopened" in caplog.records[-1].message
     assert len(caplog.records) == 2
 
 
@@ -140,7 +141,7 @@ async def test_an_execution_is_metered_as_planned_or_not_at_all(
     away(host)
     assert (await read_in_lease(meters)).energy_uj == {"package-0": None}
     assert meters.facts().source == "model"
-    async with meters.lease(plan("model")) as metering:
+    async with meters.metering_for(plan("model")) as metering:
         assert "RAPL" in str(metering.fallback_reason)
     if away is vanish:
         come_back(host)
@@ -222,7 +223,7 @@ async def test_a_limit_that_is_being_set_when_its_execution_is_cancelled_is_put_
     card.closed = False
 
     async def be_metered() -> None:
-        async with meters.lease(make_gpu_plan(200)):
+        async with meters.metering_for(make_gpu_plan(200)):
             raise AssertionError
 
     task = asyncio.create_task(be_metered())

@@ -36,19 +36,19 @@ def test_a_root_key_is_private_encrypted_and_named_by_its_id(root: RootDirectory
     assert root.signer(ask).public_key == root.keyring().keys[0].public_key
 
 
-def test_another_passphrase_does_not_open_it(root: RootDirectory) -> None:
+def test_another_passphrase_does_not_open_the_key(root: RootDirectory) -> None:
     with pytest.raises(EngineError) as caught:
         root.signer(lambda: b"another")
     assert caught.value.code == "passphrase_wrong"
 
 
-def test_an_auditors_trust_lies_beside_it(root: RootDirectory, tmp_path: Path) -> None:
+def test_a_trust_file_for_auditors_is_written_beside_the_keys(root: RootDirectory, tmp_path: Path) -> None:
     assert Trust.parse((tmp_path / "root" / "trust.json").read_bytes()).root == root.keyring()
     root.rotate(ask, LATER)
     assert Trust.parse((tmp_path / "root" / "trust.json").read_bytes()).root == root.keyring()
 
 
-def test_a_root_is_made_only_in_a_new_place(root: RootDirectory, tmp_path: Path) -> None:
+def test_a_root_is_created_only_in_a_new_directory(root: RootDirectory, tmp_path: Path) -> None:
     with pytest.raises(EngineError) as caught:
         root.create(PASSPHRASE, WHEN)
     assert caught.value.code == "root_exists"
@@ -57,7 +57,7 @@ def test_a_root_is_made_only_in_a_new_place(root: RootDirectory, tmp_path: Path)
     assert missing.value.code == "root_missing"
 
 
-def test_a_rotated_root_is_reached_from_the_one_before(root: RootDirectory) -> None:
+def test_a_rotated_root_is_trusted_from_the_previous_keyring(root: RootDirectory) -> None:
     first, old = root.keyring(), root.signer(ask)
     second = root.rotate(ask, LATER)
     new = root.signer(ask)

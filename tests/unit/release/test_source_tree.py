@@ -36,7 +36,7 @@ def tree(tmp_path: Path) -> Path:
     return root
 
 
-def test_a_committed_tree_is_its_commit(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_committed_tree_matches_its_commit(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     head = commit(tree)
     (tree / "supervisor" / "__pycache__").mkdir()
     (tree / "supervisor" / "__pycache__" / "file.pyc").write_text("made by the interpreter")
@@ -46,7 +46,7 @@ def test_a_committed_tree_is_its_commit(tree: Path, monkeypatch: pytest.MonkeyPa
     assert require_committed(tree) == head
 
 
-def test_a_repository_of_the_other_digest_is_understood(tmp_path: Path, tree: Path) -> None:
+def test_a_repository_with_the_other_digest_algorithm_is_supported(tmp_path: Path, tree: Path) -> None:
     other = tmp_path / "other"
     git(tmp_path, "init", "--quiet", "--object-format=sha256", str(other))
     for path in ("contracts", "policies", "runtime-image", "supervisor", "pyproject.toml"):
@@ -81,7 +81,7 @@ def test_every_difference_from_the_commit_is_named(tree: Path) -> None:
     assert "pyproject.toml (changed)" in refusal(tree)
 
 
-def test_what_git_was_told_to_overlook_counts(tree: Path) -> None:
+def test_files_that_git_ignores_count(tree: Path) -> None:
     commit(tree)
     (tree / "supervisor" / "x.ignored").write_text("")
     assert "supervisor/x.ignored (not committed)" in refusal(tree)
@@ -98,10 +98,10 @@ def test_many_differences_are_counted(tree: Path) -> None:
     assert refusal(tree).endswith("and 1 more")
 
 
-def test_what_is_no_checkout_is_refused(tree: Path, tmp_path: Path) -> None:
-    assert "no git checkout with a commit" in refusal(tree)
+def test_a_directory_that_is_no_checkout_is_refused(tree: Path, tmp_path: Path) -> None:
+    assert "is not a git checkout with a commit" in refusal(tree)
     (tmp_path / "plain").mkdir()
-    assert "no git checkout" in refusal(tmp_path / "plain")
+    assert "is not a git checkout" in refusal(tmp_path / "plain")
 
 
 def test_without_git_nothing_is_released(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +110,7 @@ def test_without_git_nothing_is_released(tree: Path, monkeypatch: pytest.MonkeyP
     assert "git is not installed" in refusal(tree)
 
 
-def test_a_git_that_hangs_is_told(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hanging_git_is_reported(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hanging = tmp_path / "git"
     hanging.write_text(f"#!{sys.executable}\nimport time\ntime.sleep(600)\n")
     hanging.chmod(0o755)

@@ -1,4 +1,4 @@
-"""The runner's package, and an engine whose tokens the test writes down."""
+"""The runner's package, and a model whose tokens the test writes down."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -9,14 +9,14 @@ import pytest
 # The runner is no part of the distribution: it is found where the image build takes it from.
 sys.path.insert(0, str(Path(__file__).parents[3] / "runtime-image"))
 
-from runner.generation import Engine
+from runner.generation import Model
 from runner.protocol import RunnerError, Sampling
 
 END_TOKEN = 0
 
 
 class ScriptedEngine:
-    """Implements Engine: one prompt token a word, then the given pieces, then the end token."""
+    """Implements Model: one prompt token a word, then the given pieces, then the end token."""
 
     def __init__(self, pieces: Sequence[bytes], context_tokens: int = 64, failing_decode: int | None = None) -> None:
         self.context_tokens = context_tokens
@@ -56,5 +56,5 @@ class ScriptedEngine:
 
 
 @pytest.fixture
-def scripted() -> Callable[..., Engine]:
+def scripted() -> Callable[..., Model]:
     return ScriptedEngine

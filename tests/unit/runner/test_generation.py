@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from runner.generation import Engine, generate
+from runner.generation import Model, generate
 from runner.protocol import Job, RunnerError, Sampling
 
 GREEDY = Sampling(0.0, 0, 1.0, 0.0, 1.0)
@@ -19,17 +19,17 @@ def text_of(events: list[dict[str, object]]) -> str:
 
 
 def test_the_prompt_event_comes_after_prefill_and_before_the_first_sample(scripted: Scripted) -> None:
-    engine = scripted([b"a"])
-    assert next(generate(engine, job())) == {"type": "prompt", "tokens": 2}
-    assert engine.calls == ["prefill 2", "start 0.0 5 2"]
+    model = scripted([b"a"])
+    assert next(generate(model, job())) == {"type": "prompt", "tokens": 2}
+    assert model.calls == ["prefill 2", "start 0.0 5 2"]
 
 
 def test_a_token_is_told_before_it_is_processed(scripted: Scripted) -> None:
-    engine = scripted([b"a", b"b"])
-    events = generate(engine, job())
+    model = scripted([b"a", b"b"])
+    events = generate(model, job())
     next(events)
     assert next(events) == {"type": "token", "index": 0, "token_id": 1, "text": "a"}
-    assert engine.calls[-1] == "sample"
+    assert model.calls[-1] == "sample"
 
 
 def test_the_end_token_ends_generation_without_an_event(scripted: Scripted) -> None:
@@ -39,10 +39,10 @@ def test_the_end_token_ends_generation_without_an_event(scripted: Scripted) -> N
 
 
 def test_the_last_token_allowed_is_not_processed_in_vain(scripted: Scripted) -> None:
-    engine = scripted([b"a", b"b", b"c"])
-    events = list(generate(engine, job(max_tokens=2)))
+    model = scripted([b"a", b"b", b"c"])
+    events = list(generate(model, job(max_tokens=2)))
     assert events[-1] == {"type": "done", "finish_reason": "length", "tokens": 2, "text": ""}
-    assert engine.calls == ["prefill 2", "start 0.0 5 2", "sample", "decode 1", "sample"]
+    assert model.calls == ["prefill 2", "start 0.0 5 2", "sample", "decode 1", "sample"]
 
 
 def test_a_stop_sequence_over_two_tokens_cuts_the_text_before_it(scripted: Scripted) -> None:
@@ -68,12 +68,12 @@ def test_prompt_and_answer_that_just_fit_are_computed(scripted: Scripted) -> Non
 
 @pytest.mark.parametrize("words", [3, 200])
 def test_what_does_not_fit_is_refused_with_the_number_of_prompt_tokens(scripted: Scripted, words: int) -> None:
-    engine = scripted([], context_tokens=10)
+    model = scripted([], context_tokens=10)
     with pytest.raises(RunnerError) as caught:
-        list(generate(engine, job("word " * words, max_tokens=8)))
+        list(generate(model, job("word " * words, max_tokens=8)))
     assert (caught.value.code, caught.value.prompt_tokens) == ("context_overflow", words)
     assert "word " not in caught.value.message
-    assert engine.calls == []
+    assert model.calls == []
 
 
 @pytest.mark.parametrize("prompt", ["", "   "])
@@ -83,7 +83,7 @@ def test_a_prompt_without_tokens_is_refused(scripted: Scripted, prompt: str) -> 
     assert caught.value.code == "empty_prompt"
 
 
-def test_a_failed_decode_ends_the_events(scripted: Callable[..., Engine]) -> None:
+def test_a_failed_decode_ends_the_events(scripted: Callable[..., Model]) -> None:
     events = generate(scripted([b"a", b"b"], failing_decode=0), job())
     assert [next(events)["type"], next(events)["type"]] == ["prompt", "token"]
     with pytest.raises(RunnerError, match="llama_decode"):

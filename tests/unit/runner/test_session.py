@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from runner.channel import EventWriter, LineReader
-from runner.generation import Engine
+from runner.generation import Model
 from runner.protocol import Event, ModelInfo, RunnerError, Setup
-from runner.session import BuildInfo, LoadedEngine, serve
+from runner.session import BuildInfo, LoadedModel, serve
 from runner.system_info import parse_cpu_features
 
 SETUP = (
@@ -21,11 +21,11 @@ JOB = (
 EXIT = b'{"type":"exit"}\n'
 
 
-def run(lines: bytes, engine: Engine | RunnerError, lock_fault: RunnerError | None = None) -> list[dict[str, Any]]:
-    def load(_setup: Setup) -> LoadedEngine:
-        if isinstance(engine, RunnerError):
-            raise engine
-        return LoadedEngine(engine, ModelInfo("llama", 8192, "tiny"), ["AVX2"])
+def run(lines: bytes, model: Model | RunnerError, lock_fault: RunnerError | None = None) -> list[dict[str, Any]]:
+    def load(_setup: Setup) -> LoadedModel:
+        if isinstance(model, RunnerError):
+            raise model
+        return LoadedModel(model, ModelInfo("llama", 8192, "tiny"), ["AVX2"])
 
     def lock() -> None:
         if lock_fault is not None:
@@ -42,26 +42,26 @@ def run(lines: bytes, engine: Engine | RunnerError, lock_fault: RunnerError | No
         return [json.loads(line) for line in pipe]
 
 
-def test_one_job_is_set_up_run_and_let_go(scripted: Callable[..., Engine]) -> None:
+def test_one_job_is_set_up_run_and_let_go(scripted: Callable[..., Model]) -> None:
     events = run(SETUP + JOB + EXIT, scripted([b"a", b"b"]))
     assert [event["type"] for event in events] == ["ready", "prompt", "token", "token", "done"]
     assert events[0]["backend"] == "cpu_avx2"
     assert events[0]["lockdown_policy"] == "sha256:abc"
 
 
-def test_without_its_second_lock_the_runner_is_never_ready(scripted: Callable[..., Engine]) -> None:
+def test_without_its_second_lock_the_runner_is_never_ready(scripted: Callable[..., Model]) -> None:
     events = run(SETUP + JOB, scripted([b"a"]), RunnerError("lockdown_failed", "no"))
     assert events == [{"type": "error", "code": "lockdown_failed", "message": "no"}]
 
 
-def test_no_byte_of_the_job_is_read_before_the_lock(scripted: Callable[..., Engine]) -> None:
+def test_no_byte_of_the_job_is_read_before_the_lock(scripted: Callable[..., Model]) -> None:
     input_fd, feed_fd = os.pipe()
     os.write(feed_fd, SETUP)
     order: list[str] = []
 
-    def load(_setup: Setup) -> LoadedEngine:
+    def load(_setup: Setup) -> LoadedModel:
         order.append("load")
-        return LoadedEngine(scripted([]), ModelInfo("llama", 8192, "tiny"), [])
+        return LoadedModel(scripted([]), ModelInfo("llama", 8192, "tiny"), [])
 
     def lock() -> None:
         order.append("lock")
@@ -76,7 +76,7 @@ def test_no_byte_of_the_job_is_read_before_the_lock(scripted: Callable[..., Engi
     assert order == ["load", "lock", "ready", "prompt", "done"]
 
 
-def test_a_second_job_is_never_run(scripted: Callable[..., Engine]) -> None:
+def test_a_second_job_is_never_run(scripted: Callable[..., Model]) -> None:
     events = run(SETUP + JOB + JOB, scripted([b"a"]))
     assert [event["type"] for event in events].count("done") == 1
     assert events[-1]["type"] == "done"
@@ -84,13 +84,13 @@ def test_a_second_job_is_never_run(scripted: Callable[..., Engine]) -> None:
 
 @pytest.mark.parametrize(("lines", "types"), [(b"", []), (SETUP, ["ready"])])
 def test_input_that_ends_before_the_job_ends_quietly(
-    lines: bytes, types: list[str], scripted: Callable[..., Engine]
+    lines: bytes, types: list[str], scripted: Callable[..., Model]
 ) -> None:
     assert [event["type"] for event in run(lines, scripted([]))] == types
 
 
 @pytest.mark.parametrize("lines", [JOB, b"{}\n", b"x\n", SETUP + SETUP, SETUP + EXIT, b"half a line"])
-def test_a_line_out_of_turn_is_a_protocol_error(lines: bytes, scripted: Callable[..., Engine]) -> None:
+def test_a_line_out_of_turn_is_a_protocol_error(lines: bytes, scripted: Callable[..., Model]) -> None:
     assert run(lines, scripted([]))[-1]["code"] == "protocol_error"
 
 
@@ -99,7 +99,7 @@ def test_a_model_that_cannot_be_loaded_is_told_with_its_code() -> None:
     assert events == [{"type": "error", "code": "model_load_failed", "message": "no"}]
 
 
-def test_garbage_after_the_job_is_ignored_until_the_input_ends(scripted: Callable[..., Engine]) -> None:
+def test_garbage_after_the_job_is_ignored_until_the_input_ends(scripted: Callable[..., Model]) -> None:
     events = run(SETUP + JOB + b"garbage\n" + b"unfinished", scripted([]))
     assert events[-1]["type"] == "done"
 

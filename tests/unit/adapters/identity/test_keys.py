@@ -1,4 +1,3 @@
-import logging
 from pathlib import Path
 
 import pytest
@@ -52,24 +51,6 @@ def test_one_version_has_one_key(tmp_path: Path) -> None:
 def test_a_key_is_encrypted_in_its_file(tmp_path: Path) -> None:
     load_signer(tmp_path, VERSION)
     assert key_path(tmp_path, VERSION).read_bytes().startswith(b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
-
-
-def test_a_key_of_an_older_engine_is_encrypted_once_and_said_so(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    key = Ed25519PrivateKey.generate()
-    write_private(key_path(tmp_path, VERSION), pem(key))
-    write_private(key_path(tmp_path, "0.1.0+dev.ba9876543210"), pem(Ed25519PrivateKey.generate()))
-    with caplog.at_level(logging.WARNING):
-        signer = load_signer(tmp_path, VERSION)
-        assert load_signer(tmp_path, VERSION).public_key == signer.public_key
-    assert signer.sign(b"x") == key.sign(b"x")
-    assert b"ENCRYPTED" in key_path(tmp_path, VERSION).read_bytes()
-    # Those of versions that nobody asks for any more, too.
-    assert [record.getMessage() for record in caplog.records] == [
-        f"the key {path} was not encrypted; now it is" for path in sorted(tmp_path.glob("*.pem"))
-    ]
-    assert all(b"ENCRYPTED" in path.read_bytes() for path in tmp_path.glob("*.pem"))
 
 
 def test_a_named_passphrase_file_opens_the_keys_instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,3 @@
-import hashlib
 import json
 import os
 from dataclasses import replace
@@ -6,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from contracts.wire.document import sha256_digest
 from supervisor.adapters.installation.backends import require_backend
 from supervisor.adapters.installation.escape_reports import EscapeReports
 from supervisor.adapters.installation.image_inputs import inputs_key
@@ -15,7 +15,7 @@ from supervisor.adapters.installation.reader import InstallationReader
 from supervisor.composition import SOURCE_ROOT
 from supervisor.domain.errors import EngineError, Refusal
 from tests.factories import make_escape_report, make_plan
-from tests.fakes import IMAGE, VERSION, fixed_installation
+from tests.fakes.installation import IMAGE, VERSION, fixed_installation
 
 MANIFEST = b'{"files":[{"path":"/usr/bin/python3.11","sha256":"' + b"e" * 64 + b'"}],"links":[]}'
 
@@ -26,7 +26,7 @@ def record(home: Path, key: str) -> None:
         backend="cpu_avx2",
         image_id=IMAGE,
         size_bytes=1,
-        manifest_sha256=hashlib.sha256(MANIFEST).hexdigest(),
+        manifest_sha256=sha256_digest(MANIFEST),
         manifest_path=str(home / "manifest.json"),
         inputs_key=key,
         cmake_flags=(),
@@ -38,7 +38,7 @@ def record(home: Path, key: str) -> None:
         toolchain_image_id=IMAGE,
         source_name="llama-cpp-python",
         source_version="0.3.36",
-        source_sha256="0" * 64,
+        source_sha256="sha256:" + "0" * 64,
         llama_cpp_commit=None,
         llama_cpp_commit_reason="a test",
     )
@@ -88,7 +88,7 @@ def test_an_image_made_from_these_sources_is_installed(tmp_path: Path) -> None:
 
 
 def test_an_image_made_from_other_sources_does_not_run_under_this_version(tmp_path: Path) -> None:
-    record(tmp_path, "0" * 64)
+    record(tmp_path, "sha256:" + "0" * 64)
     assert image_of(tmp_path) is None
 
 
@@ -114,7 +114,7 @@ def test_a_damaged_record_is_told(tmp_path: Path) -> None:
 
 
 def test_what_an_image_consists_of_comes_from_its_manifest(tmp_path: Path) -> None:
-    record(tmp_path, "0" * 64)
+    record(tmp_path, "sha256:" + "0" * 64)
     reader = reader_of(tmp_path)
     reader.read()
     facts = reader.describe_image("cpu_avx2", IMAGE)
@@ -126,7 +126,7 @@ def test_what_an_image_consists_of_comes_from_its_manifest(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("content", [MANIFEST + b" ", None])
 def test_a_manifest_that_is_not_the_images_is_refused(tmp_path: Path, content: bytes | None) -> None:
-    record(tmp_path, "0" * 64)
+    record(tmp_path, "sha256:" + "0" * 64)
     (tmp_path / "manifest.json").unlink()
     if content is not None:
         (tmp_path / "manifest.json").write_bytes(content)
@@ -141,7 +141,7 @@ def test_an_image_is_known_as_long_as_a_plan_can_name_it(tmp_path: Path) -> None
     with pytest.raises(Refusal) as caught:
         reader.describe_image("cpu_avx2", IMAGE)
     assert caught.value.code == "image_missing"
-    record(tmp_path, "0" * 64)
+    record(tmp_path, "sha256:" + "0" * 64)
     reader.read()
     record_path(tmp_path, "cpu_avx2").unlink()
     assert reader.describe_image("cpu_avx2", IMAGE).files

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from supervisor.adapters.kernel.proc_status import read_thread_statuses
-from tests.fakes import thread_under
+from tests.fakes.sandbox_facts import thread_under
 
 STATUS = """Name:\tpython3.11
 Uid:\t65532\t65532\t65532\t65532

@@ -14,7 +14,7 @@ from contracts.ledger.proof import Checkpoint, Leaf
 from supervisor.adapters.ledger.log_identity import LogIdentity
 from supervisor.adapters.ledger.store import SqliteLedger
 from supervisor.domain.errors import Refusal, StorageError
-from tests.fakes import make_log
+from tests.fakes.ledger import make_log
 from tests.unit.adapters.ledger.test_store import LOG, final, ledger_at, started
 
 
@@ -258,22 +258,3 @@ async def test_a_copy_that_cannot_be_written_fails_nothing(path: Path, monkeypat
     assert await ledger.append_started(started(1)) == 1
     monkeypatch.undo()
     await ledger.close()
-
-
-async def test_a_database_from_before_there_was_a_log_is_kept_aside(path: Path) -> None:
-    path.parent.mkdir()
-    old = sqlite3.connect(path)
-    old.execute("PRAGMA journal_mode = WAL")
-    old.execute("CREATE TABLE records (envelope)")
-    old.execute("INSERT INTO records VALUES ('kept')")
-    old.execute("PRAGMA user_version = 1")
-    old.commit()
-    old.close()
-    ledger = ledger_at(path)
-    await ledger.open()
-    assert await ledger.append_started(started(1)) == 1
-    await ledger.close()
-    (aside,) = path.parent.glob("without-log-*.sqlite3")
-    kept = sqlite3.connect(aside)
-    assert kept.execute("SELECT * FROM records").fetchall() == [("kept",)]
-    kept.close()

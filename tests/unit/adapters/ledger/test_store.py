@@ -10,7 +10,7 @@ from supervisor.adapters.ledger.store import SqliteLedger
 from supervisor.domain.errors import StorageError
 from supervisor.domain.records.ports import FinalEntry, StartedEntry
 from tests.factories import WHEN, make_envelope, make_plan, make_signer, make_started
-from tests.fakes import make_log
+from tests.fakes.ledger import make_log
 
 SIGNER = make_signer()
 ENVELOPE = make_envelope(SIGNER)

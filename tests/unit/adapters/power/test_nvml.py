@@ -15,7 +15,7 @@ from tests.powercap import Clock, PowercapHost
 CONTAINER = "f" * 64
 
 
-def is_ours(pid: int, container_id: str | None) -> bool:
+def belongs_to_execution(pid: int, container_id: str | None) -> bool:
     return pid == OURS and container_id == CONTAINER
 
 
@@ -25,7 +25,7 @@ def device() -> FakeDevice:
 
 
 def opened(device: FakeDevice) -> NvmlMeter:
-    meter = NvmlMeter(device, ModelMeter(), is_ours)
+    meter = NvmlMeter(device, ModelMeter(), belongs_to_execution)
     meter.follow(CONTAINER)
     return meter
 
@@ -35,7 +35,7 @@ def test_a_device_and_processors_are_read_together(device: FakeDevice, tmp_path:
     host.add_zone("intel-rapl:0", "package-0", 5)
     rapl = open_rapl(tmp_path, clock=clock)
     assert isinstance(rapl, RaplMeter)
-    meter = NvmlMeter(device, rapl, is_ours)
+    meter = NvmlMeter(device, rapl, belongs_to_execution)
     meter.follow(CONTAINER)
     assert (meter.source, meter.domains) == ("nvml", ("package-0", "gpu-1"))
     host.set_energy("intel-rapl:0", 25)
@@ -60,7 +60,7 @@ def test_a_stranger_on_the_device_makes_a_gap_that_stays(device: FakeDevice) -> 
 def test_a_process_is_a_strangers_until_the_container_is_known_and_in_every_other_one(device: FakeDevice) -> None:
     for container_id in (None, "e" * 64):
         device.pids = frozenset({OURS})
-        meter = NvmlMeter(device, ModelMeter(), is_ours)
+        meter = NvmlMeter(device, ModelMeter(), belongs_to_execution)
         if container_id is not None:
             meter.follow(container_id)
         assert "another process (42)" in meter.read().faults[0]

@@ -13,7 +13,7 @@ OPEN = """
 from supervisor.adapters.power.model_meter import ModelMeter
 from supervisor.adapters.power.nvml import NvmlMeter, open_nvml
 from supervisor.domain.power.meter import MissingMeter
-meter = open_nvml(ModelMeter(), is_ours=lambda pid, container_id: pid == 42)
+meter = open_nvml(ModelMeter(), belongs_to_execution=lambda pid, container_id: pid == 42)
 if isinstance(meter, MissingMeter):
     tell([meter.reason, meter.is_there])
     sys.exit()

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contracts.wire.units import NS_PER_S
 from supervisor.adapters.kernel.proc_stat import TICK_NS, read_busy_ns
 from supervisor.adapters.power.model_meter import ModelMeter
 from supervisor.adapters.power.rapl import READ_AT_LEAST_EVERY_S, RaplMeter, open_rapl
@@ -11,7 +12,6 @@ from supervisor.domain.power.energy_counter import MOST_W, CounterReading, count
 from supervisor.domain.power.meter import MeterReading, MissingMeter
 from tests.powercap import RANGE_UJ, Clock, PowercapHost
 
-NS_PER_S = 1_000_000_000
 PACKAGE = "intel-rapl:0"
 AMD_RANGE_UJ = 65_532_610_987
 
@@ -226,7 +226,7 @@ def test_a_wrap_that_may_have_been_missed_is_a_gap_that_stays(host: PowercapHost
     host.set_energy(PACKAGE, 100_000_010)
     gap = read_after(meter, clock, 600)
     assert gap.energy_uj == {"package-0": None}
-    assert gap.faults == ("package-0: it was not read for 600 s, in which it may have wrapped unseen",)
+    assert gap.faults == ("package-0: the counter was not read for 600 s and may have wrapped around unnoticed",)
     assert read_after(meter, clock, 1).energy_uj == {"package-0": None}
 
 
@@ -245,13 +245,13 @@ def test_a_counter_that_begins_anew_is_not_taken_for_a_wrap(host: PowercapHost, 
     host.set_energy(PACKAGE, 0)
     gap = read_after(meter, clock, 1)
     assert gap.energy_uj == {"package-0": None}
-    assert "began anew" in gap.faults[0]
+    assert "was reset" in gap.faults[0]
 
 
 def test_a_counter_beyond_its_range_is_a_gap(host: PowercapHost, clock: Clock) -> None:
     meter = opened(host, clock)
     host.set_energy(PACKAGE, RANGE_UJ + 1)
-    assert read_after(meter, clock, 1).faults == ("package-0: it is beyond its own max_energy_range_uj",)
+    assert read_after(meter, clock, 1).faults == ("package-0: the counter exceeds its own max_energy_range_uj",)
 
 
 def test_busy_time_leaves_out_idle_waiting_stolen_and_guests(host: PowercapHost, clock: Clock) -> None:

@@ -15,7 +15,8 @@ from supervisor.domain.pool.survey import survey_installation
 from supervisor.domain.power.energy import gpu_limit_within
 from supervisor.domain.power.facts import GpuLimits
 from supervisor.domain.scheduling.topology import Core
-from tests.fakes import IMAGE, MODEL_SHA256, fixed_installation, spec_request
+from tests.fakes.installation import IMAGE, MODEL_SHA256, fixed_installation
+from tests.fakes.run_requests import spec_request
 
 POLICIES = fixed_installation().policies.scheduling
 
@@ -67,7 +68,7 @@ def test_the_prompt_itself_is_not_in_the_plan() -> None:
     assert "Explique" not in plan_execution(request_with(), fixed_installation()).model_dump_json()
 
 
-def test_the_right_version_is_accepted_and_another_refused() -> None:
+def test_the_engines_version_is_accepted_and_another_refused() -> None:
     installation = fixed_installation()
     assert plan_execution(request_with(engine_version=installation.engine_version), installation)
     assert refusal_of(request_with(engine_version="9.9.9")).code == "engine_version_mismatch"
@@ -114,7 +115,7 @@ def test_the_right_version_is_accepted_and_another_refused() -> None:
         ),
     ],
 )
-def test_what_cannot_be_is_refused_with_its_field(
+def test_an_impossible_request_is_refused_with_its_field(
     request_: RunRequest, code: str, field: str, available: tuple[str, ...] | None
 ) -> None:
     refusal = refusal_of(request_)
@@ -138,11 +139,11 @@ def test_memory_counts_repacked_weights_and_the_cache() -> None:
     assert abs(lean.limits.memory_bytes - (plan.limits.memory_bytes - model.size_bytes)) < 4096
 
 
-def test_output_is_bounded_by_the_tokens_that_were_asked_for() -> None:
+def test_output_is_bounded_by_the_requested_tokens() -> None:
     assert plan_execution(request_with(), fixed_installation()).limits.output_bytes == 65536 + 8 * 512
 
 
-def test_the_context_defaults_to_what_the_model_was_trained_for_if_that_is_less() -> None:
+def test_the_default_context_is_at_most_the_models_own() -> None:
     installation = fixed_installation()
     small = replace(installation.models[0], context_length=100)
     assert plan_execution(request_with(), replace(installation, models=(small,))).context_tokens == 100
@@ -163,7 +164,7 @@ def test_there_is_a_thread_for_each_physical_core_not_for_each_sibling() -> None
     assert (scheduling.cores, scheduling.threads) == (3, 3)
 
 
-def test_the_core_that_is_kept_for_the_supervisor_is_given_to_nobody() -> None:
+def test_the_core_kept_for_the_supervisor_is_not_planned() -> None:
     assert (plan_under("default", cpus=3).cores, plan_under("default", cpus=4).cores) == (3, 3)
 
 
@@ -186,16 +187,16 @@ def test_every_choice_of_a_scheduler_policy_is_in_the_plan(
     assert (scheduling.batch_tokens, scheduling.repack) == (POLICIES[policy].batch_tokens, POLICIES[policy].repack)
 
 
-def test_who_wants_whole_cores_gets_only_such() -> None:
+def test_a_policy_of_whole_cores_gets_only_whole_cores() -> None:
     mixed = (Core((0,), is_whole=False), Core((1, 3)), Core((2,), is_whole=False))
     assert (plan_under("exclusive", cores=mixed).cores, plan_under("default", cores=mixed).cores) == (1, 3)
 
 
-def test_whole_cores_where_there_are_none_are_refused_with_what_there_is() -> None:
+def test_whole_cores_are_refused_if_the_machine_has_none() -> None:
     halves = (Core((0,), is_whole=False), Core((1,), is_whole=False))
     refusal = refusal_of(request_with({"scheduler_policy": "exclusive"}), fixed_installation(cores=halves))
     assert refusal.code == "insufficient_cores"
-    assert "of the 2 that can be leased" in refusal.detail
+    assert "of any of the 2 leasable cores" in refusal.detail
     assert refusal.errors[0].field == "/execution/scheduler_policy"
 
 
@@ -212,7 +213,7 @@ def test_a_power_limit_counts_the_siblings_that_a_core_keeps_from_others() -> No
     assert (alone.scheduling.threads, beside.scheduling.threads) == (2, 1)
 
 
-def test_a_power_limit_takes_threads_away() -> None:
+def test_a_power_limit_reduces_the_threads() -> None:
     # The fixed machine is an EPYC of the third generation: 1.87 W a busy CPU, 95 % of the limit is used.
     free = plan_execution(request_with({"limits": {"max_tokens": 8}}), fixed_installation(cpus=4))
     capped = plan_execution(request_with({"limits": {"max_tokens": 8, "max_watts": 4}}), fixed_installation(cpus=4))
@@ -220,7 +221,7 @@ def test_a_power_limit_takes_threads_away() -> None:
     assert capped.scheduling.cores == 2
 
 
-def test_the_lowest_limit_that_is_named_is_accepted() -> None:
+def test_the_lowest_limit_named_in_a_refusal_is_accepted() -> None:
     refusal = refusal_of(request_with({"limits": {"max_tokens": 8, "max_watts": 0.01}}))
     lowest = float(refusal.detail.split()[-2])
     plan = plan_execution(request_with({"limits": {"max_tokens": 8, "max_watts": lowest}}), fixed_installation())
@@ -228,7 +229,7 @@ def test_the_lowest_limit_that_is_named_is_accepted() -> None:
     assert refusal_of(request_with({"limits": {"max_tokens": 8, "max_watts": lowest - 0.02}}))
 
 
-def test_an_unknown_processor_takes_the_last_row() -> None:
+def test_an_unknown_processor_uses_the_last_row() -> None:
     capped = request_with({"limits": {"max_tokens": 8, "max_watts": 4}})
     assert plan_execution(capped, fixed_installation(processor="Sparc")).scheduling.threads == 1
 
@@ -265,7 +266,7 @@ def test_an_execution_on_a_gpu_is_planned_by_its_meter_and_its_lowest_limit() ->
     assert plan_execution(request_with(), installation).power_source == "model"
     fault = refusal_of(request_with({"backend": "cuda", "limits": {"max_tokens": 8, "max_watts": 25}}), installation)
     assert fault.code == "power_limit_unenforceable"
-    assert "beside a GPU that takes no limit below 100 W" in fault.detail
+    assert "plus a GPU that accepts no limit below 100 W" in fault.detail
     lowest = float(fault.detail.split()[-2])
     limits = {"max_tokens": 8, "max_watts": lowest}
     assert plan_execution(request_with({"backend": "cuda", "limits": limits}), installation).scheduling.threads == 1
@@ -276,7 +277,7 @@ def test_an_execution_on_a_gpu_is_planned_by_its_meter_and_its_lowest_limit() ->
     # What the margin leaves of it beside busy threads of 1.87 W; no more and no less than the device takes.
     [(200, 1, 188_130), (200, 8, 175_040), (1000, 1, 400_000), (1e308, 1, 400_000), (107.2, 1, 100_000)],
 )
-def test_a_gpu_is_given_what_its_threads_leave(max_watts: float, threads: int, given_mw: int) -> None:
+def test_a_gpu_gets_the_power_that_the_threads_leave(max_watts: float, threads: int, given_mw: int) -> None:
     policy = fixed_installation().policies.power
     limits = GpuLimits(100_000, 400_000)
     assert gpu_limit_within(max_watts, threads, busy_cpu_mw=1870, gpu=limits, policy=policy) == given_mw

@@ -6,17 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contracts.wire.units import MIB, NS_PER_S
 from supervisor.domain.planning.planning import plan_execution
 from supervisor.domain.pool.demand import PoolDemand
-from supervisor.domain.pool.plan import NS_PER_S, PooledSandbox, PoolStep, Wanted, plan_pool
+from supervisor.domain.pool.plan import PooledSandbox, PoolStep, Wanted, plan_pool
 from supervisor.domain.pool.survey import Survey, survey_installation
 from supervisor.domain.sandbox.recipe import recipe_of
 from supervisor.execution.pool_metrics import PoolFacts
-from tests.fakes import IMAGE, fixed_installation
+from tests.fakes.installation import IMAGE, fixed_installation
 from tests.unit.domain.planning.test_planning import request_with
 
 POLICY = fixed_installation().policies.pool.model_copy(update={"size_max": 4, "max_age_s": 60})
-MIB = 2**20
 
 
 def ready(number: int, recipe: str, *, memory_bytes: int = MIB, since_s: int = 0) -> PooledSandbox:
@@ -35,23 +35,23 @@ def step(
     return plan_pool(there, wanted, policy, budget_bytes=budget_bytes, now_ns=now_s * NS_PER_S)
 
 
-def test_what_is_wanted_and_not_there_is_made_the_most_wanted_first() -> None:
+def test_missing_sandboxes_are_created_the_most_wanted_first() -> None:
     wanted = [Wanted("a", MIB, 2), Wanted("b", MIB, 1)]
     assert step([], wanted) == PoolStep(("a", "a", "b"), ())
     assert step([ready(1, "a")], wanted) == PoolStep(("a", "b"), ())
 
 
-def test_what_is_being_made_counts() -> None:
+def test_sandboxes_being_created_count() -> None:
     assert step([PooledSandbox(1, "a", MIB, None)], [Wanted("a", MIB, 1)]) == PoolStep((), ())
 
 
-def test_more_than_is_wanted_stays_until_it_is_old() -> None:
+def test_surplus_sandboxes_stay_until_they_are_old() -> None:
     there = [ready(1, "a"), ready(2, "a")]
     assert step(there, [Wanted("a", MIB, 1)]) == PoolStep((), ())
     assert step(there, [Wanted("a", MIB, 1)], now_s=61) == PoolStep(("a",), ((1, "age"), (2, "age")))
 
 
-def test_what_nobody_wants_goes() -> None:
+def test_unwanted_sandboxes_are_dropped() -> None:
     assert step([ready(1, "x"), PooledSandbox(2, "x", MIB, None)], []) == PoolStep(
         (), ((1, "unwanted"), (2, "unwanted"))
     )
@@ -62,12 +62,12 @@ def test_the_number_of_sandboxes_is_bounded() -> None:
     assert step([], [Wanted("a", MIB, 9)], size_max=0) == PoolStep((), ())
 
 
-def test_their_memory_is_bounded_and_what_cannot_fit_does_not_keep_out_what_can() -> None:
+def test_memory_is_bounded_and_a_recipe_that_does_not_fit_blocks_no_other() -> None:
     wanted = [Wanted("huge", 11 * MIB, 1), Wanted("small", MIB, 1)]
     assert step([], wanted, budget_bytes=10 * MIB).make == ("small",)
 
 
-def test_the_less_wanted_makes_room_for_the_more_wanted_and_never_the_reverse() -> None:
+def test_less_wanted_sandboxes_make_room_and_never_the_reverse() -> None:
     there = [ready(1, "a"), ready(2, "b"), ready(3, "b"), ready(4, "c")]
     wanted = [Wanted("new", MIB, 2), Wanted("a", MIB, 1), Wanted("b", MIB, 2), Wanted("c", MIB, 1)]
     taken = step(there, wanted)
@@ -110,7 +110,7 @@ def test_no_step_exceeds_the_bounds_nor_makes_what_it_drops(
             assert not any(sandboxes[number].recipe == name for number, reason in found.drop if reason == "budget")
 
 
-def test_a_recipe_has_nothing_of_a_requests_own_words() -> None:
+def test_a_recipe_contains_nothing_of_the_request_itself() -> None:
     installation = fixed_installation()
     one = plan_execution(request_with({"seed": 1, "stop": ["x"], "sampling": {"temperature": 1}}), installation)
     other = plan_execution(
@@ -121,13 +121,13 @@ def test_a_recipe_has_nothing_of_a_requests_own_words() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"context_tokens": 512}, {"isolation": "gvisor"}, {"limits": {"max_watts": 3}}])
-def test_what_a_sandbox_is_made_of_is_in_its_recipe(changes: dict[str, object]) -> None:
+def test_everything_that_shapes_a_sandbox_is_in_its_recipe(changes: dict[str, object]) -> None:
     installation = fixed_installation()
     plans = [plan_execution(request_with(each), installation) for each in ({}, changes)]
     assert recipe_of(plans[0]) != recipe_of(plans[1])
 
 
-def test_the_survey_tells_what_is_declared_and_can_be_planned() -> None:
+def test_the_survey_lists_declared_recipes_that_can_be_planned() -> None:
     installation = fixed_installation()
     kept = installation.policies.pool.keep[0].model_copy(
         update={"model": installation.models[0].name, "quantization": installation.models[0].quantization, "size": 3}
@@ -141,7 +141,7 @@ def test_the_survey_tells_what_is_declared_and_can_be_planned() -> None:
     assert survey.models == {model.sha256 for model in installation.models}
 
 
-def test_what_was_asked_for_lately_is_wanted_the_newest_first_and_no_more_kinds_than_declared() -> None:
+def test_recent_recipes_are_wanted_newest_first_and_in_a_bounded_number() -> None:
     installation = fixed_installation()
     recipes = [
         recipe_of(plan_execution(request_with({"context_tokens": size}), installation)) for size in (512, 1024, 2048)
@@ -152,7 +152,7 @@ def test_what_was_asked_for_lately_is_wanted_the_newest_first_and_no_more_kinds_
     assert list(demand.wanted().values()) == [(recipes[2], 3), (recipes[0], 3)]
 
 
-def test_of_what_is_declared_more_is_wanted_when_it_is_asked_for() -> None:
+def test_a_declared_recipe_is_wanted_more_if_it_was_requested_recently() -> None:
     installation = fixed_installation()
     recipe = recipe_of(plan_execution(request_with(), installation))
     demand = PoolDemand(POLICY.model_copy(update={"recent_recipes": 2, "recent_size": 3}))

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.execution.power_evidence import MAX_SAMPLES, PowerLimitEvidence
+from contracts.wire.units import NANO_CPUS_PER_CPU, NS_PER_S
 from supervisor.domain.policies.policy import GovernorPolicy
 from supervisor.domain.power.governor import Decision, Governor, RollingMean
 
 MS = 1_000_000
-NANO = 1_000_000_000
 POLICY = GovernorPolicy(
     interval_ms=250,
     updates_min=5,
@@ -31,7 +31,7 @@ CAP_MW = 25_000
 IDLE_MW = 3_000
 THREADS = 8
 PRICE_MW = 4_500
-FLOOR_NANO = NANO // 20
+FLOOR_NANO = NANO_CPUS_PER_CPU // 20
 TARGET_MW = 24_250
 OVER_MW = 26_250
 Reading = tuple[int, int | None, int | None]
@@ -41,7 +41,7 @@ def governor(policy: GovernorPolicy = POLICY, **changes: int) -> Governor:
     settings = {
         "cap_mw": CAP_MW,
         "idle_mw": IDLE_MW,
-        "quota_max_nano": THREADS * NANO,
+        "quota_max_nano": THREADS * NANO_CPUS_PER_CPU,
         "high_mw_per_cpu": PRICE_MW,
         "update_ns": MS,
     }
@@ -68,7 +68,7 @@ class Execution:
         """Return the watts of each interval."""
         powers = []
         for _ in range(ticks):
-            cpus = min(demand_cpus, self.law.quota_nano * self.refill / NANO)
+            cpus = min(demand_cpus, self.law.quota_nano * self.refill / NANO_CPUS_PER_CPU)
             powers.append(IDLE_MW + cpus * self.price_mw)
             self.at_ns += TICK_NS
             self.energy_uj += powers[-1] * TICK_NS / MS
@@ -102,7 +102,7 @@ readings = st.lists(
     st.tuples(
         st.integers(-TICK_NS, 20 * TICK_NS),
         st.none() | st.integers(-(10**6), 10**9),
-        st.none() | st.integers(-NANO, 20 * NANO),
+        st.none() | st.integers(-NANO_CPUS_PER_CPU, 20 * NANO_CPUS_PER_CPU),
     ),
     max_size=60,
 )
@@ -111,7 +111,7 @@ readings = st.lists(
 @given(steps=readings, cap_mw=st.integers(1, 10**6), idle_mw=st.integers(0, 10**6), high_mw=st.integers(0, 10**6))
 def test_the_quota_stays_within_its_bounds(steps: list[Reading], cap_mw: int, idle_mw: int, high_mw: int) -> None:
     law = governor(cap_mw=cap_mw, idle_mw=idle_mw, high_mw_per_cpu=high_mw)
-    assert FLOOR_NANO <= law.quota_nano <= THREADS * NANO
+    assert FLOOR_NANO <= law.quota_nano <= THREADS * NANO_CPUS_PER_CPU
     at_ns = energy_uj = cpu_ns = 0
     for step_ns, step_uj, step_cpu_ns in steps:
         at_ns += step_ns
@@ -122,7 +122,7 @@ def test_the_quota_stays_within_its_bounds(steps: list[Reading], cap_mw: int, id
             energy_uj=None if step_uj is None else energy_uj,
             cpu_time_ns=None if step_cpu_ns is None else cpu_ns,
         )
-        assert FLOOR_NANO <= decision.quota_nano <= THREADS * NANO
+        assert FLOOR_NANO <= decision.quota_nano <= THREADS * NANO_CPUS_PER_CPU
         assert decision.quota_nano == law.quota_nano
 
 
@@ -139,10 +139,10 @@ def test_over_the_limit_the_quota_is_never_raised(powers_mw: list[int], cpus: fl
     refill=st.floats(0.9, 1.5),
     threads=st.integers(4, 64),
 )
-def test_whatever_a_cpu_costs_the_power_settles_below_the_limit(
+def test_the_power_settles_below_the_limit_at_any_cost_of_a_cpu(
     price_mw: int, high_mw: int, refill: float, threads: int
 ) -> None:
-    law = governor(high_mw_per_cpu=high_mw, quota_max_nano=threads * NANO)
+    law = governor(high_mw_per_cpu=high_mw, quota_max_nano=threads * NANO_CPUS_PER_CPU)
     execution = Execution(law, price_mw=price_mw, refill=refill)
     powers = execution.run(40, demand_cpus=threads)
     # Where a CPU costs more than was thought possible it begins over the limit. Where, besides, the kernel hands out
@@ -156,8 +156,8 @@ def test_whatever_a_cpu_costs_the_power_settles_below_the_limit(
     assert evidence_of(law).windows_over <= 6
 
 
-def test_it_starts_from_a_part_of_what_the_dearest_cpu_allows() -> None:
-    assert governor().quota_nano == pytest.approx((TARGET_MW - IDLE_MW) / PRICE_MW * 0.6 * NANO, abs=1)
+def test_the_first_quota_is_a_part_of_what_the_highest_cpu_power_allows() -> None:
+    assert governor().quota_nano == pytest.approx((TARGET_MW - IDLE_MW) / PRICE_MW * 0.6 * NANO_CPUS_PER_CPU, abs=1)
     assert governor(with_policy(start_percent=100)).quota_nano > governor().quota_nano
     assert governor(with_policy(target_percent=50)).quota_nano < governor().quota_nano
 
@@ -194,19 +194,19 @@ def test_a_wrong_idle_power_is_not_learned_while_nothing_runs(idle_error_mw: int
 def test_time_that_the_kernel_hands_out_beyond_the_quota_is_counted_against_it() -> None:
     law = governor()
     Execution(law, refill=1.4).run(20)
-    assert law.quota_nano * 1.4 == pytest.approx((TARGET_MW - IDLE_MW) / PRICE_MW * NANO, rel=0.04)
+    assert law.quota_nano * 1.4 == pytest.approx((TARGET_MW - IDLE_MW) / PRICE_MW * NANO_CPUS_PER_CPU, rel=0.04)
 
 
-def test_what_was_over_the_limit_is_paid_back_in_the_next_interval() -> None:
+def test_an_excess_is_paid_back_in_the_next_interval() -> None:
     over_mw = 29_000
     kept = feed(governor(with_policy(payback_percent=0)), [over_mw], cpus=2.5)[-1].quota_nano
     paid = feed(governor(), [over_mw], cpus=2.5)[-1].quota_nano
     price_mw = (over_mw - IDLE_MW) / 2.5
-    assert kept == pytest.approx((TARGET_MW - IDLE_MW) / price_mw * NANO, rel=0.001)
-    assert paid == pytest.approx((TARGET_MW - IDLE_MW - (over_mw - CAP_MW)) / price_mw * NANO, rel=0.001)
+    assert kept == pytest.approx((TARGET_MW - IDLE_MW) / price_mw * NANO_CPUS_PER_CPU, rel=0.001)
+    assert paid == pytest.approx((TARGET_MW - IDLE_MW - (over_mw - CAP_MW)) / price_mw * NANO_CPUS_PER_CPU, rel=0.001)
 
 
-def test_a_cheaper_cpu_is_believed_by_degrees() -> None:
+def test_a_lower_cpu_power_is_adopted_gradually() -> None:
     slow = governor(with_policy(smoothing_percent=10))
     Execution(slow, price_mw=2_000).run(1)
     quick = governor()
@@ -214,7 +214,7 @@ def test_a_cheaper_cpu_is_believed_by_degrees() -> None:
     assert governor().quota_nano < slow.quota_nano < quick.quota_nano
 
 
-def test_a_small_change_is_not_made() -> None:
+def test_a_small_change_of_the_quota_is_skipped() -> None:
     cpus = 2.8
     # Two percent less than what the start was reckoned with, which was 4500 / 0.6.
     cheaper_mw = IDLE_MW + round(7_500 / 1.02 * cpus)
@@ -277,14 +277,14 @@ def test_a_sensor_that_stays_lost_ends_the_execution_and_not_before() -> None:
     assert execution.last == Decision(FLOOR_NANO, "sensor_lost")
 
 
-def test_a_sensor_that_was_never_there_ends_the_execution_as_well() -> None:
+def test_a_sensor_that_never_worked_ends_the_execution_as_well() -> None:
     law = governor()
     assert law.observe(-5 * MS, energy_uj=None, cpu_time_ns=None).verdict == "keep"
     assert law.observe(-5 * MS + 3_000 * MS, energy_uj=None, cpu_time_ns=None).verdict == "sensor_lost"
     assert [action.quota_nano_cpus for action in evidence_of(law).actions] == [governor().quota_nano, FLOOR_NANO]
 
 
-def test_a_reading_between_two_gaps_starts_the_wait_anew() -> None:
+def test_a_reading_between_two_gaps_restarts_the_wait() -> None:
     execution = Execution(governor())
     ticks = POLICY.sensor_lost_ms // POLICY.interval_ms
     for _ in range(3):
@@ -308,12 +308,12 @@ def test_power_within_the_tolerance_is_never_a_reason_to_stop() -> None:
     assert over_since_ns(feed(governor(), [OVER_MW + 1] * 100)) is not None
 
 
-def test_one_good_second_starts_the_grace_anew() -> None:
+def test_one_good_second_restarts_the_grace_period() -> None:
     bad, good = [2 * CAP_MW] * 20, [0] * 4
     assert over_since_ns(feed(governor(), (bad + good) * 5)) is None
 
 
-def test_a_gap_does_not_start_the_grace_anew() -> None:
+def test_a_gap_does_not_restart_the_grace_period() -> None:
     law = governor()
     energy_uj = 0
     verdicts = []
@@ -324,7 +324,7 @@ def test_a_gap_does_not_start_the_grace_anew() -> None:
     assert "exceeded" in verdicts
 
 
-def test_a_reading_too_early_is_left_for_the_next_one() -> None:
+def test_a_reading_that_comes_too_early_is_skipped() -> None:
     law = governor(update_ns=100 * MS)
     assert law.interval_ns == 500 * MS
     assert governor().interval_ns == TICK_NS
@@ -344,8 +344,8 @@ def brute_windows(accepted: list[tuple[int, int]]) -> list[Fraction]:
         raise AssertionError
 
     first_ns = accepted[0][0]
-    ends = [(at_ns, energy_uj) for at_ns, energy_uj in accepted if at_ns - NANO >= first_ns]
-    return [(energy_uj - energy_at(at_ns - NANO)) / 1000 for at_ns, energy_uj in ends]
+    ends = [(at_ns, energy_uj) for at_ns, energy_uj in accepted if at_ns - NS_PER_S >= first_ns]
+    return [(energy_uj - energy_at(at_ns - NS_PER_S)) / 1000 for at_ns, energy_uj in ends]
 
 
 @given(
@@ -376,17 +376,17 @@ def test_the_evidence_agrees_with_a_count_by_hand(steps: list[tuple[int, int | N
 def test_no_window_is_complete_in_the_first_second() -> None:
     mean = RollingMean()
     assert mean.add(0, 0) is None
-    assert mean.add(NANO - 1, 999) is None
-    assert mean.add(NANO, 2_000_000) == 2_000
+    assert mean.add(NS_PER_S - 1, 999) is None
+    assert mean.add(NS_PER_S, 2_000_000) == 2_000
 
 
-def test_a_counter_that_falls_is_no_negative_power() -> None:
+def test_a_falling_counter_is_not_negative_power() -> None:
     mean = RollingMean()
     mean.add(0, 5_000_000)
-    assert mean.add(NANO, 0) == 0
+    assert mean.add(NS_PER_S, 0) == 0
 
 
-def test_the_evidence_says_what_only_the_caller_knows() -> None:
+def test_the_evidence_includes_the_facts_from_the_caller() -> None:
     facts = {"basis": "measured", "throttled_ns": 7, "throttled_periods": 3, "gpu_limit_mw": 60_000}
     evidence = evidence_of(governor(), **facts)
     assert evidence.model_dump(include=set(facts)) == facts
@@ -424,7 +424,7 @@ def test_more_settings_than_a_record_holds_are_thinned_and_the_ends_stay(changes
     assert 0 < steps_ns[-1] <= steps_ns[0]
 
 
-def test_a_power_that_no_record_holds_is_noted_as_the_highest_one_it_does() -> None:
+def test_a_power_above_the_records_maximum_is_recorded_as_the_maximum() -> None:
     law = governor()
     feed(law, [10**12] * 8)
     evidence = evidence_of(law)

@@ -20,7 +20,7 @@ NO_ZONE = MissingMeter("no zone", is_there=False)
 DENIED = MissingMeter("permission denied: needs root", is_there=True)
 NO_LIBRARY = MissingMeter("no library", is_there=False)
 MIG = MissingMeter("the device is partitioned (MIG)", is_there=True)
-STALE = "the calibration does not count: it is 91 days old"
+STALE = "the calibration is not valid: it is 91 days old"
 
 
 def choose(
@@ -52,7 +52,7 @@ def test_processors_with_a_sensor_and_a_calibration_are_measured() -> None:
         (None, STALE, STALE),
     ],
 )
-def test_what_cannot_be_measured_is_modelled_with_the_reason(
+def test_unmeasurable_energy_is_modelled_with_the_reason(
     rapl: MissingMeter | None, calibration_fault: str, reason: str | None
 ) -> None:
     chosen = choose(rapl=rapl, calibration_fault=calibration_fault)
@@ -77,7 +77,7 @@ def test_a_gpu_is_measured_with_or_without_its_processors() -> None:
     assert stale == MeterChoice("nvml", with_rapl=False, fallback_reason=STALE)
 
 
-def test_a_reason_has_room_in_a_record() -> None:
+def test_a_reason_is_shortened_to_fit_a_record() -> None:
     reason = choose(calibration_fault="x" * 5000).fallback_reason
     assert reason == "x" * 253 + "..."
 
@@ -139,14 +139,14 @@ def test_a_host_without_a_calibration_is_modelled_and_says_why(host: PowercapHos
 
 
 @pytest.mark.parametrize("text", [b"", b"{}"])
-def test_a_damaged_calibration_does_not_count(host: PowercapHost, calibration_file: Path, text: bytes) -> None:
+def test_a_damaged_calibration_is_not_valid(host: PowercapHost, calibration_file: Path, text: bytes) -> None:
     calibration_file.write_bytes(text)
     in_force = open_meter(calibration_file, policy(), now=NOW, root=host.root)
     assert in_force.meter.source == "model"
     assert "cannot be read" in str(in_force.fallback_reason)
 
 
-def test_a_calibration_of_another_machine_does_not_count(host: PowercapHost, calibration_file: Path) -> None:
+def test_a_calibration_of_another_machine_is_not_valid(host: PowercapHost, calibration_file: Path) -> None:
     (host.root / "etc" / "machine-id").write_text("ffffffffffffffffffffffffffffffff\n")
     in_force = open_meter(calibration_file, policy(), now=NOW, root=host.root)
     assert in_force.meter.source == "model"
@@ -155,7 +155,9 @@ def test_a_calibration_of_another_machine_does_not_count(host: PowercapHost, cal
         open_meter(calibration_file, policy(require_sensor=True), now=NOW, root=host.root)
 
 
-def test_a_gpu_that_is_not_there_is_a_gap_beside_the_processors(host: PowercapHost, calibration_file: Path) -> None:
+def test_a_missing_gpu_is_a_gap_and_the_processors_are_still_metered(
+    host: PowercapHost, calibration_file: Path
+) -> None:
     in_force = open_meter(calibration_file, policy(), now=NOW, gpu_index=99, root=host.root)
     assert in_force.meter.source == "nvml"
     assert in_force.meter.domains == ("package-0", "dram-0", "gpu-99")

@@ -24,34 +24,34 @@ MEASURED = replace(
 )
 
 
-def test_by_the_model_a_cpu_draws_what_the_table_says() -> None:
+def test_with_a_model_a_cpu_draws_the_power_in_the_table() -> None:
     facts = make_metering().facts()
     assert (facts.source, facts.busy_cpu_mw, facts.fault) == ("model", 1870, None)
     assert POWER_MODEL.family in facts.basis
 
 
-def test_by_a_sensor_it_draws_what_was_measured_and_its_part_of_the_idle() -> None:
+def test_with_a_sensor_a_cpu_draws_the_measured_power_and_its_idle_share() -> None:
     facts = MEASURED.facts()
     assert (facts.source, facts.busy_cpu_mw, facts.basis) == ("rapl", 7000, "rapl, as calibrated")
     assert facts.idle_cpu_mw == 2000
 
 
 @pytest.mark.parametrize(("metering", "fault"), [(make_metering(), None), (MEASURED, "read-only")])
-def test_only_by_a_sensor_must_cpu_time_be_set(metering: Metering, fault: str | None) -> None:
+def test_cpu_time_must_be_settable_only_with_a_sensor(metering: Metering, fault: str | None) -> None:
     assert replace(metering, quota_fault="read-only").facts().fault == fault
 
 
-def test_by_the_model_the_threads_alone_keep_the_limit() -> None:
+def test_with_a_model_the_threads_alone_enforce_the_limit() -> None:
     governor = make_metering().build_governor(POLICY, max_watts=2 * 1.87 / 0.95, cores=2, reserved_cpus=2)
     assert governor.quota_nano == 2_000_000_000
 
 
-def test_by_a_sensor_it_begins_carefully() -> None:
+def test_with_a_sensor_the_governor_starts_carefully() -> None:
     governor = MEASURED.build_governor(POLICY, max_watts=15, cores=2, reserved_cpus=2)
     assert POLICY.quota_floor_percent * 10_000_000 < governor.quota_nano < 2_000_000_000
 
 
-def test_a_record_says_all_that_its_watts_need() -> None:
+def test_a_record_contains_everything_that_its_watts_depend_on() -> None:
     template = MEASURED.template(reserved_cpus=3)
     assert (template.source, template.domains, template.reserved_cpus) == ("rapl", ("package-0",), 3)
     assert (template.baseline.idle_mw, template.host_cpus, template.samples) == (8000, 4, ())

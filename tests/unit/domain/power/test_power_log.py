@@ -22,7 +22,7 @@ def add(log: PowerLog, mark: SampleMark, at_s: float, joules: float | None, cpu_
     log.add(mark, MeterReading(at_ns, {"package-0": energy_uj}, cpu_ns), cpu_ns)
 
 
-def test_times_count_from_the_job_and_values_from_what_was_read_first() -> None:
+def test_times_count_from_the_job_and_values_from_the_first_reading() -> None:
     log = PowerLog(template())
     add(log, "start", 0, 1000, 5)
     add(log, "job", 2, 1010, 6)
@@ -49,7 +49,7 @@ def test_the_settings_of_a_limit_are_on_the_clock_of_the_samples() -> None:
     assert [each.at_ns for each in limit.actions] == [SECOND]
 
 
-def test_where_no_job_began_all_of_it_was_before() -> None:
+def test_without_a_job_all_times_lie_before_the_last_sample() -> None:
     log = PowerLog(template())
     add(log, "start", 0, 1)
     add(log, "end", 3, 2)
@@ -72,7 +72,7 @@ def test_a_gap_stays_a_gap() -> None:
     assert samples[2].cpu_time_ns is None
 
 
-def test_by_the_model_the_hosts_busy_time_is_left_out() -> None:
+def test_with_a_model_the_hosts_busy_time_is_left_out() -> None:
     log = PowerLog(make_metering().template(reserved_cpus=2))
     add(log, "start", 0, None)
     assert log.evidence(None).samples[0].busy_ns is None
@@ -120,7 +120,7 @@ def test_a_long_execution_is_sampled_more_coarsely_and_keeps_its_marks() -> None
     assert times == sorted(times)
 
 
-def test_the_first_gap_is_told_beside_what_was_known_from_the_beginning() -> None:
+def test_the_first_gap_is_reported_with_the_reason_known_at_the_start() -> None:
     log = PowerLog(template().model_copy(update={"fallback_reason": "NVML: shared"}))
     for fault in ("NVML: shared", "package-0: later"):
         log.add("tick", MeterReading(STARTED_NS, {"package-0": None}, 0, (fault,)), 0)

@@ -6,7 +6,7 @@ import pytest
 from contracts.execution.metrics_record import Reason
 from supervisor.domain.records.recording import abort_conclusion, build_record, encode_statement, format_time
 from tests.factories import EXECUTION_ID, WHEN, make_conclusion, make_plan
-from tests.fakes import VERSION, fixed_installation
+from tests.fakes.installation import VERSION, fixed_installation
 
 
 def test_times_are_utc_with_milliseconds() -> None:

@@ -42,7 +42,7 @@ def image(**changes: Any) -> ManifestImage:
     return MANIFEST.images[0].model_copy(update=changes)
 
 
-def test_an_installation_that_is_the_version_does_not_differ() -> None:
+def test_an_installation_of_the_version_does_not_differ() -> None:
     assert find_drift(MANIFEST, content()) == ()
     assert content().source_digest == MANIFEST.source.digest
 
@@ -82,11 +82,11 @@ def test_an_image_that_is_gone_is_a_difference() -> None:
     assert {drift.found for drift in drifts} == {"nothing"}
 
 
-def test_an_image_of_a_backend_that_the_version_does_not_have_is_none() -> None:
+def test_an_image_of_a_backend_outside_the_version_is_no_difference() -> None:
     assert find_drift(MANIFEST, content(images=(*MANIFEST.images, image(backend="cuda", image=OTHER)))) == ()
 
 
-def test_differences_are_told_in_one_line_with_both_digests() -> None:
+def test_differences_are_described_in_one_line_with_both_digests() -> None:
     drifts = find_drift(MANIFEST, content(images=(image(image=OTHER),)))
     assert describe_drift(drifts) == (f"runtime image cpu_avx2: expected {MANIFEST.images[0].image}, found {OTHER}")
     files = tuple(SourceFile(path=f"supervisor/{number}.py", sha256=OTHER) for number in range(9))
@@ -127,7 +127,7 @@ def built(**changes: Any) -> Any:
     return build_manifest(content(), **given | changes)
 
 
-def test_a_manifest_is_what_the_installation_consists_of() -> None:
+def test_a_manifest_lists_the_content_of_the_installation() -> None:
     assert built() == MANIFEST
     before = release("0.0.9")
     predecessor = built(predecessor=before).predecessor
@@ -146,7 +146,7 @@ def test_a_manifest_is_what_the_installation_consists_of() -> None:
 def test_a_version_has_an_image_of_its_own_source_for_every_backend(
     changes: dict[str, Any], backends: list[str], named: str
 ) -> None:
-    with pytest.raises(EngineError, match=f"image of {named} made from this source") as caught:
+    with pytest.raises(EngineError, match=f"image of {named} was built from this source") as caught:
         choose_images(content(**changes), backends)
     assert caught.value.code == "image_missing"
 
@@ -159,7 +159,7 @@ class TestComparison:
         odd = build_case("short_answer", "cpu_avx2", [make_figures(watts_avg=watts) for watts in (3.0, 1.0, 2.0)])
         assert odd.median.watts_avg == 2.0
 
-    def test_what_was_never_measured_has_no_median(self) -> None:
+    def test_figures_that_were_never_measured_have_no_median(self) -> None:
         case = build_case("short_answer", "cpu_avx2", [make_figures(latency_p95_ms=None)])
         assert case.median.latency_p95_ms is None
 
@@ -182,16 +182,16 @@ class TestComparison:
         assert case.predecessor.tokens_per_sec == 40.0
         assert case.same_output
 
-    def test_another_text_shows(self) -> None:
+    def test_a_different_output_is_reported(self) -> None:
         assert not self.compared(self.case(output=OTHER)).cases[0].same_output
 
-    def test_a_figure_that_one_of_them_lacks_has_no_ratio(self) -> None:
+    def test_a_figure_that_one_version_lacks_has_no_ratio(self) -> None:
         (case,) = self.compared(self.case(watts_avg=None)).cases
         assert (case.watts_avg_ratio, case.tokens_per_sec_ratio) == (None, 1.0)
         before = make_comparison(cases=(self.case(tokens_per_sec=0.0),))
         assert self.compared(self.case(), before).cases[0].tokens_per_sec_ratio is None
 
-    def test_watts_of_two_kinds_are_never_held_against_each_other(self) -> None:
+    def test_watts_from_different_sources_are_never_compared(self) -> None:
         (case,) = self.compared(self.case(watts_source="rapl")).cases
         assert (case.watts_avg_ratio, case.tokens_per_watt_ratio) == (None, None)
         assert case.tokens_per_sec_ratio == 1.0
@@ -205,12 +205,12 @@ class TestComparison:
             ({"workload": OTHER}, "workload"),
         ],
     )
-    def test_what_cannot_be_compared_has_a_reason_and_no_ratio(self, here: dict[str, Any], word: str) -> None:
+    def test_incomparable_figures_have_a_reason_and_no_ratio(self, here: dict[str, Any], word: str) -> None:
         figures = self.compared(self.case(), **here)
         assert [word in reason for reason in figures.incomparable] == [True]
         assert figures.cases[0].tokens_per_sec_ratio is None
         assert figures.cases[0].predecessor.tokens_per_sec == 40.0
 
-    def test_only_cases_that_both_have_are_compared(self) -> None:
+    def test_only_cases_of_both_versions_are_compared(self) -> None:
         other = build_case("long_answer", "cpu_avx2", [make_figures()])
         assert self.compared(other).cases == ()

@@ -15,7 +15,7 @@ def reason_for(report: EscapeReport | None, plan: ExecutionPlan = PLAN, kernel: 
     return evidence.reason
 
 
-def test_a_report_about_this_very_sandbox_speaks_for_it() -> None:
+def test_a_report_on_the_same_sandbox_covers_an_execution() -> None:
     report = make_escape_report()
     evidence = find_evidence(report, PLAN, kernel=KERNEL)
     assert (evidence.digest, evidence.reason) == (report.canonical_digest(), None)
@@ -25,7 +25,7 @@ def test_without_a_report_there_is_a_reason() -> None:
     assert "has not been run" in reason_for(None)
 
 
-def test_a_report_about_something_else_does_not_speak_for_it() -> None:
+def test_a_report_on_another_sandbox_does_not_cover_an_execution() -> None:
     report = make_escape_report()
     others = {
         "runtime image": PLAN.model_copy(update={"runtime_image": "sha256:" + "f" * 64}),
@@ -38,7 +38,7 @@ def test_a_report_about_something_else_does_not_speak_for_it() -> None:
     assert "another kernel;" in reason_for(report, kernel="6.19.0")
 
 
-def test_a_report_of_an_escape_does_not_speak_for_it() -> None:
+def test_a_report_with_an_escape_does_not_cover_an_execution() -> None:
     attempt = make_escape_report().attempts[0]
     escaped = EscapeAttempt(**(attempt.model_dump() | {"observed": "allowed", "verdict": "allowed"}))
     report = make_escape_report(attempts=(attempt, escaped))

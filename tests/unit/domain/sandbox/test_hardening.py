@@ -7,7 +7,7 @@ from contracts.execution.execution_plan import ExecutionPlan
 from supervisor.domain.sandbox.hardening import build_container_config, model_path
 from supervisor.domain.sandbox.recipe import recipe_of
 from tests.factories import make_plan
-from tests.fakes import IMAGE, fixed_installation
+from tests.fakes.installation import IMAGE, fixed_installation
 
 POLICIES = fixed_installation().policies
 POLICY = POLICIES.sandbox
@@ -40,14 +40,14 @@ def config(driver: str = "cgroupfs", plan: ExecutionPlan | None = None) -> dict[
         ({"omp_wait_policy": "active", "spin_count": None}, ["OMP_WAIT_POLICY=active"]),
     ],
 )
-def test_how_threads_wait_is_told_to_libgomp(planned: dict[str, Any], environment: list[str]) -> None:
+def test_the_waiting_mode_is_passed_to_libgomp(planned: dict[str, Any], environment: list[str]) -> None:
     plan = make_plan()
     scheduling = plan.scheduling.model_copy(update=planned)
     spelled = config(plan=plan.model_copy(update={"scheduling": scheduling}))["Env"]
     assert [each for each in spelled if each.startswith(("OMP_WAIT", "GOMP"))] == environment
 
 
-def test_the_container_is_exactly_what_the_design_says() -> None:
+def test_the_container_is_exactly_as_designed() -> None:
     memory_bytes = make_plan().limits.memory_bytes
     assert config() == {
         "Image": IMAGE,
@@ -119,7 +119,7 @@ def test_the_container_is_exactly_what_the_design_says() -> None:
 
 
 @pytest.mark.parametrize("path", HIDDEN)
-def test_what_the_design_hides_is_hidden(path: str) -> None:
+def test_paths_that_the_design_hides_are_masked(path: str) -> None:
     assert any(path == masked or path.startswith(f"{masked}/") for masked in POLICY.paths.masked)
 
 
@@ -127,7 +127,7 @@ def test_the_runner_finds_the_model_where_it_is_mounted() -> None:
     assert model_path(POLICY) == "/model/model.gguf"
 
 
-def test_the_filter_goes_in_whole_and_without_words() -> None:
+def test_the_filter_is_passed_completely_and_without_comments() -> None:
     option = POLICIES.seccomp.encode_option("hardened")
     profile = json.loads(option.removeprefix("seccomp="))
     assert profile["defaultAction"] == "SCMP_ACT_ERRNO"
@@ -150,7 +150,7 @@ def test_gvisor_gets_the_same_container_under_its_own_runtime() -> None:
     assert {**gvisor, "HostConfig": host | same, "Env": hardened["Env"]} == hardened
 
 
-def test_gvisor_gets_the_same_filter_in_words_that_it_knows() -> None:
+def test_gvisor_gets_the_same_filter_in_terms_that_it_supports() -> None:
     # runsc reads no errnoRet: with it the C library would hear EPERM of clone3 and give up.
     hardened, gvisor = (
         json.loads(POLICIES.seccomp.encode_option(tier).removeprefix("seccomp=")) for tier in ("hardened", "gvisor")

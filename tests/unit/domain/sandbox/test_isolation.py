@@ -12,7 +12,7 @@ from supervisor.domain.sandbox.isolation import (
     read_runtimes,
     require_registered,
 )
-from tests.fakes import fixed_installation
+from tests.fakes.installation import fixed_installation
 
 POLICY = fixed_installation().policies.sandbox.isolation
 ROLES = {role: RolePolicy(isolation="hardened") for role in get_args(RoleName)}
@@ -35,18 +35,18 @@ def chosen(
 
 
 @pytest.mark.parametrize("tier", get_args(IsolationTier))
-def test_a_request_gets_what_it_names(tier: IsolationTier) -> None:
+def test_a_request_gets_the_tier_it_names(tier: IsolationTier) -> None:
     assert chosen(tier) == tier
     assert chosen(tier, default="gvisor") == tier
 
 
 @pytest.mark.parametrize("tier", get_args(IsolationTier))
-def test_a_request_that_names_none_gets_the_default(tier: IsolationTier) -> None:
+def test_a_request_that_names_no_tier_gets_the_default(tier: IsolationTier) -> None:
     assert chosen(None, default=tier) == tier
 
 
 @pytest.mark.parametrize("demand", [{"backend": "gvisor"}, {"role": "gvisor"}, {"backend": "gvisor", "role": "gvisor"}])
-def test_a_demand_refuses_the_weaker_tier_and_gives_its_own(demand: dict[str, IsolationTier]) -> None:
+def test_a_demanded_tier_is_the_default_and_weaker_ones_are_refused(demand: dict[str, IsolationTier]) -> None:
     with pytest.raises(Refusal, match=r"role 'observer' on backend 'cpu_avx2'.*'gvisor'") as caught:
         chosen("hardened", **demand)
     assert caught.value.code == "isolation_required"
@@ -58,7 +58,7 @@ ARGUMENTS = ("--network=none", "--platform=ptrace", "--oci-seccomp=true")
 
 
 @pytest.mark.parametrize("program", ["runsc", "/usr/bin/runsc", "/opt/gvisor/runsc"])
-def test_the_tier_is_there_when_the_engine_runs_it_as_the_policy_says(program: str) -> None:
+def test_a_tier_is_available_if_its_runtime_is_registered_as_in_the_policy(program: str) -> None:
     require_registered(POLICY.gvisor, {"weos-gvisor": RegisteredRuntime(program, ARGUMENTS, is_installed=True)})
     turned = RegisteredRuntime(program, ARGUMENTS[::-1], is_installed=True)
     require_registered(POLICY.gvisor, {"weos-gvisor": turned})
@@ -67,18 +67,21 @@ def test_the_tier_is_there_when_the_engine_runs_it_as_the_policy_says(program: s
 @pytest.mark.parametrize(
     ("registered", "match"),
     [
-        ({}, "knows no runtime 'weos-gvisor'"),
-        ({"runsc": RegisteredRuntime("runsc", ARGUMENTS, is_installed=True)}, "knows no runtime"),
+        ({}, "has no runtime 'weos-gvisor'"),
+        ({"runsc": RegisteredRuntime("runsc", ARGUMENTS, is_installed=True)}, "has no runtime"),
         ({"weos-gvisor": RegisteredRuntime("/usr/bin/runc", ARGUMENTS, is_installed=True)}, "other arguments"),
         ({"weos-gvisor": RegisteredRuntime("runsc", ARGUMENTS[:2], is_installed=True)}, "other arguments"),
         (
             {"weos-gvisor": RegisteredRuntime("runsc", (*ARGUMENTS, "--ignore-cgroups"), is_installed=True)},
             "other arguments",
         ),
-        ({"weos-gvisor": RegisteredRuntime("/usr/bin/runsc", ARGUMENTS, is_installed=False)}, "not at /usr/bin/runsc"),
+        (
+            {"weos-gvisor": RegisteredRuntime("/usr/bin/runsc", ARGUMENTS, is_installed=False)},
+            "not installed at /usr/bin/runsc",
+        ),
     ],
 )
-def test_a_tier_that_is_not_there_is_refused_with_the_mend(
+def test_an_unavailable_tier_is_refused_with_the_command_that_fixes_it(
     registered: dict[str, RegisteredRuntime], match: str
 ) -> None:
     with pytest.raises(Refusal, match=rf"{match}.*make gvisor") as caught:
@@ -86,7 +89,7 @@ def test_a_tier_that_is_not_there_is_refused_with_the_mend(
     assert caught.value.code == "isolation_unavailable"
 
 
-def test_runtimes_are_read_as_the_engine_tells_them() -> None:
+def test_runtimes_are_read_from_the_container_engines_answer() -> None:
     info = {
         "Runtimes": {
             "runc": {"path": "runc"},
@@ -126,7 +129,7 @@ def test_a_runtime_that_does_not_start_a_sandbox_is_named(explanation: str, code
     assert "/" not in fault.detail
 
 
-def test_whatever_else_the_engine_says_no_to_is_told_in_its_words_and_in_bounds() -> None:
+def test_any_other_start_failure_quotes_the_container_engine_in_bounds() -> None:
     fault = fault_of_start("runc", "error while mounting volume: " + "x" * 1000)
     assert fault.code == "sandbox_failed"
     assert "mounting volume" in fault.detail

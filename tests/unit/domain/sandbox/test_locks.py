@@ -5,7 +5,8 @@ import pytest
 from contracts.execution.runner_protocol import ReadyEvent
 from supervisor.domain.errors import ExecutionFault
 from supervisor.domain.sandbox.locks import ThreadStatus, judge_locks, require_compiled_lock, under_filter
-from tests.fakes import LOCKDOWN_POLICY, READY, thread_under
+from tests.fakes.runner_scripts import LOCKDOWN_POLICY, READY
+from tests.fakes.sandbox_facts import thread_under
 
 USER = "65532:65532"
 NONE = "0" * 16
@@ -19,7 +20,7 @@ def missing(before: list[ThreadStatus], after: list[ThreadStatus]) -> str:
     return caught.value.detail
 
 
-def test_what_was_seen_of_two_locks_is_told() -> None:
+def test_the_observation_of_both_locks_is_returned() -> None:
     seen = judge_locks([thread_under(1)], [thread_under(2)] * 3, user=USER)
     assert seen.model_dump() == {
         "seccomp_mode": 2,
@@ -48,16 +49,16 @@ def test_what_was_seen_of_two_locks_is_told() -> None:
         thread_under(0),
     ],
 )
-def test_one_thread_that_can_do_more_is_enough(flawed: ThreadStatus) -> None:
+def test_one_privileged_thread_is_enough_to_refuse(flawed: ThreadStatus) -> None:
     missing([thread_under(1)], [thread_under(2), flawed, thread_under(2)])
 
 
 def test_a_sandbox_that_began_without_its_first_lock_is_refused() -> None:
-    assert "where it had 0" in missing([thread_under(0)], [thread_under(2)])
+    assert "and had 0 before" in missing([thread_under(0)], [thread_under(2)])
     missing([thread_under(1, seccomp_mode=0)], [thread_under(2)])
 
 
-def test_what_cannot_be_seen_is_refused() -> None:
+def test_a_sandbox_without_visible_threads_is_refused() -> None:
     assert "cannot" not in missing([], [thread_under(2)])
     missing([thread_under(1)], [])
 
@@ -74,5 +75,5 @@ def test_a_lock_from_another_policy_is_refused() -> None:
     ("threads", "under"),
     [([], False), ([thread_under(1)], True), ([thread_under(1), thread_under(1, seccomp_mode=0)], False)],
 )
-def test_a_filter_stands_over_every_thread(threads: list[ThreadStatus], under: bool) -> None:
+def test_every_thread_must_have_a_filter(threads: list[ThreadStatus], under: bool) -> None:
     assert under_filter(threads) is under

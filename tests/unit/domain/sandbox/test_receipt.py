@@ -9,7 +9,8 @@ from supervisor.domain.sandbox.hardening import build_container_config
 from supervisor.domain.sandbox.receipt import Expectation, MountPoint, SandboxFacts, build_receipt, describe_difference
 from supervisor.domain.sandbox.recipe import recipe_of
 from tests.factories import make_plan
-from tests.fakes import IMAGE_FACTS, MODEL_FILE, facts_as_asked, fixed_installation, thread_under
+from tests.fakes.installation import fixed_installation
+from tests.fakes.sandbox_facts import IMAGE_FACTS, MODEL_FILE, facts_as_asked, thread_under
 
 POLICIES = fixed_installation().policies
 CONFIG = build_container_config(
@@ -42,7 +43,7 @@ def mounts_with(*added: MountPoint, without: str = "") -> tuple[MountPoint, ...]
     return (*(mount for mount in AS_ASKED.mounts if mount.path != without), *added)
 
 
-def test_a_sandbox_that_is_as_asked_has_no_difference() -> None:
+def test_a_sandbox_as_requested_has_no_difference() -> None:
     receipt = receipt_for(AS_ASKED)
     assert receipt.difference == ()
     assert receipt.cpus_allowed == (0, 1)
@@ -82,7 +83,7 @@ def in_gvisor(**changes: Any) -> IsolationReceipt:
     return build_receipt(facts, GVISOR, tier="gvisor", ggml_features=("FMA", "AVX2"), escape=EVIDENCE)
 
 
-def test_what_gvisor_shows_nobody_is_named_and_not_taken_for_seen() -> None:
+def test_facts_that_gvisor_hides_are_listed_as_unobserved() -> None:
     receipt = in_gvisor()
     assert receipt.difference == ()
     assert {"MaskedPaths", "ReadonlyPaths", "lock one", "ulimit core"} <= set(receipt.unobserved)
@@ -103,11 +104,11 @@ def test_what_gvisor_shows_nobody_is_named_and_not_taken_for_seen() -> None:
         ("mapped files", {"mapped_files": {"/usr/lib/unknown.so": "e" * 64}}),
     ],
 )
-def test_what_gvisor_does_show_is_held_against_what_was_asked(field: str, changes: dict[str, Any]) -> None:
+def test_facts_that_gvisor_shows_are_compared_with_the_request(field: str, changes: dict[str, Any]) -> None:
     assert field in {each.field for each in in_gvisor(**changes).difference}
 
 
-def test_digests_do_not_depend_on_the_order_of_what_was_seen() -> None:
+def test_digests_do_not_depend_on_the_order_of_observations() -> None:
     assert AS_ASKED.mounts is not None
     turned = replace(AS_ASKED, mounts=tuple(reversed(AS_ASKED.mounts)))
     assert receipt_for(turned) == receipt_for(AS_ASKED)
@@ -161,7 +162,7 @@ LIMITS = AS_ASKED.limits or {}
         ("mapped files", {"mapped_files": None}),
     ],
 )
-def test_each_thing_that_is_not_as_asked_is_a_difference(field: str, changes: dict[str, Any]) -> None:
+def test_each_deviation_from_the_request_is_a_difference(field: str, changes: dict[str, Any]) -> None:
     assert set(differing(**changes)) == {field}
 
 
@@ -175,20 +176,20 @@ def test_another_build_of_ggml_is_a_difference() -> None:
         assert [each.field for each in receipt.difference] == ["ggml features"]
 
 
-def test_a_difference_says_both_sides_in_bounds() -> None:
+def test_a_difference_shows_both_values_in_bounds() -> None:
     assert differing(pids_max=65) == {"PidsLimit": ("64", "65")}
     assert differing(interfaces=None) == {"network interfaces": ("lo", "not seen")}
     paths = {f"/{number:0100}": None for number in range(50)}
     assert len(differing(mapped_files=paths)["mapped files"][1]) == 256
 
 
-def test_words_say_who_may_look() -> None:
+def test_an_unseen_fact_is_explained_by_missing_privileges() -> None:
     seen = describe_difference(receipt_for(replace(AS_ASKED, pids_max=65)))
     assert "PidsLimit" in seen
     assert "CAP_SYS_PTRACE" not in seen
     assert "CAP_SYS_PTRACE" in describe_difference(receipt_for(replace(AS_ASKED, mapped_files=None)))
 
 
-def test_no_limit_on_memory_is_not_a_number_that_json_loses() -> None:
+def test_unlimited_memory_is_recorded_as_a_number_that_json_keeps() -> None:
     assert receipt_for(replace(AS_ASKED, memory_bytes=2**63 - 1)).memory_limit_bytes == 2**53 - 1
     assert receipt_for(replace(AS_ASKED, memory_bytes=None)).memory_limit_bytes is None

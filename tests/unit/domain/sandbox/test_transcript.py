@@ -7,7 +7,7 @@ from contracts.execution.runner_protocol import RunnerEvent, parse_event
 from supervisor.domain.errors import ExecutionFault
 from supervisor.domain.sandbox.transcript import Transcript
 from tests.factories import make_plan
-from tests.fakes import READY
+from tests.fakes.runner_scripts import READY
 
 
 def event(**fields: Any) -> RunnerEvent:
@@ -44,7 +44,7 @@ def code_of(transcript: Transcript, *events: RunnerEvent) -> str:
     return caught.value.code
 
 
-def test_an_honest_runner_is_believed() -> None:
+def test_events_of_an_honest_runner_are_accepted() -> None:
     transcript = listening(3)
     transcript.accept_ready(event(**READY))
     events = [PROMPT, token(0, "O"), token(1, ""), done(2, text="lá")]
@@ -56,7 +56,7 @@ def test_an_honest_runner_is_believed() -> None:
     assert (measured.tokens_prompt, measured.prompt_done_ns, measured.token_times_ns) == (5, 0, (1, 2))
 
 
-def test_nothing_said_is_nothing_measured() -> None:
+def test_without_events_nothing_is_measured() -> None:
     transcript = listening(3)
     assert not transcript.finished
     assert transcript.measurements().token_times_ns == ()
@@ -88,7 +88,7 @@ def test_events_out_of_order_end_the_execution(events: list[RunnerEvent]) -> Non
     assert code_of(listening(), *events) == "runner_failed"
 
 
-def test_the_words_of_the_runner_are_not_passed_on() -> None:
+def test_the_runners_own_message_is_not_passed_on() -> None:
     with pytest.raises(ExecutionFault) as caught:
         listening().accept(error("decode_failed"), 0)
     assert "prompt text" not in caught.value.detail
@@ -103,7 +103,7 @@ def test_a_prompt_without_tokens_is_the_callers_fault() -> None:
     assert code_of(listening(), error("empty_prompt")) == "empty_prompt"
 
 
-def test_a_prompt_that_just_fits_and_a_stop_that_was_asked_for_are_believed() -> None:
+def test_a_prompt_that_just_fits_and_a_requested_stop_are_accepted() -> None:
     transcript = listening(stop=("end",))
     for at_ns, each in enumerate([event(type="prompt", tokens=18), token(0), done(1, "stop")]):
         transcript.accept(each, at_ns)
@@ -122,7 +122,7 @@ def test_a_prompt_that_just_fits_and_a_stop_that_was_asked_for_are_believed() ->
     ],
     ids=["another event", "another backend", "another model", "an error", "too long a prompt", "no prompt"],
 )
-def test_only_ready_of_the_right_backend_and_model_opens_the_conversation(first: RunnerEvent) -> None:
+def test_the_first_event_must_be_ready_with_the_right_backend_and_model(first: RunnerEvent) -> None:
     transcript = listening()
     with pytest.raises(ExecutionFault) as caught:
         transcript.accept_ready(first)
@@ -130,7 +130,7 @@ def test_only_ready_of_the_right_backend_and_model_opens_the_conversation(first:
     assert transcript.ready is None
 
 
-def test_what_comes_after_the_time_limit_does_not_count() -> None:
+def test_an_event_after_the_time_limit_does_not_count() -> None:
     transcript = listening()
     limit_ns = make_plan().limits.timeout_s * 1_000_000_000
     transcript.accept(PROMPT, 0)

@@ -10,7 +10,7 @@ from supervisor.domain.policies.policy import HousekeepingPolicy
 from supervisor.domain.scheduling.cores import Demand, choose_cores, demand_of, wanted_cores
 from supervisor.domain.scheduling.topology import Core, CpuPlace, form_cores, split_housekeeping
 from tests.factories import make_plan
-from tests.fakes import fixed_installation
+from tests.fakes.installation import fixed_installation
 
 CORES = st.lists(st.tuples(st.integers(1, 4), st.integers(0, 3), st.booleans()), max_size=24)
 
@@ -28,9 +28,7 @@ def on(node: int, *cpus: int) -> list[Core]:
 
 
 @given(CORES, st.integers(1, 12), st.booleans())
-def test_a_lease_is_of_free_cores_as_many_as_wanted_or_none(
-    shapes: list[tuple[int, int, bool]], count: int, whole: bool
-) -> None:
+def test_a_lease_has_all_its_cores_or_none(shapes: list[tuple[int, int, bool]], count: int, whole: bool) -> None:
     free = build(shapes)
     chosen = choose_cores(free, Demand(count, whole_cores=whole))
     fit = [core for core in free if core.is_whole or not whole]
@@ -42,7 +40,7 @@ def test_a_lease_is_of_free_cores_as_many_as_wanted_or_none(
 
 
 @given(CORES, st.integers(1, 12))
-def test_a_lease_is_on_as_few_nodes_as_can_be(shapes: list[tuple[int, int, bool]], count: int) -> None:
+def test_a_lease_uses_as_few_nodes_as_possible(shapes: list[tuple[int, int, bool]], count: int) -> None:
     free = build(shapes)
     chosen = choose_cores(free, Demand(count))
     if chosen is not None:
@@ -76,14 +74,14 @@ def test_leases_never_share_a_core(demands: list[tuple[int, bool]], shapes: list
     assert len(leased) == len(set(leased))
 
 
-def test_what_remains_of_a_large_demand_goes_where_it_fits_best() -> None:
+def test_the_rest_of_a_large_demand_goes_to_the_node_that_fits_best() -> None:
     free = [*on(0, 0, 1), *on(1, 2, 3, 4, 5), *on(2, 6)]
     chosen = choose_cores(free, Demand(5))
     assert chosen is not None
     assert sorted(core.node for core in chosen) == [1, 1, 1, 1, 2]
 
 
-def test_cores_that_are_not_wholly_ours_go_first_but_not_to_who_wants_whole_ones() -> None:
+def test_partial_cores_are_used_first_unless_whole_cores_are_demanded() -> None:
     half, whole = Core((2,), is_whole=False), Core((0, 1))
     assert choose_cores([whole, half], Demand(1)) == (half,)
     assert choose_cores([whole, half], Demand(1, whole_cores=True)) == (whole,)
@@ -93,7 +91,7 @@ def test_cores_that_are_not_wholly_ours_go_first_but_not_to_who_wants_whole_ones
 @pytest.mark.parametrize(
     ("cores", "wanted"), [(1, 1), (2, 2), (7, 7), (8, 8), (9, 4), (15, 7), (16, 8), (63, 7), (64, 8)]
 )
-def test_a_machine_is_dealt_out_in_equal_shares(cores: int, wanted: int) -> None:
+def test_a_machine_is_divided_into_equal_shares(cores: int, wanted: int) -> None:
     assert wanted_cores(fixed_installation().policies.scheduling["default"], cores) == wanted
 
 
@@ -124,7 +122,7 @@ def test_a_larger_machine_keeps_its_lowest_core() -> None:
     assert split_housekeeping(cores, HousekeepingPolicy(cores=1, cores_min=4)) == (cores[1:], cores[:1])
 
 
-def test_a_plans_limits_are_what_is_leased() -> None:
+def test_the_demand_follows_from_the_limits_of_the_plan() -> None:
     plan = make_plan()
     demand = demand_of(plan)
     assert (demand.cores, demand.whole_cores, demand.policy) == (2, False, "default")

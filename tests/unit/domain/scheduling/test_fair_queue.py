@@ -60,13 +60,13 @@ def test_a_caller_is_served_in_the_order_of_its_requests(steps: list[str | int |
 
 
 @given(STEPS)
-def test_the_order_is_what_happens_if_nobody_else_comes(steps: list[str | int | None]) -> None:
+def test_the_order_holds_if_no_other_request_arrives(steps: list[str | int | None]) -> None:
     queue, _, _, _ = play(steps)
     order = queue.order()
     assert [queue.pop() for _ in range(len(queue))] == order
 
 
-def test_who_asks_much_does_not_hold_up_who_asks_little() -> None:
+def test_a_caller_with_many_requests_does_not_delay_a_caller_with_few() -> None:
     queue: FairQueue[str] = FairQueue()
     for number in range(10):
         queue.append("greedy", f"greedy {number}")
@@ -74,7 +74,7 @@ def test_who_asks_much_does_not_hold_up_who_asks_little() -> None:
     assert queue.order()[:3] == ["greedy 0", "modest 0", "greedy 1"]
 
 
-def test_who_gives_up_a_request_keeps_the_turn_for_the_next_one() -> None:
+def test_a_caller_that_withdraws_a_request_keeps_its_turn() -> None:
     queue: FairQueue[str] = FairQueue()
     for caller, item in (("a", "a0"), ("b", "b0"), ("a", "a1")):
         queue.append(caller, item)

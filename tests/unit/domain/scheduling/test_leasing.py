@@ -17,13 +17,13 @@ def demand(cores: int = 1, *, model: str = "m", model_bytes: int = 100, private_
     return Demand(cores, model=model, model_bytes=model_bytes, private_bytes=private_bytes)
 
 
-def test_what_is_reserved_and_what_is_set_aside_is_not_leased() -> None:
+def test_reserved_and_set_aside_memory_is_not_leased() -> None:
     policy = MemoryBudget(base_bytes=1, buffers_percent=10, reserve_bytes=300)
     assert leasable_memory_bytes(1000, policy, set_aside_bytes=200) == 500
     assert leasable_memory_bytes(400, policy, set_aside_bytes=200) == 0
 
 
-def test_a_models_pages_count_once_while_any_lease_of_it_is_held() -> None:
+def test_a_models_pages_count_once_for_all_its_leases() -> None:
     book: LeaseBook[str] = LeaseBook(CORES, 10_000)
     assert book.take("one", demand())
     assert book.leased_memory_bytes == 110
@@ -60,12 +60,18 @@ def test_nothing_is_given_back_twice() -> None:
 @pytest.mark.parametrize(
     ("wanted", "code", "words"),
     [
-        (demand(5), "insufficient_cores", "5 physical cores; 4 can be leased"),
-        (Demand(1, whole_cores=True), "insufficient_cores", "1 whole physical cores; 0 can be leased"),
-        (demand(model_bytes=990, private_bytes=11), "insufficient_memory", "1001 bytes, 990 of them.*1000 can be"),
+        (demand(5), "insufficient_cores", "5 physical cores, but only 4 can be leased"),
+        (Demand(1, whole_cores=True), "insufficient_cores", "1 whole physical cores, but only 0 can be leased"),
+        (
+            demand(model_bytes=990, private_bytes=11),
+            "insufficient_memory",
+            "1001 bytes of memory .990 for.*only 1000 bytes can be",
+        ),
     ],
 )
-def test_what_can_never_fit_is_refused_with_what_there_is(wanted: Demand, code: str, words: str) -> None:
+def test_a_demand_that_can_never_fit_is_refused_with_the_available_amount(
+    wanted: Demand, code: str, words: str
+) -> None:
     halves = tuple(Core((cpu,), is_whole=False) for cpu in range(4))
     book: LeaseBook[str] = LeaseBook(halves, 1000)
     with pytest.raises(Refusal, match=words) as caught:
@@ -73,7 +79,7 @@ def test_what_can_never_fit_is_refused_with_what_there_is(wanted: Demand, code: 
     assert caught.value.code == code
 
 
-def test_what_fits_an_empty_machine_is_possible_also_while_it_is_full() -> None:
+def test_a_demand_that_fits_the_empty_machine_is_possible_even_if_it_is_full() -> None:
     book: LeaseBook[str] = LeaseBook(CORES, 110)
     book.take("one", demand(4))
     book.require_possible(demand(4))

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from supervisor.domain.scheduling.waiting_time import Occupancy, ServiceTimes, estimate_place_s, round_up_s
 
 
-def test_until_one_has_ended_each_takes_what_the_policy_says() -> None:
+def test_the_policy_gives_the_expected_time_until_an_execution_has_ended() -> None:
     assert ServiceTimes(5).expect("default") == 5
 
 
-def test_the_median_of_a_policys_own_is_expected_and_of_all_where_it_has_none() -> None:
+def test_the_median_of_the_policy_is_expected_or_else_that_of_all_policies() -> None:
     times = ServiceTimes(5)
     for service_s in (1.0, 2.0, 90.0):
         times.add("default", service_s)
@@ -19,14 +19,14 @@ def test_the_median_of_a_policys_own_is_expected_and_of_all_where_it_has_none() 
     assert (times.expect("default"), times.expect("throughput"), times.expect("exclusive")) == (2.0, 10.0, 6.0)
 
 
-def test_what_was_long_ago_is_forgotten() -> None:
+def test_old_service_times_are_forgotten() -> None:
     times = ServiceTimes(5)
     for service_s in [100.0] * 32 + [1.0] * 32:
         times.add("default", service_s)
     assert times.expect("default") == 1.0
 
 
-def test_an_execution_that_takes_longer_than_usual_is_given_as_long_again() -> None:
+def test_an_overdue_execution_is_expected_to_take_its_usual_time_again() -> None:
     assert Occupancy(1, expected_s=4.0, elapsed_s=1.0).remaining_s == 3.0
     assert Occupancy(1, expected_s=4.0, elapsed_s=9.0).remaining_s == 4.0
 
@@ -45,7 +45,7 @@ def test_an_execution_that_takes_longer_than_usual_is_given_as_long_again() -> N
         ([], [(1, 4)], 2, 1, 0.0),
     ],
 )
-def test_the_queue_is_played_forward(
+def test_the_estimate_simulates_the_queue(
     running: list[tuple[int, float, float]],
     waiting: list[tuple[int, float]],
     free: int,
@@ -62,7 +62,7 @@ def test_the_queue_is_played_forward(
 
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=20), st.integers(1, 20))
-def test_more_before_it_never_means_sooner(cores: list[int], grants: int) -> None:
+def test_more_executions_ahead_never_shorten_the_estimate(cores: list[int], grants: int) -> None:
     waiting = [Occupancy(each, 2.0) for each in cores]
     estimates = [
         estimate_place_s([Occupancy(4, 2.0)], waiting, free_cores=0, grants=count) for count in (grants, grants + 1)
@@ -71,7 +71,7 @@ def test_more_before_it_never_means_sooner(cores: list[int], grants: int) -> Non
 
 
 @given(st.floats(0, 1e6))
-def test_it_is_told_in_whole_seconds_within_bounds(seconds: float) -> None:
+def test_the_estimate_is_rounded_up_to_whole_seconds_in_bounds(seconds: float) -> None:
     told = round_up_s(seconds, most_s=300)
     assert 1 <= told <= 300
     assert told >= min(seconds, 300)

@@ -9,7 +9,7 @@ import pytest
 from supervisor.domain.errors import SetupError
 from supervisor.domain.sandbox.isolation import RegisteredRuntime
 from supervisor.setup.host import gvisor
-from supervisor.setup.host.gvisor import Engine, ensure_gvisor
+from supervisor.setup.host.gvisor import ContainerEngine, ensure_gvisor
 from supervisor.setup.host.machine import Host
 from tests.silent_progress import SilentProgress
 
@@ -63,9 +63,9 @@ class Machine:
             find_program=self.programs.get,
             run=self.run,
             start_detached=lambda _command, _log: pytest.fail("nothing is started here"),
-            engine_config=self.config,
+            container_engine_config=self.config,
         )
-        engine = Engine("unix:///engine", self.process, self.config, self.runtimes, self.reload)
+        engine = ContainerEngine("unix:///engine", self.process, self.config, self.runtimes, self.reload)
         ensure_gvisor(home, host, engine, SilentProgress(), consent=consent)
 
 
@@ -107,8 +107,8 @@ def test_nothing_is_installed_where_that_is_forbidden(
     machine.programs, machine.environment, machine.user_id = {}, environment, user_id
     error = refusal(machine, tmp_path / "home")
     assert error.code == "gvisor_missing"
-    assert reason in error.message
-    assert "apt-get install --no-install-recommends runsc" in error.message
+    assert reason in error.detail
+    assert "apt-get install --no-install-recommends runsc" in error.detail
     assert machine.done == []
 
 
@@ -116,8 +116,8 @@ def test_an_engine_that_was_here_before_is_changed_only_when_told_to(machine: Ma
     configured(machine, '{"debug": true}')
     error = refusal(machine, tmp_path / "home")
     assert error.code == "consent_needed"
-    assert '+            "path": "/usr/bin/runsc",' in error.message
-    assert "make gvisor YES=1" in error.message
+    assert '+            "path": "/usr/bin/runsc",' in error.detail
+    assert "make gvisor YES=1" in error.detail
     assert machine.config.read_text() == '{"debug": true}'
     assert machine.done == []
 
@@ -153,7 +153,7 @@ def test_a_change_that_the_engine_does_not_take_is_taken_back(
         configured(machine, text)
     machine.obeys = False
     error = refusal(machine, tmp_path / "home", consent=True)
-    assert "former configuration" in error.message
+    assert "former configuration" in error.detail
     assert (machine.config.read_text() if machine.config.exists() else None) == text
     assert [step for step in machine.done if step == "reload"] == ["reload", "reload"]
 
@@ -180,7 +180,7 @@ def test_where_set_up_cannot_change_the_engine_it_says_what_to_write(
 ) -> None:
     machine.process, machine.user_id = process, user_id
     error = refusal(machine, tmp_path / "home", consent=True)
-    assert words in error.message
-    assert '"weos-gvisor"' in error.message
-    assert all(argument in error.message for argument in ARGUMENTS)
+    assert words in error.detail
+    assert '"weos-gvisor"' in error.detail
+    assert all(argument in error.detail for argument in ARGUMENTS)
     assert not machine.config.exists()

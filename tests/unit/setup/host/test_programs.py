@@ -18,7 +18,7 @@ def test_a_failure_has_the_purpose_the_status_and_the_last_lines() -> None:
     with pytest.raises(SetupError, match=r"(?s)cannot mend it.*status 3.*the reason") as caught:
         run_command((sys.executable, "-c", script), timeout_s=60, code="c", purpose="mend it")
     assert caught.value.code == "c"
-    assert "\n  50\n" not in caught.value.message
+    assert "\n  50\n" not in caught.value.detail
 
 
 def test_a_program_and_its_children_end_at_the_deadline() -> None:

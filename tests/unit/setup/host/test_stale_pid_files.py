@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.setup.host.docker_engine import remove_stale_pid_files
+from supervisor.setup.host.container_engine import remove_stale_pid_files
 
 
 def lay(root: Path, name: str, number: str, program: str | None) -> Path:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from supervisor.domain.errors import SetupError
-from supervisor.setup.host.engine_config import Runtime, add_runtime, describe_change, replace_config
+from supervisor.setup.host.container_engine_config import Runtime, add_runtime, describe_change, replace_config
 
 RUNTIME = Runtime("weos-gvisor", "/usr/bin/runsc", ("--a", "--b"))
 ENTRY = {"path": "/usr/bin/runsc", "runtimeArgs": ["--a", "--b"]}

@@ -15,7 +15,7 @@ import requests
 
 from supervisor.console.steps import Step
 from supervisor.domain.errors import SetupError
-from supervisor.setup.host.engine_address import is_listening
+from supervisor.setup.host.container_engine_address import is_listening
 
 __all__ = [
     "BUILD_SILENCE_TIMEOUT_S",
@@ -24,7 +24,7 @@ __all__ = [
     "find_image",
     "image_size_bytes",
     "inspect_image",
-    "opened_engine",
+    "opened_container_engine",
     "remove_if_there",
     "removed_at_end",
 ]
@@ -40,7 +40,9 @@ _PROXY_NAMES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PR
 
 
 @contextmanager
-def opened_engine(docker_host: str, silence_timeout_s: int = ANSWER_TIMEOUT_S) -> Iterator[docker.DockerClient]:
+def opened_container_engine(
+    docker_host: str, silence_timeout_s: int = ANSWER_TIMEOUT_S
+) -> Iterator[docker.DockerClient]:
     """Give a client of the engine; what it raises becomes a SetupError.
 
     Raises:

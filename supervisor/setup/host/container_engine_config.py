@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from supervisor.adapters.files import replacing
+from supervisor.adapters.files import PUBLIC, replaced, write_public
 from supervisor.adapters.installation.backends import default_source_root
 from supervisor.adapters.policies import load_policies
 from supervisor.domain.errors import SetupError
@@ -25,7 +25,6 @@ __all__ = [
 
 # Where Debian's package puts it; the engine takes the name before the program is there.
 RUNSC = "/usr/bin/runsc"
-MODE = 0o644
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +80,13 @@ def describe_change(old: str | None, new: str, where: Path) -> str:
 def replace_config(path: Path, text: str) -> Path | None:
     """Put a configuration in place in one step; return where the one before is kept, None where there was none."""
     kept: Path | None = None
-    mode = MODE
+    mode = PUBLIC
     if path.exists():
         mode = path.stat().st_mode & 0o777
         kept = path.with_name(f"{path.name}.before-weos-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
-        with replacing(kept, mode) as copy:
+        with replaced(kept, mode) as copy:
             copy.write_bytes(path.read_bytes())
-    with replacing(path, mode) as fresh:
+    with replaced(path, mode) as fresh:
         fresh.write_text(text, encoding="utf-8")
     return kept
 
@@ -100,6 +99,5 @@ def write_own_config(home: Path, machine_config: Path) -> Path:
     """
     text = machine_config.read_text(encoding="utf-8") if machine_config.exists() else None
     own = home / "engine" / "daemon.json"
-    with replacing(own, MODE) as fresh:
-        fresh.write_text(add_runtime(text, gvisor_runtime(), machine_config), encoding="utf-8")
+    write_public(own, add_runtime(text, gvisor_runtime(), machine_config).encode("utf-8"))
     return own

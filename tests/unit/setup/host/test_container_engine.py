@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from supervisor.domain.errors import SetupError
-from supervisor.setup.host import docker_engine
-from supervisor.setup.host.docker_engine import ensure_engine, is_answering, this_host
+from supervisor.setup.host import container_engine
+from supervisor.setup.host.container_engine import ensure_container_engine, is_answering, this_host
 from supervisor.setup.host.machine import Host
 from tests.silent_progress import SilentProgress
 
@@ -32,7 +32,7 @@ class Machine:
     daemon: Sequence[str] = (sys.executable, "-c", "import time; time.sleep(600)")
     done: list[str] = field(default_factory=list)
     processes: list["subprocess.Popen[bytes]"] = field(default_factory=list)
-    engine_config: Path = Path("/nonexistent/daemon.json")
+    container_engine_config: Path = Path("/nonexistent/daemon.json")
 
     def run(self, command: Sequence[str], **options: Any) -> None:
         self.done.append(" ".join(command))
@@ -66,12 +66,12 @@ class Machine:
             find_program=lambda name: name if name in self.programs else None,
             run=self.run,
             start_detached=self.start_detached,
-            engine_config=self.engine_config,
+            container_engine_config=self.container_engine_config,
         )
 
     def ensure(self, home: Path) -> str:
         try:
-            return ensure_engine(home, SilentProgress(), self.host())
+            return ensure_container_engine(home, SilentProgress(), self.host())
         finally:
             for process in self.processes:
                 process.kill()
@@ -93,7 +93,7 @@ def test_the_engine_named_by_the_environment_is_used(tmp_path: Path) -> None:
 def test_no_other_engine_replaces_one_named_that_is_silent(tmp_path: Path) -> None:
     error = refusal(Machine({"DOCKER_HOST": "tcp://a"}, answering={DOCKER}), tmp_path)
     assert error.code == "engine_unreachable"
-    assert "unset DOCKER_HOST" in error.message
+    assert "unset DOCKER_HOST" in error.detail
 
 
 @pytest.mark.parametrize("address", [DOCKER, "unix:///run/user/7/podman/podman.sock", "unix:///run/podman/podman.sock"])
@@ -119,7 +119,7 @@ def test_an_installed_engine_is_only_started(tmp_path: Path) -> None:
 def test_an_engine_that_set_up_starts_knows_gvisor_and_what_the_machine_configures(tmp_path: Path) -> None:
     theirs = tmp_path / "daemon.json"
     theirs.write_text('{"data-root": "/elsewhere", "runtimes": {"kata": {"path": "kata"}}}')
-    Machine(programs={"dockerd"}, engine_config=theirs).ensure(tmp_path / "home")
+    Machine(programs={"dockerd"}, container_engine_config=theirs).ensure(tmp_path / "home")
     config = json.loads((tmp_path / "home" / "engine" / "daemon.json").read_text())
     assert config["data-root"] == "/elsewhere"
     assert config["runtimes"]["kata"] == {"path": "kata"}
@@ -132,7 +132,7 @@ def test_an_engine_that_set_up_starts_knows_gvisor_and_what_the_machine_configur
 
 def test_a_service_that_set_up_installs_knows_gvisor_from_its_first_start(tmp_path: Path) -> None:
     config = tmp_path / "docker" / "daemon.json"
-    Machine(has_systemd=True, engine_config=config).ensure(tmp_path)
+    Machine(has_systemd=True, container_engine_config=config).ensure(tmp_path)
     assert set(json.loads(config.read_text())["runtimes"]) == {"weos-gvisor"}
 
 
@@ -146,18 +146,18 @@ def test_a_service_that_set_up_installs_knows_gvisor_from_its_first_start(tmp_pa
     ids=["installed before", "nothing may be installed", "not Debian"],
 )
 def test_a_machines_own_configuration_is_left_alone_otherwise(machine: Machine, tmp_path: Path) -> None:
-    machine.engine_config = tmp_path / "docker" / "daemon.json"
+    machine.container_engine_config = tmp_path / "docker" / "daemon.json"
     with contextlib.suppress(SetupError):
         machine.ensure(tmp_path)
-    assert not machine.engine_config.exists()
+    assert not machine.container_engine_config.exists()
 
 
 def test_a_configuration_that_cannot_be_read_stops_set_up(tmp_path: Path) -> None:
     broken = tmp_path / "daemon.json"
     broken.write_text("{")
-    error = refusal(Machine(programs={"dockerd"}, engine_config=broken), tmp_path)
+    error = refusal(Machine(programs={"dockerd"}, container_engine_config=broken), tmp_path)
     assert error.code == "engine_config_unsound"
-    assert str(broken) in error.message
+    assert str(broken) in error.detail
 
 
 def test_systemd_starts_the_engine_where_it_runs(tmp_path: Path) -> None:
@@ -179,34 +179,34 @@ def test_nothing_is_installed_where_that_is_forbidden_and_the_command_is_named(
 ) -> None:
     error = refusal(machine, tmp_path)
     assert error.code == "engine_missing"
-    assert reason in error.message
-    assert "apt-get install" in error.message
+    assert reason in error.detail
+    assert "apt-get install" in error.detail
     assert machine.done == []
 
 
 def test_a_user_who_cannot_start_the_engine_is_told_how(tmp_path: Path) -> None:
     error = refusal(Machine(programs={"dockerd"}, user_id=1000), tmp_path)
     assert error.code == "engine_unreachable"
-    assert "sudo systemctl start docker" in error.message
+    assert "sudo systemctl start docker" in error.detail
 
 
 def test_a_daemon_that_dies_shows_the_end_of_its_log(tmp_path: Path) -> None:
     daemon = (sys.executable, "-c", "print('no cgroups here'); raise SystemExit(1)")
     error = refusal(Machine(programs={"dockerd"}, answers_once_started=False, daemon=daemon), tmp_path)
     assert error.code == "engine_start_failed"
-    assert "status 1" in error.message
-    assert "no cgroups here" in error.message
+    assert "status 1" in error.detail
+    assert "no cgroups here" in error.detail
 
 
 @pytest.mark.parametrize("has_systemd", [True, False])
 def test_an_engine_that_stays_silent_is_given_up_at_the_deadline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_systemd: bool
 ) -> None:
-    monkeypatch.setattr(docker_engine, "START_DEADLINE_S", 0.3)
+    monkeypatch.setattr(container_engine, "START_DEADLINE_S", 0.3)
     machine = Machine(programs={"dockerd"}, answers_once_started=False, has_systemd=has_systemd)
     error = refusal(machine, tmp_path)
     assert error.code == "engine_start_failed"
-    assert "did not answer" in error.message
+    assert "did not answer" in error.detail
 
 
 def test_no_engine_answers_at_a_socket_that_is_not_there(tmp_path: Path) -> None:

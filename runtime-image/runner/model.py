@@ -9,7 +9,7 @@ import llama_cpp.llama_cpp as bindings  # type: ignore[import-not-found]
 from runner.protocol import ModelInfo, RunnerError, Sampling, Setup
 from runner.system_info import parse_cpu_features
 
-__all__ = ["LlamaEngine"]
+__all__ = ["LlamaModel"]
 
 # The window that llama.cpp's own tools penalise repetition in (common_params_sampling.penalty_last_n).
 PENALTY_WINDOW_TOKENS = 64
@@ -26,7 +26,7 @@ def _silence_log() -> None:
     bindings.llama_log_set(ctypes.cast(without_effect, bindings.llama_log_callback), None)
 
 
-class LlamaEngine:
+class LlamaModel:
     """A model and one context; every buffer is allocated by the constructor and `warm_up`."""
 
     def __init__(self, setup: Setup) -> None:
@@ -105,7 +105,7 @@ class LlamaEngine:
         return parse_cpu_features(bindings.llama_print_system_info().decode("ascii", "replace"))
 
     def count_and_tokens(self, prompt: str) -> tuple[int, Sequence[int]]:
-        """Tokenise with the model's special tokens; see Engine."""
+        """Tokenise with the model's special tokens; see Model."""
         text = prompt.encode("utf-8")
         count: int = bindings.llama_tokenize(
             self._vocab, text, len(text), self._token_buffer, self.context_tokens, True, True

@@ -9,15 +9,15 @@ from pathlib import Path
 import docker
 import requests
 
-from supervisor.adapters.files import build_lock, replacing, usable_home
+from supervisor.adapters.files import build_lock, usable_home, write_public
 from supervisor.console.steps import Progress, Step
 from supervisor.domain.errors import SetupError
-from supervisor.setup.host.engine_address import is_listening
-from supervisor.setup.host.engine_config import add_runtime, gvisor_runtime, write_own_config
+from supervisor.setup.host.container_engine_address import is_listening
+from supervisor.setup.host.container_engine_config import add_runtime, gvisor_runtime, write_own_config
 from supervisor.setup.host.machine import Host, install_obstacle, install_packages
 from supervisor.setup.host.programs import system_path
 
-__all__ = ["ensure_engine", "find_engine", "is_answering", "remove_stale_pid_files", "this_host"]
+__all__ = ["ensure_container_engine", "find_container_engine", "is_answering", "remove_stale_pid_files", "this_host"]
 
 DOCKER_SOCKET = Path("/var/run/docker.sock")
 PING_TIMEOUT_S = 5
@@ -82,7 +82,7 @@ def this_host() -> Host:
     return Host.this(is_answering, _start_detached)
 
 
-def ensure_engine(home: Path, progress: Progress, host: Host | None = None) -> str:
+def ensure_container_engine(home: Path, progress: Progress, host: Host | None = None) -> str:
     """Return the address of an engine that answers, made to answer if need be.
 
     Raises:
@@ -106,7 +106,7 @@ def ensure_engine(home: Path, progress: Progress, host: Host | None = None) -> s
         return _find_answering(host) or _provide(host, home, progress)
 
 
-def find_engine() -> str | None:
+def find_container_engine() -> str | None:
     """Return the address of an engine that answers now, None where none does; changes nothing."""
     host = this_host()
     named = host.environment.get("DOCKER_HOST")
@@ -136,10 +136,10 @@ def _usual_sockets(environment: Mapping[str, str]) -> list[Path]:
 
 
 def _install(host: Host, progress: Progress) -> None:
-    if host.is_systemd_running and install_obstacle(host) is None and not host.engine_config.exists():
+    if host.is_systemd_running and install_obstacle(host) is None and not host.container_engine_config.exists():
         # The service starts as it is installed, so what it is to know must be there before.
-        with replacing(host.engine_config) as fresh:
-            fresh.write_text(add_runtime(None, gvisor_runtime(), host.engine_config), encoding="utf-8")
+        config = add_runtime(None, gvisor_runtime(), host.container_engine_config)
+        write_public(host.container_engine_config, config.encode("utf-8"))
     install_packages(
         host,
         PACKAGES,
@@ -170,7 +170,7 @@ def _start(host: Host, home: Path, progress: Progress) -> None:
             return
         log = home / "log" / "dockerd.log"
         step.note(f"no systemd here: dockerd runs in a session of its own, its log is {log}")
-        config = write_own_config(home, host.engine_config)
+        config = write_own_config(home, host.container_engine_config)
         command = ["dockerd", "--config-file", str(config)]
         _wait_until_answering(host, step, host.start_detached(command, log), log)
 

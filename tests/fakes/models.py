@@ -1,0 +1,27 @@
+"""A model store with every model: the stand-in for `ModelStorePort`."""
+
+from typing import TYPE_CHECKING
+
+from contracts.execution.execution_plan import PlannedModel
+from supervisor.domain.sandbox.ports import LocatedModel
+from tests.fakes.sandbox_facts import MODEL_FILE
+
+if TYPE_CHECKING:
+    from supervisor.domain.errors import Refusal
+
+__all__ = ["FakeModels"]
+
+
+class FakeModels:
+    """A model store; see `ModelStorePort`."""
+
+    def __init__(self) -> None:
+        self.fault: Refusal | None = None
+        self.later_fault: Refusal | None = None
+
+    def locate(self, model: PlannedModel) -> LocatedModel:
+        """See `ModelStorePort`."""
+        if self.fault is not None:
+            raise self.fault
+        self.fault = self.later_fault
+        return LocatedModel(f"/models/{model.sha256}", MODEL_FILE)
