@@ -1,4 +1,4 @@
-"""The plots: ratios against their targets, the load test, and the simulation of larger machines."""
+"""Plots of ratios and their targets, of the load test, and of the simulation of larger machines."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ def _figure(columns: int, width: float, height: float) -> tuple[Figure, list[Any
 
 
 def draw_ratios(rows: Sequence[Row], file: Path) -> Path:
-    """Draw every pair's ratio, the median and the target, one line for each row; write it as PNG."""
+    """Write a PNG with each pair's ratio, the median and the target, one line for each row."""
     drawn = [row for row in rows if row.pairs]
     figure, (axes,) = _figure(1, 11, 1 + 0.6 * max(1, len(drawn)))
     for place, row in enumerate(reversed(drawn)):
@@ -45,7 +45,7 @@ def draw_ratios(rows: Sequence[Row], file: Path) -> Path:
 
 
 def draw_clients(rows: Sequence[Row], file: Path) -> Path:
-    """Draw how the seconds of executions are distributed, one curve for each number of clients; write it as PNG."""
+    """Write a PNG with the distribution of execution times, one curve for each number of clients."""
     figure, (axes,) = _figure(1, 9, 5)
     for row in rows:
         seconds = sorted(row.details.get("seconds", ()))
@@ -63,7 +63,7 @@ def draw_clients(rows: Sequence[Row], file: Path) -> Path:
 
 
 def draw_scale(outcomes: Sequence[Outcome], file: Path) -> Path:
-    """Draw what is busy over the number of cores, one column for each job; write it as PNG."""
+    """Write a PNG with the utilization over the number of cores, one column for each job."""
     jobs = list(dict.fromkeys(each.job for each in outcomes))
     figure, columns = _figure(len(jobs), 5 * len(jobs), 4.5)
     for axes, job in zip(columns, jobs, strict=True):

@@ -1,8 +1,8 @@
-"""What one supervisor can carry, on paper: queue, pool and supervisor simulated at 1, 16 and 256 cores.
+"""The capacity of one supervisor, simulated: queue, pool and supervisor at 1, 16 and 256 cores.
 
 Usage: ``python -m benchmarks.scale [--measured build/bench/results.json] [--output DIRECTORY] [--no-plot]``; part of
 ``make bench``. A discrete-event simulation with closed callers: each asks again as soon as it has its answer. Where a
-resource of the supervisor's is busy all the time it is the bottleneck, and no more cores help.
+resource of the supervisor is busy all the time, it is the bottleneck, and more cores do not help.
 """
 
 import argparse
@@ -26,9 +26,9 @@ __all__ = ["Costs", "Job", "costs_from", "main", "show", "simulate", "sweep"]
 CORES = (1, 16, 256)
 CALLERS_PER_CORE = 3
 SEED = 1
-# So many executions end before counting begins, and so many are counted, per core and at least.
+# Executions that end before counting begins, and that are counted: per core, and at least.
 WARM_UP, COUNTED, COUNTED_MIN = 20, 60, 400
-# A resource is the bottleneck from this part of the time on.
+# A resource that is busy for this part of the time is the bottleneck.
 SATURATED = 0.9
 
 
@@ -43,7 +43,7 @@ class Costs:
     ledger_entry_s: float = 1 / 2400
     """Time of the ledger's one writer for each of the two entries, in groups."""
     engine_call_s: float = 0.016
-    """What the container engine does for a container one at a time (create)."""
+    """Time of the container engine's serial part for a container (create)."""
     container_cpu_s: float = 0.17
     """Processor time of making and removing a container, on whichever core is free."""
     prepare_cpu_s: float = 0.18
@@ -83,7 +83,7 @@ Waits = Generator[simpy.Event, None, None]
 
 
 class Plant:
-    """The clock, and the resources that executions share: each so many equal servers with one queue."""
+    """The clock, and the resources that executions share."""
 
     def __init__(self, costs: Costs, cores: int, pool_size: int, seed: int) -> None:
         self.costs = costs
@@ -111,7 +111,7 @@ class Plant:
         self.busy_s[name] += took_s
 
     def run_until_ended(self, executions: int) -> None:
-        """Let events happen until so many executions have ended."""
+        """Let events happen until this number of executions has ended."""
         while len(self.ended) < executions:
             self.environment.step()
 
@@ -152,7 +152,7 @@ def _call_again_and_again(plant: Plant, job: Job) -> Waits:
 
 
 def simulate(costs: Costs, job: Job, *, cores: int, seed: int = SEED) -> Outcome:
-    """Let callers ask, three for each core, and count what ends once the start is over."""
+    """Let callers ask, three for each core, and count executions that end after the warm-up."""
     plant = Plant(costs, cores, pool_size=cores, seed=seed)
     for _ in range(CALLERS_PER_CORE * cores):
         plant.environment.process(_call_again_and_again(plant, job))
@@ -184,7 +184,7 @@ def sweep(costs: Costs, cores: Sequence[int] = CORES, jobs: Sequence[Job] = JOBS
 
 
 def costs_from(document: dict[str, Any], costs: Costs) -> Costs:
-    """Return the costs with those that a run of the benchmarks measured."""
+    """Return the costs, updated with those that a run of the benchmarks measured."""
     rows = {row["name"]: row for row in document["rows"] if row["spread"] is not None}
     found: dict[str, float] = {}
     if "append" in rows:
@@ -216,9 +216,9 @@ def show(outcomes: Sequence[Outcome]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Simulate, print the table and write everything down."""
+    """Simulate, print the table and write the files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--measured", type=Path, help="results.json of a run, whose figures take the defaults' place")
+    parser.add_argument("--measured", type=Path, help="results.json of a run, whose figures replace the defaults")
     parser.add_argument("--output", type=Path, default=Path("build/bench"))
     parser.add_argument("--no-plot", action="store_true")
     options = parser.parse_args(arguments)
@@ -231,7 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     (options.output / "scale.json").write_text(json.dumps(document, indent=2) + "\n")
     sys.stdout.write(show(outcomes))
     if not options.no_plot:
-        # Only here, so that the figures can be had without a plotting library.
+        # Imported here, so that the figures need no plotting library.
         from benchmarks.plots import draw_scale  # noqa: PLC0415
 
         sys.stdout.write(f"written: {draw_scale(outcomes, options.output / 'scale.png')}\n")

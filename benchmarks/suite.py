@@ -44,7 +44,7 @@ QUICK_PAIRS = 5
 WINDOW_S = 10.0
 LEDGER_ENTRIES = 1_000_000
 QUICK_WINDOW_S = 4.0
-# Above this the figures are the neighbours' as much as ours.
+# Above this, other processes affect the figures as much as we do.
 NOISY_LOAD = 0.5
 
 Measuring = Callable[[Bench], Sequence[Row]]
@@ -98,10 +98,10 @@ ROWS: dict[str, tuple[str, Measuring]] = {
         "the same with a busy process on every CPU",
         measure_decode_beside_neighbours,
     ),
-    "cold": ("executions nobody prepared, and containers that do nothing", _cold),
+    "cold": ("executions without a prepared sandbox, and containers that do nothing", _cold),
     "rate": ("executions by 1, 2 and 8 callers, and containers that do nothing", _rate),
     "clients": ("1, 8 and 64 clients over HTTP", measure_clients),
-    "supervisor": ("what the supervisor uses while tokens come", measure_supervisor_cpu),
+    "supervisor": ("the supervisor's own processor time while tokens arrive", measure_supervisor_cpu),
     "stream": (
         "tokens on their way to fast and slow readers",
         lambda bench: [measure_stream_delay(bench), measure_slow_reader(bench)],
@@ -118,11 +118,11 @@ def _measure(engine: Engine, peers: Peers, names: Sequence[str], progress: Progr
             pairs, window_s = (QUICK_PAIRS, QUICK_WINDOW_S) if quick else (PAIRS, WINDOW_S)
             bench = Bench(engine, peers, _model_file(engine.home), pairs, window_s, step)
             try:
-                # The row before may have taken longer than an idle connection is kept.
+                # The row before may have taken longer than the server keeps an idle connection.
                 engine.http.renew("/v1/version")
                 rows = measuring(bench)
             except (RuntimeError, OSError, HTTPException) as error:
-                # One row that cannot be measured must not cost the others, nor leave them half a conversation.
+                # A row that cannot be measured must not stop the others, or leave them a half-used connection.
                 engine.http.close()
                 rows = [Row(name, name, "", None, notes=(f"not measured: {error}",))]
             for row in rows:
@@ -146,12 +146,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options.rows = list(ROWS) if options.only is None else options.only.split(",")
     unknown = set(options.rows) - set(ROWS)
     if unknown:
-        parser.error(f"there is no row {', '.join(sorted(unknown))}")
+        parser.error(f"unknown row: {', '.join(sorted(unknown))}")
     return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prepare, measure, print the table and write everything down."""
+    """Prepare, measure, print the table and write the files."""
     options = _parse(arguments)
     progress = ConsoleProgress()
     prepared = prepare(Home(default_home()), progress)
@@ -159,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     home = prepare_home(prepared.home)
     machine = describe_machine(SOURCE_ROOT, prepared.docker_host, quick=options.quick)
     if load_average() > NOISY_LOAD:
-        _say(f"The machine is not quiet (load average {load_average():.2f}): the figures are its neighbours' too.")
+        _say(f"The machine is not quiet (load average {load_average():.2f}): other processes affect the figures.")
     options.output.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     with serving(home, prepared.docker_host, dict(os.environ)) as engine:
@@ -172,7 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _say(show_table(rows))
     _say(f"written: {options.output / 'results.json'}, {options.output / 'table.md'}")
     if not options.no_plot:
-        # Only here, so that the figures can be had without a plotting library.
+        # Imported here, so that the figures need no plotting library.
         from benchmarks.plots import draw_clients, draw_ratios  # noqa: PLC0415
 
         _say(f"written: {draw_ratios(rows, options.output / 'ratios.png')}")

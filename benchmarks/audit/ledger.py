@@ -1,9 +1,9 @@
-"""Figures of the ledger: appending, proving, checking at start, and verifying.
+"""Figures of the ledger: appending, proving, the check at start, and verifying.
 
     python -m benchmarks.audit.ledger DIRECTORY [--entries 1000000] [--appends 500] [--verified 1000]
 
-DIRECTORY is on the disk to be measured; what is made in it is removed again. Every figure is the machine's, and of one
-process; compare runs on one machine only.
+DIRECTORY is on the disk to be measured; files made in it are removed again. Every figure depends on the machine, and
+is of one process; compare runs on one machine only.
 """
 
 import argparse
@@ -41,15 +41,15 @@ def report(name: str, value: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ProofFigures:
-    """What a proof in a long ledger costs."""
+    """The cost of a proof in a long ledger."""
 
     ledger_bytes: int
     self_check_s: tuple[float, float]
-    """At start, the first and the second time."""
+    """The ledger's check at its first and its second start."""
     made_ms: float
     proof_bytes: int
     checked_ms: float
-    """With the checkpoint's signature."""
+    """The checkpoint's signature included."""
 
 
 def _payload(envelope: bytes) -> bytes:
@@ -65,7 +65,7 @@ async def append(directory: Path, writers: int, executions: int) -> float:
     ledger = SqliteLedger(directory / "ledger.sqlite3", LOG, directory / "checkpoint.note")
     await ledger.open()
     log, plan = GenuineLog(), GenuineLog().plan()
-    # The statements are made before, and signed while the clock runs.
+    # The statements are built in advance, and signed while the clock runs.
     statements = [
         (_payload(log.start(number).envelope), _payload(log.end(number).envelope))
         for number in range(1, executions + 1)
@@ -93,7 +93,7 @@ async def append(directory: Path, writers: int, executions: int) -> float:
 
 
 def made_leaf(position: int) -> bytes:
-    """A leaf of the size of a real one; no envelope has it."""
+    """Return a leaf of realistic size that belongs to no envelope."""
     return Leaf(
         schema_version="weos.ledger-leaf/1",
         kind="started" if position % 2 == 0 else "final",
@@ -106,7 +106,7 @@ def made_leaf(position: int) -> bytes:
 
 
 def make_leaves(entries: int) -> Iterator[tuple[int, str, str, bytes]]:
-    """Leaves in bulk: one real form, in which the numbers are written."""
+    """Yield many leaves, quickly: the numbers are written into one real leaf."""
     forms = [made_leaf(position) for position in (0, 1)]
     for position in range(entries):
         seq, kind = position // 2 + 1, "started" if position % 2 == 0 else "final"
@@ -116,7 +116,7 @@ def make_leaves(entries: int) -> Iterator[tuple[int, str, str, bytes]]:
 
 
 def make_log(path: Path, entries: int) -> None:
-    """A ledger of leaves, nodes and a checkpoint, without envelopes."""
+    """Write a ledger of leaves, nodes and a checkpoint, without envelopes."""
     path.parent.mkdir()
     connection = sqlite3.connect(path, isolation_level=None)
     connection.executescript(f"PRAGMA synchronous = OFF; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; BEGIN;")
@@ -128,7 +128,7 @@ def make_log(path: Path, entries: int) -> None:
         hashes.append(leaf_hash)
         nodes.update({(level, index): node_hash for level, index, node_hash in made})
         for level, index, _ in made[1:]:
-            # Two children have become one node, and are not read again.
+            # The node of two children replaces them; they are not read again.
             nodes.pop((level - 1, 2 * index), None)
             nodes.pop((level - 1, 2 * index + 1), None)
         connection.execute("INSERT INTO leaves VALUES (?, ?, ?, ?)", row)
@@ -172,7 +172,7 @@ async def measure_proof(directory: Path, entries: int) -> ProofFigures:
 
 
 def prove(directory: Path, entries: int) -> None:
-    """Print what a proof costs."""
+    """Print the cost of a proof."""
     figures = asyncio.run(measure_proof(directory, entries))
     report(f"ledger of {entries} entries, without envelopes", f"{figures.ledger_bytes / MIB:8.0f} MiB")
     for name, took_s in zip(("first", "second"), figures.self_check_s, strict=True):
@@ -182,7 +182,7 @@ def prove(directory: Path, entries: int) -> None:
 
 
 def ledger_leaf(path: Path, wanted: str) -> bytes:
-    """The final leaf of an execution."""
+    """Return the final leaf of an execution."""
     connection = sqlite3.connect(path)
     row = connection.execute("SELECT leaf FROM leaves WHERE execution_id = ? AND kind = 'final'", (wanted,)).fetchone()
     connection.close()
@@ -190,7 +190,7 @@ def ledger_leaf(path: Path, wanted: str) -> bytes:
 
 
 def verify(executions: int, entries: int) -> None:
-    """Verify an export, and see what the ids of a long one need in memory."""
+    """Verify an export, and measure the memory for the ids of a long one."""
     log = GenuineLog()
     for number in range(1, executions + 1):
         log.start(number)

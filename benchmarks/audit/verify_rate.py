@@ -21,7 +21,7 @@ from tests.meters import make_power
 from tests.releases import make_manifest
 
 TOKENS = 200
-# How the plan's power limit was kept: in four seconds windows of a second were judged, none over it.
+# The plan's power limit was kept: windows of one second were judged over four seconds, and none exceeded it.
 LIMIT = make_limit().model_copy(update={"windows": 10, "worst_window_mw": 20_000})
 SOURCE_FILES = 250
 SECONDS = 3.0
@@ -41,7 +41,7 @@ def long_conclusion() -> Conclusion:
 
 
 def large_manifest() -> EngineManifest:
-    """Return a manifest of as many files as the engine has."""
+    """Return a manifest with about as many files as the engine has."""
     files = tuple(
         SourceFile(path=f"supervisor/module_{number:03}.py", sha256=sha256_digest(b"%d" % number))
         for number in range(SOURCE_FILES)
@@ -50,7 +50,7 @@ def large_manifest() -> EngineManifest:
 
 
 def measure(name: str, verify: Callable[[], str], seconds: float = SECONDS) -> float:
-    """Return how often something is verified in a second, by processor time."""
+    """Return the verifications per second of processor time."""
     started_ns, done, used_s = time.process_time_ns(), 0, 0.0
     while used_s < seconds:
         if verify() != "VALID":
@@ -62,13 +62,13 @@ def measure(name: str, verify: Callable[[], str], seconds: float = SECONDS) -> f
 
 
 def record_and_trust() -> tuple[bytes, Trust]:
-    """Return the record of an execution of ``TOKENS`` tokens, and who is trusted to have signed it."""
+    """Return the record of an execution of ``TOKENS`` tokens, and the trust file for its signer."""
     developed = development_bundle(long_conclusion())
     return Bundle.parse(developed.data).record.encode(), developed.trust
 
 
 def signature_rate(seconds: float = SECONDS) -> float:
-    """Return how often the record's signature alone is verified in a second: no verification can be faster."""
+    """Return how often a second the record's signature alone is verified, the upper bound of any verification."""
     record, trust = record_and_trust()
     envelope = Envelope.parse(record)
     payload, signature = decode_base64(envelope.payload), decode_base64(envelope.signatures[0].sig)

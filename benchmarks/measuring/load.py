@@ -1,4 +1,4 @@
-"""A load test through HTTP: clients that ask, wait, and ask again; whoever is turned away comes back when told."""
+"""A load test over HTTP: each client asks, waits for the answer and asks again; a refused one obeys Retry-After."""
 
 import asyncio
 import time
@@ -22,13 +22,13 @@ FINAL = {"completed", "failed", "cancelled", "aborted"}
 
 @dataclass(slots=True)
 class Load:
-    """What a number of clients saw in a window."""
+    """The answers that a number of clients got in a window."""
 
     clients: int
     seconds: float = 0.0
     """From the first request to the last answer."""
     completed: dict[str, float] = field(default_factory=dict)
-    """Executions, with the seconds from the request that was accepted to its answer."""
+    """Executions, with the seconds from the accepted request to its answer."""
     rejected: int = 0
     failed: list[str] = field(default_factory=list)
     """Answers that were neither a result nor a 429."""
@@ -75,7 +75,7 @@ async def _client(
 
 
 async def run_load(engine: Engine, clients: int, seconds: float, policy: str) -> Load:
-    """Let so many clients ask for so long, each on a connection of its own that is kept open."""
+    """Let clients ask for a time, each on a persistent connection of its own."""
     load = Load(clients)
     begun_s = time.perf_counter()
     async with aiohttp.ClientSession(
@@ -105,7 +105,7 @@ def _listed(engine: Engine) -> dict[str, str]:
 
 
 def find_lost(engine: Engine, load: Load, known_before: frozenset[str]) -> list[str]:
-    """Return the executions that the ledger has without an end, that nobody was answered about, or whose record fails.
+    """Return the executions without an end in the ledger, without an answer to a client, or with an invalid record.
 
     Args:
         engine: that executed them.
@@ -115,7 +115,7 @@ def find_lost(engine: Engine, load: Load, known_before: frozenset[str]) -> list[
     listed = {each: status for each, status in _listed(engine).items() if each not in known_before}
     lost = {each for each, status in listed.items() if status not in FINAL}
     if not load.failed:
-        # Where a client was answered with a failure its execution is the ledger's, and has no id here.
+        # A client that got a failure did not learn the id of its execution; the ledger has it.
         lost |= set(listed) ^ set(load.completed)
     for each in set(listed) & set(load.completed):
         envelope = engine.http.ask("GET", f"/v1/runs/{each}/record").body

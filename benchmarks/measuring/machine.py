@@ -1,4 +1,4 @@
-"""What a figure depends on: the machine, the versions, the tree, and what else was running."""
+"""The conditions of a figure: the machine, the versions, the source tree and the load."""
 
 import os
 import platform
@@ -45,7 +45,7 @@ def _git(tree: Path, *arguments: str) -> str | None:
 
 
 def describe_machine(tree: Path, docker_host: str, *, quick: bool) -> dict[str, Any]:
-    """Return what the results are to be read with."""
+    """Return the conditions that the results must be read with."""
     client = docker.DockerClient(base_url=docker_host)
     try:
         engine = client.info()

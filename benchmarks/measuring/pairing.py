@@ -1,4 +1,4 @@
-"""Paired comparisons: in which order the two sides of each pair run, and what their ratios say. Pure."""
+"""Paired comparisons: the order of the two sides in each pair, and statistics of their ratios. Pure."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -8,7 +8,7 @@ from statistics import median
 __all__ = ["Pair", "Spread", "alternate", "percentile", "ratios", "spread_of"]
 
 RESAMPLES = 2000
-# Of the interval around the median.
+# Confidence of the interval around the median.
 CONFIDENCE = 0.95
 
 
@@ -22,7 +22,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """A median and how much there is around it."""
+    """A median and the spread around it."""
 
     count: int
     median: float
@@ -34,7 +34,7 @@ class Spread:
 
 
 def alternate(pairs: int, seed: int) -> Iterator[bool]:
-    """Yield for each pair whether ours goes first: in each two pairs once, at random which.
+    """Yield for each pair whether ours goes first: once in every two pairs, at random.
 
     So that neither a machine that slows down nor one side's after-effects on the other count for one side alone.
     """

@@ -1,4 +1,4 @@
-"""What a run of the benchmarks found: rows against targets, as JSON and as a Markdown table. Pure."""
+"""Results of the benchmarks: rows with targets, as JSON and as a Markdown table. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,13 +15,13 @@ __all__ = [
     "show_table",
 ]
 
-# From here on digits behind the point say nothing.
+# From here on decimals mean nothing.
 WHOLE_FROM = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A bound that a figure is held against."""
+    """A bound that a figure is compared with."""
 
     bound: float
     kind: Literal["at most", "at least"]
@@ -34,7 +34,7 @@ class Row:
 
     name: str
     what: str
-    """In words, what is compared with what."""
+    """The comparison in words."""
     unit: str
     """Of the values, or of both sides of the pairs."""
     target: Target | None
@@ -42,23 +42,23 @@ class Row:
     values: tuple[float, ...] = ()
     """Where there is no peer."""
     load_average: float | None = None
-    """Of the machine's last minute when the row was begun; None: it was computed, not measured."""
+    """Load of the machine in the minute before the row; None means that the row was computed, not measured."""
     notes: tuple[str, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def figures(self) -> tuple[float, ...]:
-        """What is held against the target: the ratios, or the values themselves."""
+        """The figures that are compared with the target: the ratios, or the values themselves."""
         return ratios(self.pairs) if self.pairs else self.values
 
     @property
     def spread(self) -> Spread | None:
-        """Of the figures; None: there are none, and the notes say why."""
+        """Spread of the figures; None means that there are none, and the notes say why."""
         return spread_of(self.figures) if self.figures else None
 
 
 def is_reached(row: Row) -> bool | None:
-    """Tell whether the median keeps to the target; None where there is no target or nothing was measured."""
+    """Return whether the median reaches the target; None means no target or no measurement."""
     if row.target is None or row.spread is None:
         return None
     if row.target.kind == "at most":
@@ -128,7 +128,7 @@ def document_of(rows: Sequence[Row], machine: Mapping[str, Any]) -> dict[str, An
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a simulation found."""
+    """The result of a simulation."""
 
     cores: int
     job: str

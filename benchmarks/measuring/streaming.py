@@ -1,4 +1,4 @@
-"""Streams of one execution: when a client reads each token, beside when the supervisor had it."""
+"""Streams of one execution: when a client reads each token, compared with when the supervisor had it."""
 
 import json
 import socket
@@ -13,13 +13,13 @@ __all__ = ["Arrivals", "delays_ns", "read_slowly", "read_stream"]
 
 SLOW_PAUSE_S = 0.25
 SLOW_BYTES = 64
-# As little as the kernel grants, so that what is not read waits on the supervisor's side.
+# The smallest buffer the kernel grants, so that unread data waits on the supervisor's side.
 SLOW_BUFFER_BYTES = 2048
 
 
 @dataclass(slots=True)
 class Arrivals:
-    """What a client saw of a stream."""
+    """A stream as a client saw it."""
 
     execution_id: str = ""
     token_ns: list[int] = field(default_factory=list)
@@ -46,7 +46,7 @@ def read_stream(engine: Engine, request: dict[str, Any], headers: dict[str, str]
 
 
 def delays_ns(supervisor_ns: list[int], client_ns: list[int]) -> list[int]:
-    """Return how much later than the fastest token each one reached the client.
+    """Return by how much each token reached the client later than the fastest one.
 
     The supervisor's times count from the first byte of the job, at a moment that the client cannot know. So the token
     that took least sets the zero: what it took itself is not in these numbers.
@@ -57,7 +57,7 @@ def delays_ns(supervisor_ns: list[int], client_ns: list[int]) -> list[int]:
 
 
 def read_slowly(engine: Engine, request: dict[str, Any], key: str) -> tuple[socket.socket, bytes]:
-    """Begin to stream an execution on a socket with hardly any buffer; return it with what came first."""
+    """Start streaming an execution on a socket with a tiny buffer; return the socket and its first bytes."""
     body = json.dumps(request).encode("utf-8")
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SLOW_BUFFER_BYTES)

@@ -1,4 +1,4 @@
-"""What the supervisor itself uses, as the kernel counts it: processor time of all its threads, and memory."""
+"""The supervisor's own use, as the kernel counts it: processor time of all its threads, and memory."""
 
 from pathlib import Path
 
@@ -14,11 +14,11 @@ def cpu_ns(pid: int) -> int:
         try:
             total += int((task / "schedstat").read_text(encoding="ascii").split()[0])
         except (FileNotFoundError, ProcessLookupError):
-            # A thread that ended between the listing and the look; its part is lost, so windows should be short.
+            # The thread ended after the listing; its time is lost, so windows should be short.
             continue
     return total
 
 
 def resident_bytes(pid: int) -> int:
-    """Return what a process has in memory."""
+    """Return the resident memory of a process."""
     return int(psutil.Process(pid).memory_info().rss)

@@ -1,4 +1,4 @@
-"""Plain containers: what the container engine itself costs, without anything of ours in them."""
+"""Plain containers: the cost of the container engine alone, with nothing of ours in them."""
 
 import threading
 import time
@@ -12,7 +12,7 @@ LABELS = {"org.weos.benchmark": "1"}
 
 
 class NoOp:
-    """`docker run` of a program that does nothing, by the Engine API: create, start, wait, remove.
+    """`docker run` of a program that does nothing, over the container engine's API: create, start, wait, remove.
 
     The command line is left out: starting it would cost the peer some 30 ms more.
     """
@@ -36,7 +36,7 @@ class NoOp:
 
 
 def count_rate(callers: int, seconds: float, make: Callable[[], Callable[[], object]]) -> float:
-    """Return how often a second something was done by so many callers at once, each waiting for its own.
+    """Return the rate at which concurrent callers finish, each waiting for its own call.
 
     What is under way when time is up is finished and counted, and so is its time.
     """
@@ -64,7 +64,7 @@ def count_rate(callers: int, seconds: float, make: Callable[[], Callable[[], obj
 
 
 def labelled_containers(docker_host: str, label: str) -> list[str]:
-    """Return the containers, running or not, that have a label."""
+    """Return the containers with a label, running or not."""
     client = docker.APIClient(base_url=docker_host, version="auto")
     try:
         return [str(each["Id"]) for each in client.containers(all=True, filters={"label": label})]

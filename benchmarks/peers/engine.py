@@ -20,7 +20,7 @@ from supervisor.domain.errors import EngineError
 __all__ = ["PROMPT", "Engine", "Executed", "prepare_home", "run_request", "serving"]
 
 PROMPT = "Explique inferência eficiente"
-# What set-up made and a ledger does not touch; the rest of the home is the benchmarks' own.
+# Results of set-up that a ledger does not touch; the rest of the home is the benchmarks' own.
 SHARED = ("cache", "engine", "escape", "images", "models")
 FIRST_PAUSE_S = 1.5
 LONGEST_PAUSE_S = 12.0
@@ -58,7 +58,7 @@ class Executed:
 
     @property
     def decode_rate(self) -> float:
-        """Tokens per second from the first generated token to the last: prompt processing is not in it."""
+        """Tokens per second from the first generated token to the last, without prompt processing."""
         if self.record.measurements is None:
             message = f"{self.record.execution_id} has no measurements"
             raise RuntimeError(message)
@@ -85,7 +85,7 @@ class Engine:
         return int((self.home.root / "run" / "supervisor.lock").read_text(encoding="ascii"))
 
     def plan(self, request: dict[str, Any]) -> dict[str, Any] | None:
-        """Return the plan that a request would get; None where it would be refused."""
+        """Return the plan that a request would get; None means that it would be refused."""
         answer = self.http.ask("POST", "/v1/plans", request)
         return answer.document["plan"] if answer.status == OK else None
 
@@ -112,7 +112,7 @@ class Engine:
         return Statement.parse(decode_base64(Envelope.parse(answer.body).payload)).predicate
 
     def execute_warm(self, request: dict[str, Any]) -> Executed:
-        """Execute once whatever makes sandboxes ahead has had time to, and the machine to come to rest.
+        """Execute once the pool has had time to refill and the machine is at rest.
 
         How long that takes is learned from the starts that came cold.
         """
@@ -130,7 +130,7 @@ class Engine:
 
 
 def prepare_home(home: Home) -> Home:
-    """Return a home with a ledger of its own, which uses what was prepared in `home`.
+    """Return a home with a ledger of its own that uses the images and models of `home`.
 
     A ledger only ever grows, so what is measured does not go into the one that is in use.
     """
@@ -145,7 +145,7 @@ def prepare_home(home: Home) -> Home:
 
 @contextmanager
 def serving(home: Home, docker_host: str, environment: dict[str, str]) -> Iterator[Engine]:
-    """Serve a home for as long as the block runs.
+    """Serve a home while the block runs.
 
     Raises:
         EngineError: ``home_taken``, another one serves it; ``engine_unavailable``, the supervisor did not start.

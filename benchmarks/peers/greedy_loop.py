@@ -12,14 +12,14 @@ import time
 
 sys.path.insert(0, sys.argv[1])
 
-# Part of the image only, so a type checker outside it finds nothing.
+# Installed in the image only, so a type checker outside it does not find it.
 import llama_cpp.llama_cpp as bindings  # type: ignore[import-not-found]
 
 
 def main() -> None:
-    """Load, compute one token to warm up, generate, and tell how fast."""
+    """Load, compute one token to warm up, generate, and print the rate."""
     job = json.loads(sys.argv[2])
-    # Before there are threads: they take it over.
+    # Before threads exist: they inherit it.
     posix.sched_setaffinity(0, job["cpus"])
     bindings.llama_backend_init()
     model_parameters = bindings.llama_model_default_params()

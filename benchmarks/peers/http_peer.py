@@ -1,4 +1,4 @@
-"""One HTTP connection that is kept open: the same client for the engine and for llama-server."""
+"""One persistent HTTP connection: the same client for the engine and for llama-server."""
 
 import http.client
 import json
@@ -67,7 +67,7 @@ class HttpPeer:
         return Answer(response.status, content, time.perf_counter() - begun_s, dict(response.headers))
 
     def open_stream(self, path: str, document: object, headers: dict[str, str]) -> http.client.HTTPResponse:
-        """Return an answer that is still to be read."""
+        """Return an answer whose body is still unread."""
         body = json.dumps(document).encode("utf-8")
         self._connection.request("POST", path, body, {**self._headers, **headers})
         return self._connection.getresponse()

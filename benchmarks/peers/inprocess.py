@@ -53,7 +53,7 @@ class InProcess:
 
 
 def loop_environment(scheduling: Mapping[str, Any]) -> dict[str, str]:
-    """Return how threads wait, as a plan's scheduling says; nothing of the caller's own environment."""
+    """Return the environment in which threads wait as a plan says, without the caller's own variables."""
     environment = {
         "LANG": "C.UTF-8",
         "OMP_NUM_THREADS": str(scheduling["threads"]),
@@ -65,7 +65,7 @@ def loop_environment(scheduling: Mapping[str, Any]) -> dict[str, str]:
 
 
 def unpack_image(place: Path, image_id: str, docker_host: str) -> InProcess:
-    """Return an image's files, unpacked once; nothing of it is started in a container.
+    """Return an image's files, unpacked once; no container is started.
 
     Raises:
         SetupError: the container engine does not have it.
@@ -79,6 +79,6 @@ def unpack_image(place: Path, image_id: str, docker_host: str) -> InProcess:
                 content = io.BytesIO(b"".join(client.api.export(container_id)))
             with tarfile.open(fileobj=content) as tar:
                 unpack_files(tar, Path(name) / "root")
-            # Whole or not at all: only now does it get the name that says it is there.
+            # Whole or not at all: it gets its name only when it is complete.
             shutil.move(Path(name) / "root", root)
     return InProcess(root)

@@ -1,4 +1,4 @@
-"""Bare llama.cpp: llama-bench run by run, and llama-server kept running."""
+"""Bare llama.cpp: llama-bench for single runs, and llama-server as a running process."""
 
 import json
 import os
@@ -21,7 +21,7 @@ OK = 200
 
 
 def _run(command: list[str]) -> bytes:
-    # OMP_* of whoever calls must not decide how the peer waits.
+    # The caller's OMP_* variables must not decide how the peer waits.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
     done = subprocess.run(  # noqa: S603 - a program that we compiled
         command, capture_output=True, timeout=RUN_TIMEOUT_S, check=False, env=environment
@@ -42,7 +42,7 @@ def bench_rate(peers: Peers, model: Path, *, tokens: int, threads: int | None) -
 
 
 def load_seconds(peers: Peers, model: Path, *, threads: int) -> float:
-    """Return how long a bare process takes that loads the model, makes one token and ends."""
+    """Return the seconds of a bare process that loads the model, generates one token and ends."""
     command = [*peers.command("llama-bench"), "-m", str(model), "-p", "0", "-n", "1", "-r", "1", "--no-warmup"]
     begun_s = time.perf_counter()
     _run([*command, "-t", str(threads)])
@@ -57,7 +57,7 @@ def _free_port() -> int:
 
 @contextmanager
 def serving_llama(peers: Peers, model: Path, *, threads: int, context_tokens: int, log: Path) -> Iterator[HttpPeer]:
-    """Keep a llama-server running for as long as the block runs: no isolation, model loaded, one slot."""
+    """Run a llama-server while the block runs: no isolation, model loaded, one slot."""
     port = _free_port()
     command = [
         *(*peers.command("llama-server"), "-m", str(model), "--host", "127.0.0.1", "--port", str(port)),
@@ -94,7 +94,7 @@ def _await_health(port: int, process: "subprocess.Popen[bytes]", log: Path) -> N
 
 
 def completion(server: HttpPeer, prompt: str, tokens: int) -> float:
-    """Return how long a completion took; the prompt is computed each time, as it would be for another caller's."""
+    """Return the seconds of a completion; the prompt is computed each time, as for another caller's prompt."""
     request = {"prompt": prompt, "n_predict": tokens, "temperature": 0, "cache_prompt": False}
     server.renew("/health")
     answer = server.ask("POST", "/completion", request)

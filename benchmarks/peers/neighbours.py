@@ -13,7 +13,7 @@ PROGRAM = "import os; os.sched_setaffinity(0, {%d})\nwhile True: pass"
 
 @contextmanager
 def busy_neighbours() -> Iterator[None]:
-    """Keep every CPU busy with one process of ordinary priority for as long as the block runs."""
+    """Keep every CPU busy with one process of ordinary priority while the block runs."""
     processes = [
         subprocess.Popen([sys.executable, "-S", "-c", PROGRAM % cpu], stdin=subprocess.DEVNULL)  # noqa: S603 - ours
         for cpu in sorted(os.sched_getaffinity(0))

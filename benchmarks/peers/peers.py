@@ -1,4 +1,4 @@
-"""The peers that are measured against: llama-bench and llama-server, compiled from the pinned source archive."""
+"""The peers of the comparison: llama-bench and llama-server, compiled from the pinned source archive."""
 
 import shutil
 import tarfile
@@ -19,32 +19,32 @@ from supervisor.setup.images.unpacking import unpack_files
 __all__ = ["Peers", "ensure_peers", "peer_definition"]
 
 SCRIPT = Path(__file__).with_name("compile_peers.sh")
-# Beyond the backend's own settings, which stay as they are: only what makes the two programs.
+# Added to the backend's own settings, to build the two programs.
 PROGRAMS = {
     "LLAMA_BUILD_COMMON": "ON",
     "LLAMA_BUILD_TOOLS": "ON",
     "LLAMA_BUILD_SERVER": "ON",
-    # Its web pages would be downloaded; the server serves its API without them.
+    # Its web pages would be downloaded; the server's API works without them.
     "LLAMA_USE_PREBUILT_UI": "OFF",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Peers:
-    """The two programs, with the libraries they were linked to."""
+    """The two programs, with the libraries that they are linked to."""
 
     directory: Path
     toolchain_id: str
 
     def command(self, program: str) -> list[str]:
-        """Return how a program is started: by the loader of its own C library, since the host's may be older."""
+        """Return the command of a program, by the loader of its own C library, since the host's may be older."""
         library = self.directory / "lib"
         loader = str(library / "ld-linux-x86-64.so.2")
         return [loader, "--library-path", str(library), str(self.directory / program)]
 
 
 def peer_definition(backend: BackendDefinition) -> BackendDefinition:
-    """Return the backend's settings with the two programs switched on; whatever decides the code stays."""
+    """Return the backend's settings with the two programs switched on; settings that affect the code stay."""
     return backend.model_copy(update={"cmake": {**backend.cmake, **PROGRAMS}})
 
 
@@ -52,7 +52,7 @@ def ensure_peers(home: Path, backend: str, progress: Progress, docker_host: str)
     """Return the peers of a backend, compiled if their source, settings or compiler changed.
 
     Raises:
-        SetupError: whatever step failed; the message says what mends it.
+        SetupError: a step failed; the message says how to fix it.
     """
     root = default_source_root()
     definition = peer_definition(require_backend(root, backend))
@@ -90,5 +90,5 @@ def _keep(home: Path, compilation: Compilation, directory: Path, progress: Progr
         compile_llama(home, compilation, artifact, progress, docker_host)
         with tarfile.open(artifact) as tar:
             unpack_files(tar, Path(name) / "unpacked")
-        # Whole or not at all: only now does it get the name that says it is there.
+        # Whole or not at all: it gets its name only when it is complete.
         shutil.move(Path(name) / "unpacked" / "peers", directory)

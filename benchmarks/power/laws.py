@@ -1,4 +1,4 @@
-"""The law to be beaten: the one that the design page describes, an integral of the error by watts per quota."""
+"""The law to compare with: the design page's, an integral of the error divided by watts per quota."""
 
 from contracts.wire.units import MW_NS_PER_UJ, NANO_CPUS_PER_CPU, NS_PER_S
 from supervisor.domain.power.governor import Decision
@@ -28,7 +28,7 @@ class IntegralLaw:
 
     @property
     def quota_nano(self) -> int:
-        """The setting in force."""
+        """The current setting."""
         return int(self._cpus * NANO_CPUS_PER_CPU)
 
     def observe(self, at_ns: int, *, energy_uj: int | None, cpu_time_ns: int | None) -> Decision:

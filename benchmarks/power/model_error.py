@@ -24,9 +24,9 @@ class Curve:
 
     result: str
     watts: tuple[float, ...]
-    """At 0, 10, … 100 % load."""
+    """Power at 0, 10, … 100 % load."""
     processor: str | None = None
-    """The processor's name, where the table has a row for it."""
+    """Name of the processor, if the table has a row for it."""
     logical_cpus: int = 0
     """Of all nodes together."""
 
@@ -49,7 +49,7 @@ CURVES = (
 
 
 def shape_errors(watts: tuple[float, ...]) -> list[float]:
-    """Return by how much a line from idle to full is above the machine at each load, as parts of its watts."""
+    """Return the error of a straight line from idle to full load, at each load, relative to the measured power."""
     idle, full = watts[0], watts[STEPS]
     return [(idle + (full - idle) * step / STEPS) / watts[step] - 1 for step in range(STEPS + 1)]
 

@@ -1,4 +1,4 @@
-"""A simulated machine for the governor: an execution under a CPU quota, and an energy counter that is late and noisy.
+"""A simulated machine for the governor: an execution under a CPU quota, with a late and noisy energy counter.
 
 It has what a real one has and a formula has not: the kernel's pool of CPU time, which is filled once per period and at
 every write; threads that spend it at once and then stand still; watts per CPU that depend on how many run, on what they
@@ -17,12 +17,12 @@ from supervisor.domain.power.governor import Decision
 __all__ = ["STEP_NS", "Law", "Phase", "Plant", "PlantSettings", "Sensor", "Trace", "simulate"]
 
 STEP_NS = 10 * NS_PER_MS
-# How late the supervisor wakes up, at most.
+# Maximum delay of the supervisor's wake-up.
 JITTER_NS = 20 * NS_PER_MS
 
 
 class Law(Protocol):
-    """What sets the quota."""
+    """Sets the quota."""
 
     @property
     def interval_ns(self) -> int:
@@ -31,7 +31,7 @@ class Law(Protocol):
 
     @property
     def quota_nano(self) -> int:
-        """The setting in force."""
+        """The current setting."""
         ...
 
     def observe(self, at_ns: int, *, energy_uj: int | None, cpu_time_ns: int | None) -> Decision:
@@ -41,14 +41,14 @@ class Law(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """What the execution does for a while."""
+    """One phase of the execution."""
 
     name: str
     duration_s: float
     demand: float
-    """CPUs that it would use, as a part of its threads."""
+    """CPUs that the execution would use, relative to its threads."""
     price: float
-    """Watts per CPU against the plant's."""
+    """Watts per CPU, relative to the plant's."""
     tokens_per_cpu_s: float
 
 
@@ -59,25 +59,25 @@ class PlantSettings:
     threads: int = 8
     idle_mw: int = 3_000
     mw_per_cpu: int = 4_500
-    """Of a busy CPU beyond its idle share, all threads running, cold."""
+    """Power of a busy CPU beyond its idle share, all threads running, cold."""
     alone_part: float = 0.3
-    """So much more does a CPU draw where it runs alone (it clocks higher)."""
+    """Part by which a CPU draws more if it runs alone (it clocks higher)."""
     heat_part: float = 0.04
-    """So much more does it draw when it is hot."""
+    """Part by which a hot CPU draws more."""
     heat_s: float = 15.0
     noise: float = 0.02
     """Standard deviation of one reading's energy."""
     update_ms: int = 1
-    """How often the energy counter moves."""
+    """Interval between updates of the energy counter."""
     period_ms: int = 20
-    """How often the kernel fills the pool."""
+    """Interval at which the kernel refills the pool."""
     is_model: bool = False
-    """The meter is the model: no sensor, the energy is CPU time by a table."""
+    """Whether the meter is the model: no sensor, energy computed from CPU time by a table."""
 
 
 @dataclass(slots=True)
 class Trace:
-    """What happened, one entry per `STEP_NS`."""
+    """The course of a run, one entry per `STEP_NS`."""
 
     power_mw: list[float] = field(default_factory=list)
     quota_cpus: list[float] = field(default_factory=list)
@@ -85,13 +85,13 @@ class Trace:
     decisions: list[Decision] = field(default_factory=list)
     """One per observation."""
     writes: int = 1
-    """Settings of the quota, the first included."""
+    """Number of settings of the quota, the first included."""
     busy_from: int = 0
-    """The first entry in which the execution could have used more than it was given."""
+    """First entry in which the execution could have used more than its quota."""
 
 
 class Plant:
-    """The execution and the kernel's pool of CPU time."""
+    """The execution, and the kernel's pool of CPU time for it."""
 
     def __init__(self, settings: PlantSettings, quota_nano: int) -> None:
         self._settings = settings
@@ -103,7 +103,7 @@ class Plant:
         self.write(quota_nano)
 
     def write(self, quota_nano: int) -> None:
-        """Set the quota, in whole microseconds per period; the pool is filled, as the kernel does."""
+        """Set the quota, in whole microseconds per period; like the kernel, this refills the pool."""
         self._filling_ns = quota_nano * self._period_ns // NANO_CPUS_PER_CPU // NS_PER_US * NS_PER_US
         self._pool_ns: float = self._filling_ns
 
@@ -126,7 +126,7 @@ class Plant:
 
 
 class Sensor:
-    """The energy counter as it is read: late by up to its update time, and each reading off by the noise."""
+    """The energy counter as read: up to one update interval late, and with noise in each reading."""
 
     def __init__(self, settings: PlantSettings, chance: random.Random) -> None:
         self._noise = 0.0 if settings.is_model else settings.noise
@@ -135,7 +135,7 @@ class Sensor:
         self._latched_uj = self._seen_uj = self._shown_uj = 0.0
 
     def latch(self, plant: Plant) -> None:
-        """Let the counter move, where its time has come."""
+        """Update the counter if its interval has passed."""
         if plant.at_ns % self._update_ns < STEP_NS:
             self._latched_uj = plant.energy_uj
 
@@ -147,7 +147,7 @@ class Sensor:
 
 
 def simulate(law: Law, settings: PlantSettings, phases: Sequence[Phase], seed: int) -> Trace:
-    """Run the phases under a law and return what happened.
+    """Run the phases under a law and return the trace.
 
     A phase but the first begins anywhere between two observations.
     """

@@ -1,4 +1,4 @@
-"""The plot of the benchmark: watts, quota and tokens over time, one column per prior."""
+"""The plot of the power benchmark: watts, quota and tokens over time, one column for each prior."""
 
 from collections.abc import Sequence
 from itertools import accumulate
@@ -21,7 +21,7 @@ COLOURS = {"page": "0.65", "governor": "tab:blue"}
 
 
 def _means(values: Sequence[float]) -> list[float]:
-    # Over the second that ends there, as the limit is meant; over what there is in the first.
+    # Mean of the second that ends there, as the limit is defined; of a shorter time in the first second.
     sums = list(accumulate(values, initial=0.0))
     starts = [max(0, end - STEPS_PER_S) for end in range(1, len(sums))]
     return [(sums[end] - sums[start]) / (end - start) for end, start in enumerate(starts, 1)]
@@ -37,7 +37,7 @@ def _draw(column: Sequence[Any], trace: Trace, law: str) -> None:
 
 
 def draw_runs(policy: GovernorPolicy, file: Path) -> Path:
-    """Draw one run of each law with each prior, write it as PNG, and return the file."""
+    """Write a PNG with one run of each law with each prior, and return its path."""
     scenario = SCENARIOS[SCENARIO]
     figure = Figure(figsize=(15, 9), layout="constrained")
     FigureCanvasAgg(figure)

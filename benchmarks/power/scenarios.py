@@ -20,7 +20,7 @@ __all__ = [
 
 
 STEPS_PER_S = NS_PER_S // STEP_NS
-# What the laws are told a CPU draws, against what the plant's does when all threads run.
+# Power of a CPU as the laws are told, relative to the plant's with all threads running.
 PRIORS = {"right": 1.0, "optimistic": 0.6, "pessimistic": 1.6}
 
 
@@ -34,7 +34,7 @@ class Scenario:
 
 
 STEADY = (Phase("steady", 61, 1, 1, 1),)
-# Prompt processing is the hotter one; the last step stands for whatever nobody thought of.
+# Prompt processing draws more; the last step stands for unforeseen changes.
 JOB = (
     Phase("load", 2, 1 / 8, 0.8, 0),
     Phase("prefill", 8, 1, 1.25, 20),

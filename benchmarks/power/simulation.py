@@ -1,4 +1,4 @@
-"""How well a power limit is kept, by simulation: a table, a JSON file with every figure, and a plot.
+"""Simulates how well a power limit is enforced: a table, a JSON file with every figure, and a plot.
 
 Usage: ``python -m benchmarks.power [--seeds N] [--output DIRECTORY] [--no-plot]``, or ``make bench-power``.
 """
@@ -21,7 +21,7 @@ __all__ = ["measure", "summarize"]
 
 SEEDS = 40
 MEAN_S = 60
-# Settled: the mean of one second stays so near to the target, for so long.
+# Settled: the mean of one second stays within this part of the target, for this long.
 SETTLED_PART = 0.05
 SETTLED_S = 2
 P95 = 95
@@ -29,23 +29,23 @@ P95 = 95
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """How one run went; power is the plant's own, not what the sensor said."""
+    """Figures of one run; power is the plant's own, not the sensor's reading."""
 
     worst_over_percent: float
-    """The highest mean of any one second, against the limit."""
+    """Highest mean of any one second, relative to the limit."""
     settling_s: float | None
-    """From when the execution could use all it got until the mean of one second stays near the target; None: never."""
+    """Time from when the execution could use its whole quota until it settled; None means never."""
     mean_mw: float
-    """Over 60 s, from the same moment."""
+    """Mean over 60 s from the same moment."""
     tokens: float
     writes: int
     exceeded: bool
-    """Whether the law would have had the execution stopped."""
+    """Whether the law would have stopped the execution."""
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """How a law did in a scenario with a prior, over all seeds."""
+    """Figures of a law in a scenario with a prior, over all seeds."""
 
     scenario: str
     law: str
@@ -93,7 +93,7 @@ def summarize(policy: GovernorPolicy, name: str, law: str, prior: str, seeds: in
     scenario = SCENARIOS[name]
     target_mw = scenario.cap_mw * policy.target_percent / 100
     runs = [measure(trace_of(policy, scenario, law, prior, seed), scenario.cap_mw, target_mw) for seed in range(seeds)]
-    # A run that never settles is later than all that do.
+    # A run that never settles ranks after all others.
     settling = sorted(run.settling_s for run in runs if run.settling_s is not None)
     ranked: list[float | None] = [*settling, *[None] * (seeds - len(settling))]
     return Summary(
@@ -162,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     file.write_text(json.dumps(results, indent=2) + "\n")
     _say(f"written: {file}")
     if not options.no_plot:
-        # Only here, so that the figures can be had without a plotting library.
+        # Imported here, so that the figures need no plotting library.
         from benchmarks.power.plot import draw_runs  # noqa: PLC0415
 
         _say(f"written: {draw_runs(policy, options.output / 'power.png')}")

@@ -1,4 +1,4 @@
-"""Rows of the ledger and of verification; they need neither containers nor the supervisor."""
+"""Rows of the ledger and of verification, which need neither containers nor the supervisor."""
 
 import asyncio
 import shutil

@@ -1,4 +1,4 @@
-"""Rows of the load test: 1, 8 and 64 clients, and whether anything was lost."""
+"""Rows of the load test: 1, 8 and 64 clients, and the number of lost executions."""
 
 import asyncio
 import time
@@ -16,7 +16,7 @@ REST_S = 2.0
 
 
 def measure_clients(bench: Bench) -> list[Row]:
-    """Load the engine by ever more clients."""
+    """Load the engine with more and more clients."""
     policy = bench.engine.policy("throughput")
     rows, lost_in_all, executed_in_all = [], 0, 0
     for number, clients in enumerate(CLIENTS):

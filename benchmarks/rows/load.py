@@ -1,4 +1,4 @@
-"""Rows of many executions: the sustained rate against the container engine's own."""
+"""Rows of many executions: the sustained rate, compared with the container engine's own."""
 
 import time
 from collections.abc import Callable
@@ -24,7 +24,7 @@ TOO_MANY = 429
 
 
 def measure_rate(bench: Bench, no_op: NoOp, *, pairs: int, window_s: float) -> list[Row]:
-    """Compare executions per second with the rate at which the engine makes containers that do nothing."""
+    """Compare executions per second with the rate at which the container engine runs containers that do nothing."""
     policy = bench.engine.policy("throughput")
     rows = []
     for number, callers in enumerate(CALLERS):
@@ -81,7 +81,7 @@ def _caller(engine: Engine, request: dict[str, Any], executed: list[str]) -> Cal
         if answer.status != OK:
             message = f"the engine answered {answer.status}: {answer.body[:300].decode('utf-8', 'replace')}"
             raise RuntimeError(message)
-        # Records are looked at when the clock has stopped: fetching them is no part of an execution.
+        # Records are fetched after the clock has stopped: fetching is not part of an execution.
         executed.append(answer.document["execution_id"])
 
     return execute

@@ -1,4 +1,4 @@
-"""The row of memory: eight prepared executions of one model side by side, and what each has for itself."""
+"""The row of memory: eight prepared executions of one model side by side, and the private memory of each."""
 
 import json
 import os
@@ -34,14 +34,14 @@ POLL_S = 0.05
 
 
 def private_and_file_bytes(pid: int, file: str) -> tuple[int, int]:
-    """Return what a process has for itself outside a file that it has mapped, and what is resident of that file."""
+    """Return the private memory of a process outside a mapped file, and the resident part of that file."""
     maps = psutil.Process(pid).memory_maps(grouped=False)
     private = sum(each.private_clean + each.private_dirty for each in maps if each.path != file)
     return private, sum(each.rss for each in maps if each.path == file)
 
 
 class _Prepared:
-    """One container like those of executions, spoken to directly."""
+    """One container like those of executions, controlled directly."""
 
     def __init__(self, client: docker.APIClient, body: Mapping[str, Any]) -> None:
         self._client = client
@@ -80,7 +80,7 @@ class _Prepared:
 
 
 def _container_body(engine: Engine, client: docker.APIClient, request: dict[str, Any]) -> dict[str, Any]:
-    """Return the create body of a real execution's container, as the container engine tells it while that runs."""
+    """Return the create body of a real execution's container, from the container engine while the execution runs."""
     accepted = engine.http.ask("POST", "/v1/runs", request, {"Prefer": "respond-async"}).document
     path = f"/v1/runs/{accepted['execution_id']}"
     try:
@@ -94,7 +94,7 @@ def _container_body(engine: Engine, client: docker.APIClient, request: dict[str,
 
 
 def measure_memory(bench: Bench) -> Row:
-    """Prepare eight containers of one model, let each execute, and count what each has for itself."""
+    """Prepare eight containers of one model, let each execute, and count the private memory of each."""
     load, engine = load_average(), bench.engine
     request = run_request(256, context_tokens=CONTEXT_TOKENS)
     scheduling = (engine.plan(request) or {})["scheduling"]

@@ -29,33 +29,33 @@ __all__ = [
 ]
 
 SEED = 20_240_229
-# Contexts from here on, each asked for once: whatever keeps sandboxes for what came before has none for them.
+# Contexts from here on are each requested once, so the pool never has a sandbox for them.
 ODD_CONTEXT = 517
 DECODED_TOKENS = 128
-# Short, and continued by the model for as long as it may.
+# A short prompt that the model continues up to its limit.
 COUNTING = "1, 2, 3, 4, 5, 6, 7, 8,"
 # Beside neighbours the peer makes some 4 tokens/s.
 DECODED_TOKENS_BUSY = 48
-# Before each side: what the other one left to be done in the background, a sandbox to be replaced, is over by then.
+# Pause before each side: by then the other side's background work (replacing a sandbox) has ended.
 REST_S = 2.5
 PROBES = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What the rows are measured with."""
+    """Everything that the rows are measured with."""
 
     engine: Engine
     peers: Peers
     model: Path
     pairs: int
     window_s: float
-    """How long a rate is counted."""
+    """Length of the window in which a rate is counted."""
     step: Step
 
 
 def _pair(bench: Bench, pairs: int, ours: Callable[[], float | None], peer: Callable[[], float]) -> tuple[Pair, ...]:
-    """Measure both sides, one right after the other; a pair of which ours says None does not count."""
+    """Measure both sides, one right after the other; a pair does not count if ours returns None."""
     found: list[Pair] = []
     for number, ours_first in enumerate(alternate(pairs, SEED)):
         before = None if ours_first else peer()
@@ -86,18 +86,18 @@ def measure_warm(bench: Bench) -> Row:
         return None
 
     def peer() -> float:
-        # Until the next sandbox has been made, which would slow its spinning threads down.
+        # Wait until the next sandbox is ready: creating it slows the peer's spinning threads down.
         time.sleep(REST_S)
         return completion(server, PROMPT, 1)
 
     log = engine.home.root / "log" / "llama-server.log"
     with serving_llama(bench.peers, bench.model, threads=threads, context_tokens=context, log=log) as server:
         completion(server, PROMPT, 1)
-        # Only an engine that starts sandboxes ahead is worth the waiting.
+        # Only an engine that starts sandboxes ahead needs the wait.
         is_warm = any(ours() for _ in range(PROBES))
         colds.clear()
         found = _pair(bench, bench.pairs * 2, ours, peer) if is_warm else ()
-    notes = [f"{threads} threads, context {context}; llama-server computes the prompt anew each time, as ours does"]
+    notes = [f"{threads} threads, context {context}; llama-server computes the prompt each time, as ours does"]
     if colds:
         told = ", ".join(f"{each.seconds:.3f}" for each in colds[:5])
         notes.append(f"{len(colds)} of ours started cold and do not count (seconds: {told})")
@@ -108,7 +108,7 @@ def measure_warm(bench: Bench) -> Row:
 
 
 def measure_cold(bench: Bench, no_op: NoOp) -> Row:
-    """Compare a cold execution with a container that does nothing, plus a bare process that loads the model."""
+    """Compare a cold execution with an idle container plus a bare process that loads the model."""
     load, engine = load_average(), bench.engine
     plan = engine.plan(run_request(1, context_tokens=ODD_CONTEXT)) or {}
     threads = plan["scheduling"]["threads"]
@@ -139,7 +139,7 @@ def measure_cold(bench: Bench, no_op: NoOp) -> Row:
 
 
 def _counting(policy: str, tokens: int) -> dict[str, Any]:
-    # One more than is timed: the time of the first is that of the prompt.
+    # One token more than is timed: the first one's time is that of the prompt.
     return run_request(tokens + 1, policy=policy, prompt=COUNTING, context_tokens=ODD_CONTEXT)
 
 
@@ -206,7 +206,7 @@ def measure_decode_in_process(bench: Bench) -> Row:
 
 
 def measure_decode_beside_neighbours(bench: Bench) -> list[Row]:
-    """Compare tokens per second with those of llama-bench as it comes, each beside one busy process per CPU.
+    """Compare tokens per second with those of an unconfigured llama-bench, each beside one busy process per CPU.
 
     Once as executions come, and once with the policy of one thread, which waits for no other.
     """

@@ -1,4 +1,4 @@
-"""Rows of the supervisor's own work: its processor time while tokens come, and how fast they reach a client."""
+"""Rows of the supervisor's own work: its processor time while tokens arrive, and their delay to a client."""
 
 import secrets
 import threading
@@ -27,7 +27,7 @@ def _request(tokens: int = TOKENS) -> dict[str, Any]:
 
 
 class _CpuOfWindow:
-    """The supervisor's processor time at the two edges of a generation, taken on a thread of the benchmark's."""
+    """The supervisor's processor time at both ends of a generation, read by a thread of the benchmark."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -69,7 +69,7 @@ def _share(engine: Engine, *, is_streamed: bool) -> tuple[float, float]:
             record = executed.record
             ended_ns = begun_ns + int(executed.seconds * NS_PER_S)
             times = record.measurements.token_times_ns if record.measurements else ()
-            # The end is what the client knows best: the record is made and stored after the last token.
+            # The client knows the end best: the record is built and stored after the last token.
             first_ns, last_ns = ended_ns - (times[-1] - times[0]), ended_ns - int(LOOK_S * NS_PER_S)
     if record.measurements is None:
         message = f"{record.execution_id} has no measurements"
@@ -116,7 +116,7 @@ def _delays_ms(engine: Engine, seen: Arrivals) -> list[float]:
 
 
 def measure_stream_delay(bench: Bench) -> Row:
-    """Compare when a token reached the client with when the supervisor had it."""
+    """Compare the time at which a token reached the client with that at which the supervisor had it."""
     load = load_average()
     delays: list[float] = []
     repetitions = max(3, bench.pairs // 2)
@@ -141,7 +141,7 @@ def measure_stream_delay(bench: Bench) -> Row:
 
 
 def _execute_beside_a_slow_reader(engine: Engine, request: dict[str, Any]) -> tuple[float, int]:
-    """Return the decode rate of an execution that two clients stream, one of them slowly, and what memory grew by."""
+    """Return the decode rate of an execution that a fast and a slow client stream, and the growth of memory."""
     key = f"bench-{secrets.token_hex(8)}"
     before = resident_bytes(engine.pid)
     slow, _ = read_slowly(engine, request, key)
