@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -122,17 +122,16 @@ async def _opened(
     log = identify_log(log_signer.key)
     publish_log(home.trust_file, log.encode())
     ledger = SqliteLedger(home.ledger, LogIdentity(log, log_signer, identity.manifest_digest), home.checkpoint_copy)
-    sandboxes = await DockerSandboxes.connect(docker_host, home.instance_id())
-    metering = await asyncio.to_thread(_open_meters, home, policies.power)
-    try:
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(ledger.close)
+        sandboxes = await DockerSandboxes.connect(docker_host, home.instance_id())
+        stack.push_async_callback(sandboxes.close)
+        metering = await asyncio.to_thread(_open_meters, home, policies.power)
+        stack.callback(metering.close)
         await ledger.open()
         models = ModelStore(home.models)
         adapters = Adapters(sandboxes, models, ledger, identity.signer, metering)
         yield _Opened(wrap_adapters(adapters), models, identity, policies)
-    finally:
-        metering.close()
-        await ledger.close()
-        await sandboxes.close()
 
 
 def _build_context(home: Home, opened: _Opened) -> tuple[ApiContext, Assembly]:

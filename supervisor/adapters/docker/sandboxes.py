@@ -170,7 +170,10 @@ class DockerSandboxes:
             finally:
                 sandbox.let_go()
         finally:
-            await carry_through(self._end(name, creating, starting, stream))
+            # A cancellation that arrives only now is not raised: it would take the place of the fault that ended the
+            # sandbox, and a time limit would then be named as the reason.
+            with suppress(asyncio.CancelledError):
+                await carry_through(self._end(name, creating, starting, stream))
 
     async def exit_status(self, container_id: str) -> ExitStatus | None:
         """Return how a container ended, or None where the engine does not say in time."""
