@@ -1,6 +1,6 @@
-"""Make the virtual environment: the only step of set-up that runs before any dependency exists (stdlib only).
+"""Create the virtual environment: the one step of set-up that runs before any dependency exists (stdlib only).
 
-Idempotent: a stamp over the lock file, the checkout and the interpreter decides whether anything is to do.
+Idempotent: a stamp over the lock file, the checkout and the interpreter decides whether there is work.
 Usage: ``python3 supervisor/bootstrap.py``; the place is ``$WEOS_HOME/venv``.
 """
 
@@ -18,21 +18,21 @@ SOURCE_ROOT = Path(__file__).resolve().parent.parent
 LOCK_FILE = SOURCE_ROOT / "supervisor" / "requirements.lock"
 MINIMUM_PYTHON = (3, 11)
 STEP_TIMEOUT_S = 1800
-# Called from inside an environment (perhaps the very one to be replaced), the interpreter it was made from is used.
+# Inside a virtual environment (perhaps the one to be replaced), use the interpreter that it was created from.
 INTERPRETER: str = getattr(sys, "_base_executable", sys.executable)
 
 
 class BootstrapError(Exception):
-    """Something is missing; the message says what, why it is needed and the command that provides it."""
+    """Something is missing; the message names it, says why it is needed, and gives the command that fixes it."""
 
 
 def say(text: str) -> None:
-    """Tell the person at the terminal what is going on."""
+    """Print a line for the person at the terminal."""
     print(text, flush=True)  # noqa: T201 - this script's output is for a person
 
 
 def home() -> Path:
-    """Return the place where everything of this installation lives, as `supervisor.place` does."""
+    """Return the directory of this installation, as `supervisor.place` does."""
     data_home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
     return Path(os.environ.get("WEOS_HOME") or Path(data_home) / "weos").absolute()
 
@@ -43,7 +43,7 @@ def digest_of(*parts: bytes) -> str:
 
 
 def require_venv_module() -> None:
-    """Install Debian's ``python3-venv`` where the interpreter came without it and that is allowed.
+    """Install Debian's ``python3-venv`` where the interpreter lacks it and installing is allowed.
 
     Raises:
         BootstrapError: the module is missing and may not, or cannot, be installed.
@@ -58,14 +58,14 @@ def require_venv_module() -> None:
         raise BootstrapError(message)
     say(f"  installing Debian's {package}: this Python came without its venv module")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["apt-get", "update", "-q"], ["apt-get", "install", "-qy", package]):
+    for step in (["apt-get", "update", "-q"], ["apt-get", "install", "-qy", package]):
         subprocess.run(  # noqa: S603
-            command, check=True, env=environment, timeout=STEP_TIMEOUT_S, stdout=subprocess.DEVNULL
+            step, check=True, env=environment, timeout=STEP_TIMEOUT_S, stdout=subprocess.DEVNULL
         )
 
 
 def run_pip(python: Path, arguments: list[str], total: int) -> None:
-    """Run pip and show how many of ``total`` packages it has looked at.
+    """Run pip and show how many of ``total`` packages it has collected.
 
     Raises:
         BootstrapError: pip failed; its last lines are in the message.
@@ -77,7 +77,7 @@ def run_pip(python: Path, arguments: list[str], total: int) -> None:
     with subprocess.Popen(  # noqa: S603
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
     ) as process:
-        # Reading its lines would wait for ever on a pip that hangs.
+        # A pip that hangs would block the reading for ever.
         deadline = threading.Timer(STEP_TIMEOUT_S, process.kill)
         deadline.start()
         for line in process.stdout or []:
@@ -92,8 +92,7 @@ def run_pip(python: Path, arguments: list[str], total: int) -> None:
         tail = "\n    ".join(log)
         message = (
             f"pip could not install the locked packages:\n    {tail}\n"
-            "  Check that a package index is reachable (pip download --no-deps click), then run the same make "
-            "command again."
+            "  Check that a package index is reachable (pip download --no-deps click), then repeat the make command."
         )
         raise BootstrapError(message)
 
@@ -102,7 +101,7 @@ def make_environment(venv: Path) -> None:
     """Create the environment from the lock file.
 
     Raises:
-        BootstrapError: the interpreter or a package cannot be had.
+        BootstrapError: the venv module or a package cannot be installed.
     """
     say(f"Preparing the Python environment in {venv} (once; from hash-locked requirements)")
     require_venv_module()
@@ -116,12 +115,12 @@ def make_environment(venv: Path) -> None:
 
 
 def is_stamped(stamp_file: Path, wanted: str) -> bool:
-    """Tell whether a step ended with these very inputs."""
+    """Return whether a step has already ended with these inputs."""
     return stamp_file.exists() and stamp_file.read_text() == wanted
 
 
 def prepare(venv: Path) -> None:
-    """Do what is not done yet; a stamp is written last, so that half a step never counts as done."""
+    """Do the steps that are not done yet; each stamp is written last, so that half a step never counts as done."""
     started_s = time.monotonic()
     packages = digest_of(LOCK_FILE.read_bytes(), sys.version.encode(), sys.base_prefix.encode())
     project = digest_of(packages.encode(), (SOURCE_ROOT / "pyproject.toml").read_bytes(), bytes(SOURCE_ROOT))
@@ -137,7 +136,7 @@ def prepare(venv: Path) -> None:
 
 
 def main() -> int:
-    """Make the environment if it is not there as wanted; return the exit status."""
+    """Create the environment where it is missing or outdated; return the exit status."""
     if sys.version_info < MINIMUM_PYTHON:
         say(
             f"weos-engine needs Python 3.11 or newer; this is {sys.version.split()[0]}. Try: make PYTHON=python3.11 run"
@@ -151,7 +150,7 @@ def main() -> int:
             prepare(place / "venv")
     except (BootstrapError, OSError, subprocess.SubprocessError) as error:
         say(f"Set-up stopped: {error}")
-        say(f"Everything is kept in {place}; choose another place with WEOS_HOME if that one cannot be used.")
+        say(f"Everything goes into {place}; set WEOS_HOME to use another directory.")
         return 1
     return 0
 

@@ -1,6 +1,6 @@
 """The command line `weos-engine`: each command in a module of its own, loaded only when it is called.
 
-So `audit` needs no more than the contracts, whatever else is installed.
+So `audit` needs no more than the contracts.
 """
 
 import sys
@@ -12,27 +12,27 @@ from supervisor.console.lazy import LazyGroup
 
 __all__ = ["main"]
 
-# command -> module of supervisor.commands, and what it does
+# command, which is a module of supervisor.commands -> what it does
 COMMANDS = {
     "audit": "Check records, logs and checkpoints offline.",
     "demo": "Prepare everything, execute the specification's request and verify its record.",
-    "doctor": "Show what this host can and cannot do, and what follows.",
+    "doctor": "Show what this host supports, and the consequences.",
     "gvisor": "Install gVisor's runsc and register it with the container engine.",
     "images": "Build and list runtime images.",
-    "ledger": "Export and import the ledger; prove ranges of it.",
+    "ledger": "Export and import the ledger, and prove ranges of it.",
     "models": "Add, list, verify and remove models.",
-    "power": "Calibrate and show the meter that watts come from.",
+    "power": "Calibrate and show the power meter.",
     "release": "Make, list, show, select and revoke engine versions.",
     "run": "Execute a request through the API of the running supervisor.",
     "serve": "Serve the API in the foreground.",
-    "setup": "Prepare engine, runtime image and demonstration model.",
+    "setup": "Prepare the container engine, a runtime image and the demonstration model.",
     "token": "Make bearer tokens for agents.",
 }
-# Modules of the extra [server], which an auditor's installation is without.
+# Modules of the extra [server], which an auditor's installation lacks.
 SERVER_MODULES = frozenset({"aiohttp", "docker", "psutil", "pynvml", "rich"})
 MISSING = (
-    "this command needs the engine, of which {name} is missing here; from its source tree: make bootstrap, "
-    "or: pip install '.[server]'. `audit` works without it."
+    "this command needs the execution engine's packages, of which {name} is missing here. In the source tree, run: "
+    "make bootstrap, or: pip install '.[server]'. `audit` works without them."
 )
 
 
@@ -44,11 +44,11 @@ MISSING = (
 )
 @click.version_option(package_name="weos-engine")
 def _root() -> None:
-    """WeOS execution engine: executes, measures and signs; it decides nothing."""
+    """WeOS execution engine: executes language models, measures them and signs the records."""
 
 
 def main() -> NoReturn:
-    """Run the command line; what goes wrong is said in one line with its code."""
+    """Run the command line; an error is printed as one line with its code."""
     try:
         _root.main(standalone_mode=False)
     except click.ClickException as error:
@@ -58,8 +58,8 @@ def main() -> NoReturn:
         click.echo("stopped", err=True)
         sys.exit(130)
     except BrokenPipeError:
-        # Whoever read our output has gone; there is nobody to tell.
-        sys.stdout = None  # so that nothing is flushed into the closed pipe at exit
+        # The reader of our output has gone, so there is nobody to tell.
+        sys.stdout = None  # nothing is flushed into the closed pipe at exit
         sys.exit(1)
     except ModuleNotFoundError as error:
         if error.name not in SERVER_MODULES:
@@ -67,7 +67,7 @@ def main() -> NoReturn:
         click.echo(f"not_installed: {MISSING.format(name=error.name)}", err=True)
         sys.exit(1)
     except OSError as error:
-        click.echo(f"host_error: {error}; see that the place exists, has room and may be written", err=True)
+        click.echo(f"host_error: {error}; check that the path exists, has free space and is writable", err=True)
         sys.exit(1)
     except Exception as error:
         code = getattr(error, "code", None)

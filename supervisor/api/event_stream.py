@@ -17,7 +17,7 @@ __all__ = ["events_of_ended", "events_of_run", "stream_events"]
 async def stream_events(
     request: web.Request, events: AsyncIterator[tuple[str, str]], *, keep_alive_s: float
 ) -> web.StreamResponse:
-    """Send events, each a name and a JSON document, and a comment wherever nothing else came for a while."""
+    """Send events, each a name and a JSON document, and a comment where nothing else was sent for a while."""
     response = web.StreamResponse(
         headers={"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store"}
     )
@@ -40,7 +40,7 @@ async def stream_events(
 
 
 async def events_of_run(run: Run) -> AsyncIterator[tuple[str, str]]:
-    """Yield the events of an execution as they come."""
+    """Yield the events of an execution as they happen."""
     yield _started(run.execution_id, run.plan_digest)
     async for token in run.tokens():
         yield "token", token.model_dump_json()
@@ -53,7 +53,7 @@ async def events_of_run(run: Run) -> AsyncIterator[tuple[str, str]]:
 
 
 async def events_of_ended(view: RunView) -> AsyncIterator[tuple[str, str]]:
-    """Yield the events of an execution that ended before; its text is in the last one."""
+    """Yield the events of an execution that has ended; its text is in the last event."""
     yield _started(view.execution_id, view.plan_digest)
     yield _closing_event(view)
 

@@ -1,4 +1,4 @@
-"""The routes about the ledger: what auditors and witnesses read."""
+"""Routes of the ledger, which auditors and witnesses read."""
 
 import asyncio
 import base64
@@ -40,12 +40,12 @@ async def get_bundle(request: web.Request) -> web.StreamResponse:
     if stored is None:
         raise Refusal("execution_not_found", f"there is no execution {execution_id}")
     if stored.envelope is None:
-        raise Refusal("record_not_ready", "the record is made when the execution ends; ask again then")
+        raise Refusal("record_not_ready", "the record is written when the execution ends; ask again then")
     proofs = await ledger.prove_both(execution_id)
     try:
         bundle = await asyncio.to_thread(_bundle, stored, stored.envelope, proofs, request.app[RELEASES])
     except ContractError as error:
-        raise StorageError("ledger_unsound", f"a document of the release is not sound: {error}") from error
+        raise StorageError("ledger_unsound", f"a document of the release cannot be read: {error}") from error
     return _answer(bundle)
 
 
@@ -84,7 +84,7 @@ async def get_range(request: web.Request) -> web.StreamResponse:
     query = Query(request, "getRange")
     first, second = query.number("from"), query.number("to")
     if not first <= second <= first + RANGE_MAX:
-        detail = f"`to` must be from `from` to {RANGE_MAX} more; ask for a longer range in pieces"
+        detail = f"`to` must be at least `from` and at most {RANGE_MAX} more; ask for a longer range in parts"
         raise Refusal("ledger_range_unknown", detail, field="to")
     return _answer(await request.app[LEDGER].prove_range(first, second))
 

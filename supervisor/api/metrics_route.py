@@ -1,4 +1,4 @@
-"""The route that Prometheus asks."""
+"""The route that Prometheus scrapes."""
 
 from collections.abc import Awaitable, Callable, Iterable
 
@@ -12,7 +12,7 @@ METRICS: web.AppKey[CollectorRegistry] = web.AppKey("metrics")
 
 
 def build_registry(collectors: Iterable[Collector]) -> CollectorRegistry:
-    """Return a registry of these alone: not the library's own, which would tell of the process and its interpreter."""
+    """Return a registry of these collectors alone; the library's own would report the process and the interpreter."""
     registry = CollectorRegistry()
     for collector in collectors:
         registry.register(collector)
@@ -21,8 +21,8 @@ def build_registry(collectors: Iterable[Collector]) -> CollectorRegistry:
 
 async def get_metrics(request: web.Request) -> web.StreamResponse:
     """GET /metrics."""
-    # Always in the format that every Prometheus reads: the library's handler, which would choose one by `Accept`,
-    # raises TypeError where a caller writes a version that is no number (0.26).
+    # Always the format that every Prometheus reads. The library's handler chooses one by `Accept`, and raises TypeError
+    # for a version that is not a number (0.26).
     text = generate_latest(request.app[METRICS])
     return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 

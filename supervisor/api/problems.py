@@ -1,4 +1,4 @@
-"""From an error to the problem document (RFC 9457) that a caller gets."""
+"""Problem documents (RFC 9457) of errors."""
 
 from aiohttp import web
 
@@ -39,7 +39,7 @@ def answer_problem(problem: Problem, headers: dict[str, str] | None = None) -> w
 
 
 def problem_of(error: EngineError, execution_id: str | None = None) -> Problem:
-    """Return the problem of an engine's error."""
+    """Return the problem of an error of the engine."""
     return Problem.of(
         error.code, error.detail, errors=error.errors, available=error.available, execution_id=execution_id
     )
@@ -53,8 +53,8 @@ def problem_of_parsing(error: ContractError) -> Problem:
         name = fault.field.removeprefix("/")
         message = fault.message
         if fault.code == "extra_forbidden" and name in _EXECUTION_FIELDS:
-            message = f"belongs into the object execution: /execution/{name}"
-        # The name of an unknown field is the caller's own text, of any length.
+            message = f"belongs in the object execution: /execution/{name}"
+        # An unknown field's name is the client's own text, of any length.
         field = _shorten(fault.field, MAX_FIELD_CHARACTERS)
         hints.append(fault.model_copy(update={"field": field, "message": message}))
     detail = "; ".join(f"{fault.field or 'the body'}: {fault.message}" for fault in hints)

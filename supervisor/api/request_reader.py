@@ -34,13 +34,13 @@ _QUERY_PARAMETERS = {
 
 
 def host_is_local(host: str) -> bool:
-    """Tell whether a Host header names this machine; a page elsewhere that rebinds its name fails here."""
+    """Return whether a Host header names this machine; this stops a web page that rebinds its name (DNS rebinding)."""
     name = re.sub(r":[0-9]{1,5}\Z", "", host.lower())
     return name in ALLOWED_HOSTS
 
 
 def find_caller(header: str | None, tokens: Mapping[Caller, str]) -> Caller | None:
-    """Return whose token an Authorization header carries, in a time that tells neither whose nor how much of it."""
+    """Return whose token an Authorization header carries; the time taken reveals nothing about the tokens."""
     scheme, _, given = (header or "").partition(" ")
     shown = given.strip().encode("utf-8", "surrogateescape")
     found: Caller | None = None
@@ -51,12 +51,12 @@ def find_caller(header: str | None, tokens: Mapping[Caller, str]) -> Caller | No
 
 
 async def read_run_request(request: web.Request, deadline_s: float) -> RunRequest:
-    """Return the body.
+    """Return the Run Request in the body.
 
     Raises:
-        Refusal: it is of another media type, is coded, or did not arrive whole and in time.
-        ContractError: it is not a Run Request.
-        HTTPRequestEntityTooLarge: it is larger than any Run Request.
+        Refusal: the body has another media type, is encoded, or did not arrive whole and in time.
+        ContractError: the body is not a Run Request.
+        HTTPRequestEntityTooLarge: the body is larger than any Run Request.
     """
     if request.content_type != "application/json":
         raise Refusal("unsupported_media_type", "send the request with 'Content-Type: application/json'")
@@ -70,7 +70,7 @@ async def read_run_request(request: web.Request, deadline_s: float) -> RunReques
     except TimeoutError as error:
         raise Refusal("malformed_json", f"the body did not arrive within {deadline_s:g} s") from error
     except (web.RequestPayloadError, BadHttpMessage) as error:
-        raise Refusal("malformed_json", "the body is cut short, or its chunks are not well-formed") from error
+        raise Refusal("malformed_json", "the body is incomplete, or its chunks are malformed") from error
     return RunRequest.parse(body)
 
 
@@ -146,7 +146,7 @@ def wants_no_wait(request: web.Request) -> bool:
 
 
 def wants_events(request: web.Request) -> bool:
-    """Return whether the caller accepts server-sent events; naming them is enough, whatever their weight."""
+    """Return whether the caller accepts server-sent events; naming them is enough, at any weight."""
     return _names(request, ACCEPT, EVENT_STREAM)
 
 

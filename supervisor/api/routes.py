@@ -1,4 +1,4 @@
-"""Routes of the local HTTP API, and the way from an error to a status. Everything in and out is a contract."""
+"""Routes of the local HTTP API, and the answers to errors. Every document in and out is a contract."""
 
 import asyncio
 import functools
@@ -52,11 +52,11 @@ __all__ = ["ApiContext", "build_app"]
 
 _log = logging.getLogger(__name__)
 
-# A silent connection is cut by some proxies and clients after 30 to 60 s.
+# Some proxies and clients cut a silent connection after 30 to 60 s.
 KEEP_ALIVE_S = 15
-# A body that trickles in holds a connection; an honest one of 1 MiB arrives in milliseconds on loopback.
+# A body that trickles in occupies a connection; 1 MiB normally arrives in milliseconds on loopback.
 BODY_TIMEOUT_S = 30
-# An engine that hangs is down to whoever asks; a ping of one that is well took a few milliseconds.
+# A container engine that hangs counts as down; a ping of a healthy one took a few milliseconds.
 HEALTH_TIMEOUT_S = 5
 CALLER: web.RequestKey[Caller] = web.RequestKey("caller")
 CONTEXT: web.AppKey["ApiContext"] = web.AppKey("context")
@@ -64,7 +64,7 @@ CONTEXT: web.AppKey["ApiContext"] = web.AppKey("context")
 
 @dataclass(frozen=True, slots=True)
 class ApiContext:
-    """What the routes need."""
+    """Everything that the routes use."""
 
     tokens: Mapping[Caller, str]
     version: VersionView
@@ -91,10 +91,10 @@ def _answer(document: Contract, status: int = 200, headers: dict[str, str] | Non
 
 @web.middleware
 async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Check Host and token before anything else, and turn every error into a problem document."""
+    """Check Host and token first, and turn every error into a problem document."""
     try:
         if not host_is_local(request.headers.get("Host", "")):
-            detail = "name this machine in the Host header: 127.0.0.1 or localhost"
+            detail = "the Host header must name this machine: 127.0.0.1 or localhost"
             return answer_problem(Problem.of("host_not_allowed", detail))
         caller = find_caller(request.headers.get("Authorization"), request.app[CONTEXT].tokens)
         if caller is None:
@@ -112,9 +112,9 @@ async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         problem = Problem.of("method_not_allowed", f"{request.method} is not one of: {allowed}")
         return answer_problem(problem, {"Allow": allowed})
     except web.HTTPNotFound:
-        return answer_problem(Problem.of("not_found", "see /openapi.json for the paths that exist"))
+        return answer_problem(Problem.of("not_found", "/openapi.json lists the paths that exist"))
     except web.HTTPRequestEntityTooLarge:
-        detail = f"a request may have {RunRequest.MAX_BYTES} bytes"
+        detail = f"a request may have at most {RunRequest.MAX_BYTES} bytes"
         response = answer_problem(Problem.of("body_too_large", detail))
         response.force_close()
         return response
@@ -128,8 +128,8 @@ def _answer_fault(request: web.Request, error: Exception) -> web.Response:
         raise error
     _log.error("a request failed in the supervisor", exc_info=error)
     if request.writer.output_size > 0:
-        raise ConnectionResetError("the answer had begun, so it can only break off") from error
-    return answer_problem(Problem.of("internal_error", "the supervisor failed; its log says where"))
+        raise ConnectionResetError("the answer had already begun, so the connection is cut") from error
+    return answer_problem(Problem.of("internal_error", "the supervisor failed; see its log"))
 
 
 async def create_run(request: web.Request) -> web.StreamResponse:
@@ -255,7 +255,7 @@ async def get_health(request: web.Request) -> web.StreamResponse:
 
 @functools.cache
 def _encode_open_api() -> bytes:
-    # Making it takes some 20 ms, in which nobody else is served.
+    # Building it takes some 20 ms, which would delay every other request.
     return json.dumps(build_openapi(), sort_keys=True).encode("utf-8")
 
 

@@ -1,4 +1,4 @@
-"""The HTTP server under the API: what aiohttp would answer by itself becomes a problem document, and quotes nothing."""
+"""The HTTP server under the API: answers of aiohttp's own become problem documents that quote nothing."""
 
 import asyncio
 import logging
@@ -17,20 +17,20 @@ _log = logging.getLogger(__name__)
 
 # An idle connection, or one whose head trickles in, is cut after this; aiohttp's default is an hour.
 IDLE_S = 75.0
-# A refused body is read and dropped this long, so that its sender sees the answer and not a reset.
+# How long a refused body is read and dropped, so that its sender sees the answer instead of a reset.
 LINGER_S = 5.0
-# Request line, and each header; what an agent sends has some 200 bytes in ten headers. The head of a request whose
-# sender nobody knows yet is kept in memory, so its bounds times CONNECTIONS_MAX is what strangers can take: 64 MiB.
+# Request line, and each header; an agent sends some 200 bytes in ten headers. The head of an unauthenticated request is
+# kept in memory, so strangers can occupy these bounds times CONNECTIONS_MAX: 64 MiB.
 MAX_LINE_BYTES = 8190
 MAX_FIELD_BYTES = 4096
 MAX_HEADERS = 64
-# Connections at once, and no more than this part of the process's descriptors: executions, the ledger and the container
-# engine need theirs. Anyone on this machine can connect; when there is no room the one that has waited longest goes.
+# Connections at once, and at most this part of the process's descriptors: executions, the ledger and the container
+# engine need the others. Anyone on this machine can connect; when all are taken, the longest idle one is closed.
 CONNECTIONS_MAX = 256
 DESCRIPTORS_SHARE = 4
-# So many are accepted at once, before one too many can be ended; asyncio's default is 100.
+# Connections accepted at once, before a surplus one can be closed; asyncio's default is 100.
 BACKLOG = 64
-# A caller that does not read its answer is cut off after this: it holds the answer, and a stream its execution's text.
+# A client that does not read its answer is cut off after this: the answer, or a stream's text, stays in memory for it.
 STALL_S = 60.0
 
 
@@ -44,29 +44,29 @@ class _Connection(web.RequestHandler):
     _stall: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
-        # aiohttp forgets its own transport when it asks it to close, which one with an unread answer never does.
+        """Remember the transport."""
+        # aiohttp forgets the transport when it asks it to close, but with an unread answer it never closes.
         self._descriptor = transport
         super().connection_made(transport)
 
     def abort(self) -> None:
-        """Close now; closing in the ordinary way waits for a peer that does not read."""
+        """Close now; an ordinary close waits for a peer that does not read."""
         self.ending = True
         if isinstance(self._descriptor, asyncio.Transport):
             self._descriptor.abort()
 
     def pause_writing(self) -> None:
-        """Begin to wait for a peer that does not read."""
+        """Start the stall timer."""
         super().pause_writing()
         self._stall = self._loop.call_later(self.stall_s, self.abort)
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Stop the stall timer."""
         self._end_stall()
         super().resume_writing()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """End."""
+        """Cancel the stall timer."""
         self._end_stall()
         super().connection_lost(exc)
 
@@ -82,9 +82,9 @@ class _Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer what is no HTTP, or a failure outside every handler.
+        """Answer bytes that are not HTTP, or a failure outside every handler.
 
-        aiohttp's own answer and log quote the faulty line, which may be the one with the token.
+        aiohttp's own answer and log quote the faulty line, which may contain the token.
         """
         del message
         kind = type(exc).__name__
@@ -93,19 +93,19 @@ class _Connection(web.RequestHandler):
             raise ConnectionError(what)
         if status >= web.HTTPInternalServerError.status_code:
             _log.error("a request failed outside every handler: %s", kind)
-            problem = Problem.of("internal_error", "the supervisor failed; its log says where")
+            problem = Problem.of("internal_error", "the supervisor failed; see its log")
         elif isinstance(exc, LineTooLong):
-            most = f"the request line may have {MAX_LINE_BYTES} bytes, a header {MAX_FIELD_BYTES}"
+            most = f"the request line may have at most {MAX_LINE_BYTES} bytes, a header {MAX_FIELD_BYTES}"
             problem = Problem.of("bad_header", most)
         else:
-            problem = Problem.of("bad_header", "these bytes are no HTTP/1.1 request (RFC 9112)")
+            problem = Problem.of("bad_header", "these bytes are not an HTTP/1.1 request (RFC 9112)")
         response = answer_problem(problem)
         response.force_close()
         return response
 
 
 class _Server(web.Server):
-    """Makes connections, and makes room for the newest."""
+    """Creates connections, and closes old ones in favour of new ones."""
 
     connections_max = CONNECTIONS_MAX
     stall_s = STALL_S
@@ -116,7 +116,7 @@ class _Server(web.Server):
         return connection
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
-        """Note a connection; where it is one too many, end the oldest that no request is being handled for."""
+        """Add a connection; where that is one too many, close the oldest idle one."""
         super().connection_made(handler, transport)
         held = [each for each in self.connections if isinstance(each, _Connection) and not each.ending]
         if len(held) > self.connections_max:
@@ -133,8 +133,8 @@ def _refusing(
         try:
             return await handler(request)
         except web.HTTPExpectationFailed:
-            # Raised before routing ends, so that no middleware sees it.
-            problem = Problem.of("bad_header", "the only expectation (Expect) that can be met is 100-continue")
+            # Raised before routing ends, so no middleware sees it.
+            problem = Problem.of("bad_header", "the only supported expectation (Expect) is 100-continue")
             response = answer_problem(problem)
             response.force_close()
             return response
@@ -150,7 +150,7 @@ def _descriptors_for_connections() -> int:
 
 
 class ApiRunner(web.AppRunner):
-    """Serves the API's application; a caller that goes away cancels its handler."""
+    """Serves the application of the API; a client that disconnects cancels its handler."""
 
     def __init__(
         self,
@@ -178,7 +178,7 @@ class ApiRunner(web.AppRunner):
             max_line_size=MAX_LINE_BYTES,
             max_field_size=MAX_FIELD_BYTES,
             max_headers=MAX_HEADERS,
-            # Compressed bodies are refused; without this they would be unpacked on their way to being dropped.
+            # Compressed bodies are refused; without this aiohttp would unpack them before they are dropped.
             auto_decompress=False,
         )
         server.connections_max = self.connections_max

@@ -1,4 +1,4 @@
-"""A supervisor of our own, started for as long as something needs it."""
+"""A supervisor in a child process, started for the length of a block."""
 
 import subprocess
 import sys
@@ -23,13 +23,13 @@ def child_supervisor(client: EngineClient, log: Path, environment: Mapping[str, 
     """Start a supervisor and stop it at the end.
 
     Args:
-        client: of the home that it serves.
-        log: where its words go.
-        environment: its environment; None: ours.
+        client: speaks to the home that is served.
+        log: file for the supervisor's output.
+        environment: of the supervisor; None means ours.
 
     Raises:
-        EngineError: ``engine_unavailable``, it did not start, perhaps because another one has the home; the message
-            has the end of its log.
+        EngineError: ``engine_unavailable``, the supervisor did not start, perhaps because another one has the home.
+            The message contains the end of its log.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as sink:
@@ -39,7 +39,7 @@ def child_supervisor(client: EngineClient, log: Path, environment: Mapping[str, 
         )
     try:
         deadline_s = time.monotonic() + START_TIMEOUT_S
-        # Another supervisor of this home answers just as well; it would be used, and outlive this block.
+        # Another supervisor of this home would answer too, and outlive this block.
         while not client.is_served_by(process.pid):
             if process.poll() is not None or time.monotonic() > deadline_s:
                 tail = "\n  ".join(log.read_text(errors="replace").splitlines()[-LINES_SHOWN:])

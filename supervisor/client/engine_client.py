@@ -1,4 +1,4 @@
-"""The command line's own client of the API: it finds address and token in the home, and speaks only HTTP."""
+"""The command line's client of the API: it finds socket and token in the home, and speaks only HTTP."""
 
 import http.client
 import json
@@ -23,7 +23,7 @@ MAX_ANSWER_BYTES = 8_388_608
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer of the API, whatever its status."""
+    """One answer of the API, of any status."""
 
     status: int
     body: bytes
@@ -53,7 +53,7 @@ class EngineClient:
         self._read_timeout_s = read_timeout_s
 
     def is_serving(self) -> bool:
-        """Tell whether a supervisor of this home answers."""
+        """Return whether a supervisor of this home answers."""
         try:
             self.get("/v1/version")
         except EngineError:
@@ -61,7 +61,7 @@ class EngineClient:
         return True
 
     def is_served_by(self, pid: int) -> bool:
-        """Tell whether the supervisor that answers is this process, and not another one of the same home."""
+        """Return whether the supervisor that answers is this process, not another one of the same home."""
         try:
             with closing(connect_unix(self._home.socket, CONNECT_TIMEOUT_S)) as connected:
                 listener = listener_pid(connected)
@@ -83,16 +83,16 @@ class EngineClient:
             return response.read(MAX_ANSWER_BYTES)
 
     def ask(self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Answer:
-        """Return the answer to one request, a refusal too; a header given here takes the place of the client's own.
+        """Return the answer to one request, refusals included; a header given here replaces the client's own.
 
         Raises:
-            EngineError: ``engine_unavailable``, nothing answers.
+            EngineError: ``engine_unavailable``, no supervisor answers.
         """
         with self._answering(method, path, body, headers or {}) as response:
             return Answer(response.status, response.read(MAX_ANSWER_BYTES))
 
     def stream_run(self, request: dict[str, Any] | bytes) -> Iterator[StreamEvent]:
-        """Execute a request and yield its events as they come; bytes are sent as they are.
+        """Execute a request and yield its events as they arrive; bytes are sent unchanged.
 
         Raises:
             EngineError: like `get`.
@@ -125,7 +125,7 @@ class EngineClient:
             connection.sock.settimeout(self._read_timeout_s)
             yield connection.getresponse()
         except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
-            detail = f"no supervisor answers on {self._home.root} ({type(error).__name__}); start one with: make serve"
+            detail = f"no supervisor of {self._home.root} answers ({type(error).__name__}); start one with: make serve"
             raise EngineError("engine_unavailable", detail) from error
         finally:
             connection.close()

@@ -1,4 +1,4 @@
-"""`weos-engine demo`: from nothing to one signed execution, verified; what `make run` calls."""
+"""`weos-engine demo`: prepare everything, execute one request and verify its record; `make run` calls it."""
 
 import json
 import sys
@@ -27,7 +27,7 @@ __all__ = ["command"]
 
 
 def demo_request() -> dict[str, Any]:
-    """Return the Run Request of the specification's section 5, with the model that set-up installed."""
+    """Return the Run Request of the specification's section 5, with the model of set-up."""
     return {
         "model": DEMO_MODEL,
         "prompt": "Explique inferência eficiente",
@@ -42,13 +42,13 @@ def demo_request() -> dict[str, Any]:
 
 @contextmanager
 def _running_supervisor(client: EngineClient, home: Home) -> Iterator[None]:
-    """Use the supervisor that is running, or start one for as long as the demonstration lasts."""
+    """Use the running supervisor, or start one for the length of the demonstration."""
     if client.is_serving():
         running = VersionView.model_validate_json(client.get_bytes("/v1/version"))
         policies = load_policies(SOURCE_ROOT / "policies")
         ours = load_identity(home, SOURCE_ROOT, policies.digests).engine_version
         if running.engine_version != ours:
-            detail = f"the running supervisor is {running.engine_version}, this tree is {ours}; stop it and run again"
+            detail = f"the running supervisor is {running.engine_version}, but this tree is {ours}; stop it and repeat"
             raise EngineError("engine_version_mismatch", detail)
         click.echo(f"Using the running supervisor, {ours}")
         yield
@@ -69,7 +69,7 @@ def command() -> None:
         click.echo("POST /v1/runs\n" + json.dumps(request, indent=2, ensure_ascii=False) + "\n")
         view = execute_and_show(client, request)
         shape = {name: view[name] for name in ("execution_id", "engine_version", "metrics")}
-        click.echo("\nThe answer, in the specification's shape (section 6), with what stands beside it:")
+        click.echo("\nThe answer, in the form of the specification's section 6:")
         click.echo(json.dumps(shape, indent=2, ensure_ascii=False))
         bundle = client.get_bytes(f"/v1/runs/{view['execution_id']}/bundle")
         bundle_file = home.root / "records" / f"{view['execution_id']}.bundle.json"
@@ -80,6 +80,6 @@ def command() -> None:
         show_checks(report.checks, BUNDLE_CHECKS)
         show_not_proven(report.not_proven)
         show_verdict(report.verdict)
-        click.echo(f"Do it again, anywhere: weos-engine audit verify {bundle_file} --trust {home.trust_file}")
+        click.echo(f"Verify it again, on any machine: weos-engine audit verify {bundle_file} --trust {home.trust_file}")
     if report.verdict != "VALID":
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""`weos-engine doctor`: what this host can and cannot do, and what follows from it."""
+"""`weos-engine doctor`: what this host supports, and the consequences."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,7 +37,7 @@ from supervisor.setup.host.programs import find_program
 __all__ = ["command", "find_meters"]
 
 ENGINE_TIMEOUT_S = 10
-# What an execution limits, and the engine's word for whether its kernel can.
+# Limits of an execution, and the container engine's field that says whether its kernel supports them.
 LIMIT_SUPPORT = {
     "memory": "MemoryLimit",
     "swap": "SwapLimit",
@@ -94,7 +94,7 @@ def _find_limits(info: dict[str, Any]) -> Finding:
     found = f"version {info.get('CgroupVersion', 'unknown')}, driver {info.get('CgroupDriver', 'unknown')}"
     lacking = [name for name, key in LIMIT_SUPPORT.items() if not info.get(key)]
     if lacking:
-        follows = f"executions are refused: the engine cannot limit {', '.join(lacking)}"
+        follows = f"executions are refused: the container engine cannot limit {', '.join(lacking)}"
         return Finding("control groups", found, follows, good=False)
     return Finding("control groups", found, f"{', '.join(LIMIT_SUPPORT)} can be limited")
 
@@ -102,7 +102,9 @@ def _find_limits(info: dict[str, Any]) -> Finding:
 def _find_models(home: Home) -> Finding:
     models = ModelStore(home.models).list()
     if not models:
-        return Finding("models", "none", "nothing can be executed; make setup, or weos-engine models add", good=False)
+        return Finding(
+            "models", "none", "nothing can be executed; run make setup, or weos-engine models add", good=False
+        )
     return Finding("models", ", ".join(f"{model.name} {model.quantization}" for model in models), "can be executed")
 
 
@@ -114,20 +116,20 @@ def _find_backends(home: Home, host: HostFacts) -> list[Finding]:
         if missing:
             findings.append(Finding(f"backend {name}", f"CPU lacks {', '.join(missing)}", "refused", good=False))
         elif image is None:
-            mend = f"build it with: weos-engine images build {name}"
-            findings.append(Finding(f"backend {name}", "CPU fits, no image", mend, good=None))
+            how_to_build = f"build it with: weos-engine images build {name}"
+            findings.append(Finding(f"backend {name}", "CPU supported, image not built", how_to_build, good=None))
         else:
-            findings.append(Finding(f"backend {name}", f"CPU fits, image {image.image_id[:19]}", "can execute"))
+            findings.append(Finding(f"backend {name}", f"CPU supported, image {image.image_id[:19]}", "can execute"))
     return findings
 
 
 def find_meters(home: Home, power: PowerPolicy, now: datetime, root: Path = Path("/")) -> list[Finding]:
-    """Return what there is to measure energy with, and which of it executions get.
+    """Return the available energy meters, and which of them executions use.
 
     Args:
         home: the installation.
         power: `power.toml`.
-        now: this moment, UTC.
+        now: the current time, UTC.
         root: where the host's /sys, /proc and /etc lie.
     """
     rapl = open_rapl(root)
@@ -135,7 +137,9 @@ def find_meters(home: Home, power: PowerPolicy, now: datetime, root: Path = Path
     days = power.meter.calibration_max_age_days
     found = find_calibration(home.calibration, read_fingerprint(root), now, days, domains=domains)
     return [
-        Finding("host root", str(root), "where /sys, /proc and /etc are looked for: WEOS_HOST_ROOT", good=None),
+        Finding(
+            "host root", str(root), "the host's /sys, /proc and /etc are read here; set by WEOS_HOST_ROOT", good=None
+        ),
         _show_rapl(rapl),
         _show_nvml(),
         *_show_left_limit(home.gpu_limit),
@@ -146,7 +150,7 @@ def find_meters(home: Home, power: PowerPolicy, now: datetime, root: Path = Path
 
 def _show_rapl(rapl: RaplMeter | MissingMeter) -> Finding:
     if isinstance(rapl, MissingMeter):
-        return Finding("RAPL energy", rapl.reason, "the processors' watts are modelled and say so", good=None)
+        return Finding("RAPL energy", rapl.reason, "the processors' watts are modelled, and marked as such", good=None)
     return Finding("RAPL energy", ", ".join(rapl.domains), "the processors' watts can be measured")
 
 
@@ -157,7 +161,7 @@ def _show_nvml() -> Finding:
         return Finding("NVIDIA NVML", gpu.reason, follows, good=None)
     gpu.close()
     return Finding(
-        "NVIDIA NVML", ", ".join(gpu.domains), "the device's energy can be measured; no backend uses one yet"
+        "NVIDIA NVML", ", ".join(gpu.domains), "the device's energy can be measured; no backend uses a GPU yet"
     )
 
 
@@ -169,8 +173,8 @@ def _show_left_limit(kept: Path) -> list[Finding]:
     if left is None:
         return []
     follows = (
-        "an execution under way has set another, or a supervisor was killed in one: the next one puts it back; by hand "
-        f"with nvidia-smi -pl, then remove {kept}"
+        "a running execution has changed it, or a supervisor was killed during one. The next execution restores it; to "
+        f"restore it by hand, use nvidia-smi -pl, then remove {kept}"
     )
     return [Finding("GPU power limit", left, follows, good=None)]
 
@@ -180,7 +184,7 @@ def _show_calibration(found: FoundCalibration, now: datetime) -> Finding:
         return Finding("calibration", "none", str(found.fault), good=None)
     age = now - datetime.fromisoformat(found.calibration.measured_at)
     what = "measured" if found.calibration.domains else "taken from the table"
-    return Finding("calibration", f"{what}, {age.days} days old", found.fault or "counts", good=found.fault is None)
+    return Finding("calibration", f"{what}, {age.days} days old", found.fault or "valid", good=found.fault is None)
 
 
 def _show_meter(home: Home, power: PowerPolicy, now: datetime, root: Path) -> Finding:
@@ -204,19 +208,19 @@ def _show_meter(home: Home, power: PowerPolicy, now: datetime, root: Path) -> Fi
     "tiers",
     multiple=True,
     type=click.Choice(get_args(IsolationTier)),
-    help="With --escape: this isolation tier, which then must be there; else every one that is there.",
+    help="With --escape: attack this isolation tier, which must be installed; default: every installed tier.",
 )
 @click.option("--json", "as_json", is_flag=True, help="With --escape: each report as a line of JSON.")
 def command(escape: bool, tiers: tuple[IsolationTier, ...], as_json: bool) -> None:
-    """Show what this host can and cannot do, and what follows. Exit status 1 where nothing can be executed.
+    """Show what this host supports, and the consequences. Exit status 1 where nothing can be executed.
 
-    With --escape: exit status 1 where an attack was not blocked as expected.
+    With --escape: exit status 1 where the result of an attack was not as expected.
     """
     home = Home(default_home())
     if escape:
         raise SystemExit(run_escape(home, read_installation(home), tiers, as_json=as_json))
     if tiers or as_json:
-        message = "--tier and --json go with --escape"
+        message = "--tier and --json need --escape"
         raise click.UsageError(message)
     _show_host(home)
 
@@ -233,9 +237,14 @@ def _show_host(home: Home) -> None:
         *_find_backends(home, host),
         _find_models(home),
         *find_meters(home, policies.power, datetime.now(UTC), host_root()),
-        Finding("home", str(home.root), "there" if home.root.is_dir() else "made by: make setup", good=None),
+        Finding(
+            "home",
+            str(home.root),
+            "exists" if home.root.is_dir() else "does not exist; create it with: make setup",
+            good=None,
+        ),
     ]
-    table = Table("", "what", "found", "what follows")
+    table = Table("", "subject", "found", "consequence")
     marks = {True: "[green]ok[/]", False: "[red]no[/]", None: "-"}
     for finding in findings:
         table.add_row(marks[finding.good], finding.subject, finding.found, finding.follows)

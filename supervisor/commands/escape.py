@@ -1,4 +1,4 @@
-"""What `weos-engine doctor --escape` does: the escape suite on every sandbox of this installation, as a table."""
+"""`weos-engine doctor --escape`: the escape suite on every sandbox of this installation, as a table."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -35,14 +35,14 @@ __all__ = ["read_installation", "run_escape"]
 
 STYLES = {"blocked": "green", "open": "yellow", "allowed": "bold red", "unexpected": "bold red"}
 WORDS = {"blocked": "blocked", "open": "open", "allowed": "ALLOWED", "unexpected": "UNEXPECTED"}
-# Why a tier that nobody asked for is passed over.
+# Refusals for which a tier that nobody asked for is skipped.
 NOT_THERE = {"isolation_required", "isolation_unavailable"}
 WIDE_CHARACTERS = 160
 MOMENTS = {"lock_one": "one", "lock_two": "two"}
 
 
 def read_installation(home: Home) -> Installation:
-    """Return what is installed, as the supervisor sees it."""
+    """Return the installation as the supervisor sees it."""
     root = default_source_root()
     policies = load_policies(root / "policies")
     identity = load_identity(home, root, policies.digests)
@@ -71,10 +71,10 @@ def _try_sandbox(
 
 
 def _show_report(report: EscapeReport, seconds: float, path: str) -> None:
-    """Print every attack, group by group, and what it comes to."""
+    """Print every attack and its result, group by group."""
     console = Console()
     if not console.is_terminal:
-        # A file has no width of its own; nothing is to be broken into lines there.
+        # A file has no width of its own, and lines in it must not be wrapped.
         console = Console(width=WIDE_CHARACTERS)
     title = f"{report.backend} {report.isolation}"
     table = Table("", "attack", "lock", "expected", "observed", title=title, box=box.SIMPLE_HEAD)
@@ -115,18 +115,18 @@ def run_escape(
     as_json: bool,
     plan: Callable[[IsolationTier], Sequence[Planned]] = plan_attempts,
 ) -> int:
-    """Try every sandbox there is, or those of the tiers that are asked for; return the exit status.
+    """Attack every sandbox, or those of the tiers that are asked for; return the exit status.
 
     Args:
-        home: where reports are kept.
-        installation: what is tried.
-        asked: tiers that must be tried; empty for every one that is there.
+        home: keeps the reports.
+        installation: is attacked.
+        asked: tiers that must be attacked; empty means every installed one.
         as_json: print reports instead of tables.
-        plan: gives the attacks of a tier.
+        plan: returns the attacks of a tier.
 
     Raises:
-        EngineError: ``engine_unavailable``, or nothing is installed that could be tried.
-        Refusal: a tier that was asked for is not there, or the policies do not let it be used.
+        EngineError: ``engine_unavailable``, or ``escape_failed`` where no sandbox could be attacked.
+        Refusal: a tier that was asked for is not installed, or the policies do not allow it.
     """
     docker_host = find_container_engine()
     if docker_host is None:
@@ -150,5 +150,5 @@ def run_escape(
                 path = EscapeReports(home.escape).path(isolation, backend.name)
                 _show_report(report, time.monotonic() - started_s, str(path))
     if not reports:
-        raise EngineError("escape_failed", "no sandbox was tried; what kept it from it stands above")
+        raise EngineError("escape_failed", "no sandbox was tried; the reasons are above")
     return 1 if any(report.failures for report in reports) else 0

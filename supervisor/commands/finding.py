@@ -7,7 +7,7 @@ __all__ = ["Finding"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was looked at, what was found and what follows; ``good`` is None where it is neither good nor bad."""
+    """A subject, what was found and the consequence; ``good`` is None where it is neither good nor bad."""
 
     subject: str
     found: str

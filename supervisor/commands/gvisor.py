@@ -1,4 +1,4 @@
-"""`weos-engine gvisor`: the isolation tier `gvisor`, installed and registered; what `make gvisor` calls."""
+"""`weos-engine gvisor`: install and register the isolation tier `gvisor`; `make gvisor` calls it."""
 
 import click
 
@@ -11,11 +11,11 @@ __all__ = ["command"]
 
 
 @click.command(name="gvisor")
-@click.option("--yes", is_flag=True, help="Change the configuration of an engine that was here before.")
+@click.option("--yes", is_flag=True, help="Also change the configuration of a container engine that was here before.")
 def command(yes: bool) -> None:
-    """Install gVisor's runsc and let the container engine know it."""
+    """Install gVisor's runsc and register it with the container engine."""
     home, progress, host = Home(default_home()), ConsoleProgress(), this_host()
     home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
     docker_host = ensure_container_engine(home.root, progress)
     ensure_gvisor(home.root, host, ContainerEngine.at(docker_host, host), progress, consent=yes)
-    click.echo('Ready: requests may say "isolation": "gvisor"')
+    click.echo('Ready: requests may ask for "isolation": "gvisor"')

@@ -23,7 +23,7 @@ def command() -> None:
 @command.command(name="build")
 @click.argument("backend")
 def build(backend: str) -> None:
-    """Build the runtime image of BACKEND, where its inputs have changed."""
+    """Build the runtime image of BACKEND if its inputs have changed."""
     home, progress = Home(default_home()), ConsoleProgress()
     home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
     image = build_runtime_image(home.root, backend, progress, ensure_container_engine(home.root, progress))
@@ -47,7 +47,7 @@ def list_images() -> None:
     for name in sorted(load_backends(default_source_root())):
         image = stored_image(home.root, name)
         if image is None:
-            table.add_row(name, f"not installed; weos-engine images build {name}", "", "", "")
+            table.add_row(name, f"not built; run: weos-engine images build {name}", "", "", "")
         else:
             base = f"Debian {image.base_release} ({image.base_origin})"
             size = f"{image.size_bytes / 1e6:.1f} MB"

@@ -1,4 +1,4 @@
-"""`weos-engine ledger`: take the ledger out in one file, put one into an empty home, prove ranges of it."""
+"""`weos-engine ledger`: export the ledger to one file, import one into an empty home, prove ranges of it."""
 
 import sys
 from pathlib import Path
@@ -21,7 +21,7 @@ __all__ = ["command"]
 
 @click.group(name="ledger")
 def command() -> None:
-    """Export, import and prove the ledger of this home, also while the supervisor runs."""
+    """Export, import and prove the ledger of this home; the supervisor may be running."""
 
 
 def _read_releases(store: ReleaseStore) -> ReleaseDocuments:
@@ -37,7 +37,7 @@ def _read_releases(store: ReleaseStore) -> ReleaseDocuments:
 @command.command(name="export")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def export(file: Path) -> None:
-    """Write the whole ledger, as its last checkpoint says, to FILE."""
+    """Write the whole ledger, up to its last checkpoint, to FILE."""
     home = Home(default_home())
     releases = _read_releases(ReleaseStore(home.root))
     with read_ledger(home.ledger) as reader, replaced(file, mode=None) as beside, beside.open("wb") as written:
@@ -53,7 +53,7 @@ def export(file: Path) -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @TRUST_OPTION
 def import_file(file: Path, trust_file: Path) -> None:
-    """Put the export FILE into this home, which has no ledger yet; only one that is VALID comes in."""
+    """Import FILE, an export, into this home, which must have no ledger yet; only a VALID export is imported."""
     home = Home(default_home())
     with show_progress("importing entries") as bar:
 
@@ -65,7 +65,7 @@ def import_file(file: Path, trust_file: Path) -> None:
     click.echo(f"{report.summary.entries} entries were verified and imported into {home.root}")
     if not has_key:
         path = key_path(home.keys, LOG_KEY)
-        click.echo(f"The ledger can be read and not continued: its key is not in this home (it belongs at {path}).")
+        click.echo(f"The ledger can be read but not continued: its key is not in this home (it belongs at {path}).")
 
 
 @command.command(name="checkpoint")
@@ -80,7 +80,7 @@ def checkpoint() -> None:
 @click.argument("second", metavar="TO", type=click.IntRange(min=1))
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def prove_range(first: int, second: int, file: Path) -> None:
-    """Write to FILE the proof that what was accepted between FROM and TO entries has its final record."""
+    """Write to FILE the proof that every execution accepted between FROM and TO entries has its final record."""
     with (
         read_ledger(Home(default_home()).ledger) as reader,
         replaced(file, mode=None) as beside,

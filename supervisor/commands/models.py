@@ -25,10 +25,10 @@ def command() -> None:
 @command.command(name="add")
 @click.argument("name")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--quantization", required=True, help="What FILE is claimed to be, such as q4_k_m.")
-@click.option("--architecture", help="What FILE is claimed to be, such as llama; compared where given.")
+@click.option("--quantization", required=True, help="Quantization of FILE, such as q4_k_m; compared with its header.")
+@click.option("--architecture", help="Architecture of FILE, such as llama; compared with its header if given.")
 def add(name: str, file: Path, quantization: str, architecture: str | None) -> None:
-    """Copy the GGUF FILE into the store as NAME, after holding its header against the claim."""
+    """Copy the GGUF FILE into the store as NAME, after checking its header."""
     with show_progress("copying and hashing bytes", file.stat().st_size) as bar:
         model = _store().add(name, quantization, file, architecture=architecture, progress=bar.step)
     click.echo(f"{model.name} {model.quantization} ({model.architecture}) is installed as {model.sha256}")
@@ -57,9 +57,9 @@ def _chosen(name: str, quantization: str | None) -> list[str]:
 
 @command.command(name="verify")
 @click.argument("name")
-@click.option("--quantization", help="Only this one; default: all of the name.")
+@click.option("--quantization", help="Only this quantization; default: all of NAME.")
 def verify(name: str, quantization: str | None) -> None:
-    """Hash the file of NAME again and compare."""
+    """Hash the file of NAME and compare it with the installed digest."""
     sizes = {model.quantization: model.size_bytes for model in _store().list() if model.name == name}
     for each in _chosen(name, quantization):
         with show_progress(f"hashing bytes of {name} {each}", sizes.get(each, 0)) as bar:
@@ -69,9 +69,9 @@ def verify(name: str, quantization: str | None) -> None:
 
 @command.command(name="remove")
 @click.argument("name")
-@click.option("--quantization", help="Only this one; needed where NAME has several.")
+@click.option("--quantization", help="Only this quantization; required where NAME has several.")
 def remove(name: str, quantization: str | None) -> None:
-    """Forget NAME and delete its file where no other name uses it."""
+    """Remove NAME, and delete its file unless another name uses it."""
     found = _chosen(name, quantization)
     if len(found) > 1:
         message = f"{name} has several quantizations ({', '.join(found)}); name one with --quantization"

@@ -1,4 +1,4 @@
-"""`weos-engine power`: which meter is in force, and the calibration that it needs."""
+"""`weos-engine power`: the meter in use, and the calibration that it needs."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -36,13 +36,13 @@ _root_option = click.option(
     show_default=True,
     envvar="WEOS_HOST_ROOT",
     show_envvar=True,
-    help="Where the host's /sys, /proc and /etc are mounted; for a supervisor in a container.",
+    help="Directory with the host's /sys, /proc and /etc; for a supervisor in a container.",
 )
 
 
 @click.group(name="power")
 def command() -> None:
-    """Calibrate and show the meter."""
+    """Calibrate and show the power meter."""
 
 
 def _policy() -> PowerPolicy:
@@ -64,10 +64,10 @@ def _engine_version(home: Home) -> str:
 )
 @_root_option
 def calibrate(seconds: int, root: Path) -> None:
-    """Measure what this machine draws, idle and busy, and keep it; without a sensor, take the declared table's row.
+    """Measure the power of this machine, idle and busy, and store it; without a sensor, use the policy's table.
 
-    Nothing else may run meanwhile: measured is the whole machine. A supervisor that is running takes it up at its next
-    start.
+    Nothing else may run meanwhile, since the whole machine is measured. A running supervisor uses the result from its
+    next start.
     """
     calibrate_host(Home(default_home()), root, seconds)
 
@@ -80,17 +80,17 @@ def calibrate_host(
     open_sensor: Callable[[Path], RaplMeter | MissingMeter] = open_rapl,
     prepare: Callable[[MeterPort, HostFingerprint, str, Progress], Calibrator] = Calibrator,
 ) -> None:
-    """Calibrate, keep what was found and print it.
+    """Calibrate, store the result and print it.
 
     Args:
         home: the installation.
         root: where the host's /sys, /proc and /etc lie.
         seconds: how long to watch the idle machine.
         open_sensor: opens the meter of the processors.
-        prepare: makes what measures with it.
+        prepare: creates the calibrator that uses the meter.
 
     Raises:
-        EngineError: ``host_not_quiet`` or ``meter_unreadable``; what was kept before stays.
+        EngineError: ``host_not_quiet`` or ``meter_unreadable``; an earlier calibration stays.
     """
     host, engine_version = read_fingerprint(root), _engine_version(home)
     meter = open_sensor(root)
@@ -98,14 +98,14 @@ def calibrate_host(
         model = select_power_model(host.processor, _policy())
         found = declare_calibration(model, host=host, engine_version=engine_version, now=datetime.now(UTC))
         click.echo(
-            f"RAPL: {meter.reason}. Nothing is measured; taken is the row '{model.family}' of policies/power.toml, "
+            f"RAPL: {meter.reason}. Nothing is measured; the row '{model.family}' of policies/power.toml is used, "
             f"which may be off by -{100 - model.low_percent} % to +{model.high_percent - 100} %."
         )
     else:
         found = prepare(meter, host, engine_version, ConsoleProgress()).calibrate(seconds)
     write_private(home.calibration, found.canonical())
     _print_calibration(found)
-    click.echo(f"kept in {home.calibration} as {found.canonical_digest()}")
+    click.echo(f"stored in {home.calibration} as {found.canonical_digest()}")
 
 
 def _watts(power_mw: int) -> str:
@@ -128,7 +128,7 @@ def _print_calibration(calibration: Calibration) -> None:
 @command.command(name="show")
 @_root_option
 def show(root: Path) -> None:
-    """Show the meter that executions on processors get, and why it is no better one."""
+    """Show the meter that executions on processors use, and why there is no better one."""
     home, policy, now = Home(default_home()), _policy(), datetime.now(UTC)
     in_force = open_meter(home.calibration, policy, now=now, root=root)
     meter = in_force.meter
@@ -136,12 +136,12 @@ def show(root: Path) -> None:
     maximum_days = policy.meter.calibration_max_age_days
     found = find_calibration(home.calibration, in_force.host, now, maximum_days, domains=_domains(root))
     click.echo(f"meter: {meter.source}")
-    click.echo(f"domains: {', '.join(meter.domains) or 'none, nothing electrical is measured'}")
-    click.echo(f"why no better one: {in_force.fallback_reason or 'there is none on this machine, or this is the best'}")
+    click.echo(f"domains: {', '.join(meter.domains) or 'none, so power is not measured'}")
+    click.echo(f"why no better one: {in_force.fallback_reason or 'none is available on this machine'}")
     baseline = in_force.baseline
     click.echo(f"idle: {_watts(baseline.idle_mw)} ({baseline.source}), quartiles {_watts(baseline.spread_mw)} apart")
     click.echo(f"row of policies/power.toml: {in_force.model.family}")
-    click.echo(f"calibration: {found.fault or 'counts'}")
+    click.echo(f"calibration: {found.fault or 'valid'}")
     if found.calibration is not None:
         click.echo(f"calibrated: {found.calibration.measured_at} by {found.calibration.engine_version}")
         _print_calibration(found.calibration)

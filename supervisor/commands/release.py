@@ -1,4 +1,4 @@
-"""`weos-engine release`: engine versions, from the root key to their revocation."""
+"""`weos-engine release`: engine versions, from the root key to revocation."""
 
 import json
 import os
@@ -48,7 +48,7 @@ AUTOMATIC = "automatic"
 
 def _read_version(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
     if not VERSION.fullmatch(value):
-        message = f"{value} is no version; a released one is three numbers, such as 0.1.0"
+        message = f"{value} is not a version; a released version is three numbers, such as 0.1.0"
         raise click.BadParameter(message)
     return value
 
@@ -60,17 +60,17 @@ _root_dir = click.option(
     envvar=ROOT_DIRECTORY,
     required=True,
     show_envvar=True,
-    help="Where the root key lies; outside of any home, best on a medium of its own.",
+    help="Directory of the root key; outside of any home, best on a medium of its own.",
 )
 _passphrase_file = click.option(
     "--passphrase-file",
     type=click.Path(path_type=Path),
-    help=f"File (mode 0600) whose first line opens the root key; else the variable {ROOT_PASSPHRASE}, else a question.",
+    help=f"File (mode 0600) with the passphrase in its first line; default: {ROOT_PASSPHRASE}, then a prompt.",
 )
 
 
 def is_terminal() -> bool:
-    """Tell whether there is a person to ask."""
+    """Return whether there is a person to ask."""
     return sys.stdin.isatty()
 
 
@@ -82,14 +82,14 @@ def _asker(file: Path | None, *, is_new: bool = False) -> Callable[[], bytes]:
         elif os.environ.get(ROOT_PASSPHRASE):
             passphrase = os.environ[ROOT_PASSPHRASE].encode("utf-8")
         elif not is_terminal():
-            # Typed where there is no terminal it could be shown, or be read from something else.
+            # Without a terminal the passphrase could be echoed, or be read from other input.
             detail = f"there is no terminal to ask on; name a file with --passphrase-file, or set {ROOT_PASSPHRASE}"
             raise EngineError("passphrase_missing", detail)
         else:
             answer: str = click.prompt("Passphrase of the root key", hide_input=True, confirmation_prompt=is_new)
             passphrase = answer.encode("utf-8")
         if is_new and len(passphrase) < MIN_PASSPHRASE_CHARACTERS:
-            detail = f"a passphrase of the root key has at least {MIN_PASSPHRASE_CHARACTERS} characters"
+            detail = f"the passphrase of the root key needs at least {MIN_PASSPHRASE_CHARACTERS} characters"
             raise EngineError("passphrase_weak", detail)
         return passphrase
 
@@ -109,19 +109,19 @@ def _open_home() -> Home:
 def _tell_root(root_dir: Path, keyring: RootKeyring) -> None:
     key = next(key for key in keyring.keys if key.valid_until is None)
     click.echo(f"root keyring {keyring.version}, key {key_fingerprint(load_public_key(key.public_key))}")
-    click.echo(f"keep {root_dir} offline; give {root_dir / 'trust.json'} to auditors by a way that they trust")
+    click.echo(f"keep {root_dir} offline; give {root_dir / 'trust.json'} to auditors over a channel that they trust")
 
 
 @click.group(name="release")
 def command() -> None:
-    """Make, list, show, select and revoke engine versions."""
+    """Create, list, show, select and revoke engine versions."""
 
 
 @command.command(name="init-root")
 @_root_dir
 @_passphrase_file
 def init_root(root_dir: Path, passphrase_file: Path | None) -> None:
-    """Make the root key and the first root keyring."""
+    """Create the root key and the first root keyring."""
     home = _open_home()
     place = root_dir.absolute()
     if place.resolve().is_relative_to(home.root.resolve()):
@@ -131,7 +131,7 @@ def init_root(root_dir: Path, passphrase_file: Path | None) -> None:
     store, root = ReleaseStore(home.root), RootDirectory(place)
     if store.keyrings():
         raise EngineError(
-            "root_exists", f"{home.root} has a root already; rotate that: weos-engine release rotate-root"
+            "root_exists", f"{home.root} already has a root; to replace its key: weos-engine release rotate-root"
         )
     keyring = root.create(_asker(passphrase_file, is_new=True)(), _now())
     store.add_keyrings(root.keyrings())
@@ -141,9 +141,9 @@ def init_root(root_dir: Path, passphrase_file: Path | None) -> None:
 @command.command(name="rotate-root")
 @_root_dir
 @_passphrase_file
-@click.option("--drop-old", is_flag=True, help="Trust nothing that the old key signed; for a key that was stolen.")
+@click.option("--drop-old", is_flag=True, help="Stop trusting everything that the old key signed; for a stolen key.")
 def rotate_root(root_dir: Path, passphrase_file: Path | None, drop_old: bool) -> None:
-    """Put a new root key in the place of the one in use, which signs that."""
+    """Replace the root key with a new one; the old key signs the change."""
     store, root = ReleaseStore(_open_home().root), RootDirectory(root_dir.absolute())
     root.keyring()
     store.require_root(root.keyrings())
@@ -164,7 +164,12 @@ def _read_tiers(docker_host: str, installation: Installation) -> dict[IsolationT
 @_version
 @_root_dir
 @_passphrase_file
-@click.option("--backend", "backends", multiple=True, help="Only these; default: all whose image this machine can run.")
+@click.option(
+    "--backend",
+    "backends",
+    multiple=True,
+    help="Only this backend, may be repeated; default: all whose image this machine can run.",
+)
 @click.option("--model", default=DEMO_MODEL, show_default=True, help="Installed model that the trial executes.")
 @click.option("--quantization", default=DEMO_QUANTIZATION, show_default=True)
 def create(
@@ -175,7 +180,7 @@ def create(
     model: str,
     quantization: str,
 ) -> None:
-    """Try this installation and, where everything holds, make it VERSION."""
+    """Test this installation and, where everything passes, release it as VERSION."""
     home, progress, source_root = _open_home(), ConsoleProgress(), default_source_root()
     docker_host = ensure_container_engine(home.root, progress)
     installation = read_candidate(home, source_root, version)
@@ -200,8 +205,8 @@ def create(
     )
     release = create_release(order, progress)
     click.echo(f"{version} is released: manifest {release.digest}")
-    click.echo("This tree runs as it from the next start, as long as nothing differs from the manifest;")
-    click.echo(f"to let it run as that or not at all: weos-engine release select {version}")
+    click.echo("This tree runs as that version from the next start, as long as it matches the manifest;")
+    click.echo(f"to allow no other version: weos-engine release select {version}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +235,7 @@ def _read_row(store: ReleaseStore, version: str) -> _Row:
 @command.command(name="list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_releases(as_json: bool) -> None:
-    """List the released versions that this home knows."""
+    """List the released versions of this home."""
     store = ReleaseStore(_open_home().root)
     selected = store.selected() or AUTOMATIC
     rows = [_read_row(store, version) for version in store.versions()]
@@ -250,7 +255,7 @@ def list_releases(as_json: bool) -> None:
 @_version
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(version: str, as_json: bool) -> None:
-    """Show what VERSION consists of, how it was tried, and what of this installation differs from it."""
+    """Show the contents of VERSION, how it was tested, and how this installation differs from it."""
     facts = inspect_release(_open_home(), default_source_root(), version)
     if as_json:
         click.echo(facts.to_json())
@@ -261,28 +266,28 @@ def show(version: str, as_json: bool) -> None:
 @command.command(name="select")
 @click.argument("version")
 def select(version: str) -> None:
-    """Let this home run as VERSION or not at all; or as `development`, or `automatic`: as whatever it is."""
+    """Let this home run only as VERSION, or only as `development`; `automatic` decides by its content."""
     store = ReleaseStore(_open_home().root)
     if version not in {DEVELOPMENT, AUTOMATIC}:
         store.manifest(version)
     store.select(None if version == AUTOMATIC else version)
-    click.echo(f"selected: {version}; it holds from the next start")
+    click.echo(f"selected: {version}, from the next start")
 
 
 @command.command(name="revoke")
 @_version
 @_root_dir
 @_passphrase_file
-@click.option("--reason", required=True, help="Why, for people; it is public.")
+@click.option("--reason", required=True, help="Reason, in words; it is public.")
 @click.option(
     "--from-index",
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Index of the ledger's first entry that is no longer valid; 0: none is.",
+    help="Index of the ledger's first entry that is no longer valid; 0 means that no entry is.",
 )
 def revoke(version: str, root_dir: Path, passphrase_file: Path | None, reason: str, from_index: int) -> None:
-    """State that records of VERSION are not valid from an index of the ledger on."""
+    """Declare records of VERSION invalid from an index of the ledger on."""
     order = RevocationOrder(
         version=version,
         reason=reason,

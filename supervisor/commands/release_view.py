@@ -1,4 +1,4 @@
-"""One release as a person sees it."""
+"""One release, as a person reads it."""
 
 from rich.console import Console
 from rich.markup import escape
@@ -15,7 +15,7 @@ def _mark(verdict: str) -> str:
 
 
 def show_release(facts: ReleaseFacts) -> None:
-    """Print everything that is known of a release."""
+    """Print everything known about a release."""
     console, manifest = Console(), facts.release.manifest
     summary = Table(show_header=False, title=f"engine version {manifest.engine_version}")
     before = manifest.predecessor
@@ -66,7 +66,7 @@ def _show_validation(console: Console, report: ValidationReport) -> None:
         table.add_row(each.name, each.backend, each.isolation, mark, escape(each.observed))
     for attacked in report.escape:
         mark = "[green]holds[/]" if attacked.as_expected == attacked.attempts else "[bold red]BROKEN[/]"
-        observed = f"{attacked.as_expected} of {attacked.attempts} attacks came to what was expected"
+        observed = f"{attacked.as_expected} of {attacked.attempts} attacks had the expected result"
         table.add_row("escape suite", attacked.backend, attacked.isolation, mark, observed)
     for untried in report.untried:
         table.add_row("nothing", "", untried.isolation, "[yellow]not tried[/]", escape(untried.reason))

@@ -1,6 +1,6 @@
 """`weos-engine audit replay`: repeat an execution on the engine of this home and compare the outputs.
 
-Unlike the other commands of an auditor this one needs a running engine: his own, or one that he trusts to compute.
+Unlike the other audit commands, this one needs a running execution engine that the auditor trusts to compute.
 """
 
 import base64
@@ -33,7 +33,7 @@ COLOURS = {"REPRODUCED": "green", "DIVERGED": "red", "NOT_REPLAYABLE": "yellow"}
 def _read_whole(file: Path, limit: int, what: str) -> bytes:
     data = read_bounded(file, limit)
     if len(data) > limit:
-        message = f"{what} {file} has more than {limit} bytes, which no execution can have had"
+        message = f"{what} {file} has more than {limit} bytes, the maximum of an execution"
         raise click.ClickException(message)
     return data
 
@@ -54,7 +54,7 @@ def _execute(client: EngineClient, request: bytes) -> tuple[MetricsRecord, list[
             elif event.name in {"done", "error"}:
                 view = event.document
     if view is None or "execution_id" not in view:
-        raise EngineError("engine_unavailable", "the engine ended the stream without a result; see its log")
+        raise EngineError("engine_unavailable", "the supervisor ended the stream without a result; see its log")
     return _read_record(client, f"/v1/runs/{view['execution_id']}/record"), pieces
 
 
@@ -62,10 +62,10 @@ def replay(client: EngineClient, original: MetricsRecord, prompt: bytes, origina
     """Repeat an execution.
 
     Args:
-        client: speaks to the engine that repeats it.
+        client: speaks to the engine that repeats the execution.
         original: a verified record.
         prompt: in UTF-8.
-        original_output: the text that the original is about, where it is at hand.
+        original_output: the output of the original; None means that the auditor does not have it.
     """
     refused = refuse_record(original, prompt)
     if refused is not None:
@@ -74,7 +74,9 @@ def replay(client: EngineClient, original: MetricsRecord, prompt: bytes, origina
     answer = client.ask("POST", "/v1/plans", request, {"Content-Type": "application/json"})
     if answer.status != 200:  # noqa: PLR2004 - HTTP's OK
         problem = answer.document
-        return ReplayVerdict("NOT_REPLAYABLE", f"this installation refuses it: {problem['code']}, {problem['detail']}")
+        return ReplayVerdict(
+            "NOT_REPLAYABLE", f"this installation refuses the request: {problem['code']}, {problem['detail']}"
+        )
     planned = ExecutionPlan.parse(json.dumps(answer.document["plan"]).encode("utf-8"))
     differences = find_differences(original.plan, planned)
     if differences:
@@ -82,7 +84,7 @@ def replay(client: EngineClient, original: MetricsRecord, prompt: bytes, origina
     try:
         replayed, pieces = _execute(client, request)
     except EngineError as fault:
-        return ReplayVerdict("NOT_REPLAYABLE", f"the repetition was not made: {fault.code}, {fault.detail}")
+        return ReplayVerdict("NOT_REPLAYABLE", f"the execution was not repeated: {fault.code}, {fault.detail}")
     return judge_replay(original, replayed, pieces=pieces, original_output=original_output)
 
 
@@ -93,14 +95,14 @@ def replay(client: EngineClient, original: MetricsRecord, prompt: bytes, origina
     "prompt_file",
     required=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The prompt, byte for byte; records hold its digest only.",
+    help="The prompt, byte for byte; records contain its digest only.",
 )
 @TRUST_OPTION
 @click.option(
     "--output",
     "output_file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The original's output; with it a difference is told by its token.",
+    help="The original's output; with it, a difference is located by token.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON.")
 def command(*, bundle_file: Path, prompt_file: Path, trust_file: Path, output_file: Path | None, as_json: bool) -> None:
@@ -115,13 +117,13 @@ def command(*, bundle_file: Path, prompt_file: Path, trust_file: Path, output_fi
     if output_file is not None:
         output = output_file.read_bytes()
         if report.record.output is None or sha256_digest(output) != report.record.output.sha256:
-            message = f"{output_file} is not the output that the record is about"
+            message = f"{output_file} is not the output of this record"
             raise click.ClickException(message)
         original_output = output.decode("utf-8")
     try:
         verdict = replay(EngineClient(Home(default_home())), report.record, prompt, original_output)
     except (EngineError, ContractError) as error:
-        verdict = ReplayVerdict("NOT_REPLAYABLE", f"the engine cannot be asked: {error}")
+        verdict = ReplayVerdict("NOT_REPLAYABLE", f"the engine cannot be reached: {error}")
     if as_json:
         click.echo(json.dumps({"verdict": verdict.code, "token": verdict.token, "message": verdict.message}))
     else:

@@ -1,4 +1,4 @@
-"""`weos-engine run`: one request through the API, its text as it comes, its metrics as a table."""
+"""`weos-engine run`: execute one request through the API; its text as it arrives, its metrics as a table."""
 
 import json
 import sys
@@ -20,7 +20,7 @@ MAX_REQUEST_BYTES = 1_048_576
 
 
 def _printable(text: str) -> str:
-    # A terminal obeys control characters, and a model may have been made to write them; a pipe gets the text as it is.
+    # A terminal obeys control characters, and a model may emit them; a pipe gets the text unchanged.
     if not sys.stdout.isatty():
         return text
     return "".join(each if each in "\n\t" or each.isprintable() else f"\\x{ord(each):02x}" for each in text)
@@ -42,10 +42,10 @@ def _show_metrics(view: dict[str, Any]) -> None:
 
 
 def execute_and_show(client: EngineClient, request: dict[str, Any] | bytes) -> dict[str, Any]:
-    """Execute a request, print its text as it comes and its metrics at the end; return the execution.
+    """Execute a request, print its text as it arrives and its metrics at the end; return the execution.
 
     Raises:
-        EngineError: it was refused or did not complete.
+        EngineError: the request was refused or did not complete.
     """
     for event in client.stream_run(request):
         if event.name == "token":
@@ -62,7 +62,7 @@ def execute_and_show(client: EngineClient, request: dict[str, Any] | bytes) -> d
 
 
 def _read_request(file: Path) -> bytes:
-    # One byte past the API's limit is enough for it to refuse; everything else about it is the API's to judge too.
+    # One byte more than the API's limit is enough for a refusal; the API judges everything else too.
     with file.open("rb") as reader:
         return reader.read(MAX_REQUEST_BYTES + 1)
 
@@ -75,8 +75,8 @@ def _read_request(file: Path) -> bytes:
 @click.option("--quantization", help="Quantization of the model.")
 @click.option("--scheduler-policy", default="default", show_default=True)
 @click.option("--max-tokens", type=int, default=256, show_default=True)
-@click.option("--max-watts", type=float, help="Limit of the average power in watts.")
-@click.option("--isolation", type=click.Choice(get_args(IsolationTier)), help="Isolation tier; else the policy's.")
+@click.option("--max-watts", type=float, help="Limit of the average power, in watts.")
+@click.option("--isolation", type=click.Choice(get_args(IsolationTier)), help="Isolation tier; default: the policy's.")
 @click.option("--record", "record_file", type=click.Path(path_type=Path), help="Write the signed record here.")
 @click.option(
     "--bundle",

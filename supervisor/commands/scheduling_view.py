@@ -1,4 +1,4 @@
-"""What `doctor` says of the scheduler: what there is to lease, and how a running supervisor stands."""
+"""What `doctor` shows of the scheduler: the leasable resources, and the state of a running supervisor."""
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -16,7 +16,7 @@ __all__ = ["find_leasable", "find_standing", "summarize_metrics"]
 
 
 def find_leasable(host: HostFacts, policies: Policies) -> list[Finding]:
-    """Return what executions can be leased here, in all and by scheduler policy."""
+    """Return the resources that executions can lease here, in total and by scheduler policy."""
     leasable, kept = split_housekeeping(host.cores, policies.housekeeping)
     whole = [core for core in leasable if core.is_whole]
     nodes = len({core.node for core in leasable})
@@ -29,12 +29,12 @@ def find_leasable(host: HostFacts, policies: Policies) -> list[Finding]:
         shares.append(f"{name} {wanted_cores(policy, fit)}" if fit else f"{name} refused")
     return [
         Finding("physical cores", found, f"an execution gets: {', '.join(shares)}", good=None),
-        Finding("memory to lease", f"{memory / GIB:.1f} GiB", "a request that never fits is refused", good=None),
+        Finding("memory to lease", f"{memory / GIB:.1f} GiB", "a request that needs more is refused", good=None),
     ]
 
 
 def find_standing(client: EngineClient) -> Finding:
-    """Return how the running supervisor's leases, queue and pool stand."""
+    """Return the state of the running supervisor's leases, queue and pool."""
     try:
         text = client.get_bytes("/metrics").decode("utf-8")
     except EngineError as error:
@@ -43,7 +43,7 @@ def find_standing(client: EngineClient) -> Finding:
 
 
 def summarize_metrics(text: str) -> str:
-    """Return in one line what a supervisor says of itself."""
+    """Return a supervisor's metrics in one line."""
     numbers = {
         " ".join((sample.name, *sample.labels.values())): sample.value
         for family in text_string_to_metric_families(text)

@@ -20,8 +20,8 @@ def _announce(home: Home, listening: Listening) -> None:
     click.echo(f"  token    {home.token_file}")
     click.echo(f"  keys     {home.trust_file}")
     if listening.recovered:
-        click.echo(f"  {listening.recovered} execution(s) of an earlier supervisor were recorded as aborted")
-    click.echo("Stop with Ctrl-C; executions under way get 10 s to end, and a second one ends them.")
+        click.echo(f"  {listening.recovered} execution(s) of an earlier supervisor recorded as aborted")
+    click.echo("Stop with Ctrl-C: running executions get 10 s to end; a second Ctrl-C ends them at once.")
 
 
 async def _serve(home: Home, docker_host: str, port: int) -> None:
@@ -31,8 +31,10 @@ async def _serve(home: Home, docker_host: str, port: int) -> None:
 
 
 @click.command(name="serve")
-@click.option("--port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, show_default=True, help="0: a free one.")
-@click.option("--verbose", is_flag=True, help="Log more than warnings.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, show_default=True, help="0 chooses a free port."
+)
+@click.option("--verbose", is_flag=True, help="Log information too, not only warnings.")
 def command(port: int, verbose: bool) -> None:
     """Serve the API on loopback and on a Unix socket of the home."""
     configure_logging(logging.INFO if verbose else logging.WARNING)

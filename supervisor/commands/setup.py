@@ -1,4 +1,4 @@
-"""`weos-engine setup`: engine, runtime image and demonstration model, each only where it is missing."""
+"""`weos-engine setup`: prepare container engine, runtime image and demonstration model, where they are missing."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ DEMO_QUANTIZATION = "q4_1"
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What set-up leaves behind."""
+    """The result of set-up."""
 
     home: Home
     docker_host: str
@@ -34,7 +34,9 @@ def _install_demo_model(home: Home, progress: Progress) -> None:
         return
     source = fetch_demo_model(home.root, progress)
     total = source.stat().st_size
-    with progress.step("installing the demonstration model", "models run from a store addressed by content") as step:
+    with progress.step(
+        "installing the demonstration model", "models are stored by the digest of their content"
+    ) as step:
         done = 0
 
         def count(size: int) -> None:
@@ -46,13 +48,13 @@ def _install_demo_model(home: Home, progress: Progress) -> None:
 
 
 def prepare(home: Home, progress: Progress) -> Prepared:
-    """Do every step that is still to do.
+    """Do every step that is not done yet.
 
     Raises:
-        SetupError: something is missing; the message says what, why and the mend.
+        SetupError: something is missing; the message names it, says why it is needed and how to fix it.
     """
     if ":" in str(home.root):
-        # The container engine's mount syntax has no way to escape it.
+        # The container engine's mount syntax cannot escape a colon.
         raise EngineError("home_unusable", f"{home.root} has a colon in its path; choose another WEOS_HOME")
     home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
     docker_host = ensure_container_engine(home.root, progress)
@@ -63,6 +65,6 @@ def prepare(home: Home, progress: Progress) -> Prepared:
 
 @click.command(name="setup")
 def command() -> None:
-    """Prepare everything that an execution needs; says what it does and why."""
+    """Prepare everything that an execution needs."""
     prepared = prepare(Home(default_home()), ConsoleProgress())
     click.echo(f"Ready: container engine at {prepared.docker_host}, everything else in {prepared.home.root}")

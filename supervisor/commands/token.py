@@ -1,4 +1,4 @@
-"""`weos-engine token`: bearer tokens of the roles that may ask besides the operator."""
+"""`weos-engine token`: bearer tokens of the roles that may submit requests."""
 
 import re
 from typing import get_args
@@ -13,21 +13,21 @@ __all__ = ["command"]
 
 @click.group(name="token")
 def command() -> None:
-    """Make tokens for agents."""
+    """Create tokens for agents."""
 
 
 @command.command(name="create")
 @click.argument("role", type=click.Choice(get_args(RoleName)))
-@click.option("--name", help="One more token of the role, for another agent: it has a turn of its own in the queue.")
+@click.option(
+    "--name", help="A further token of the role, for another agent, which then has its own turn in the queue."
+)
 def create(role: RoleName, name: str | None) -> None:
-    """Make ROLE's token where it has none, and say where it lies; the token itself is never printed."""
+    """Create a token of ROLE if there is none, and print the path of its file; the token is never printed."""
     if name is not None and not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,31}", name):
-        message = "up to 32 of: a-z, 0-9, '.', '_', '-'; the first one a letter or a digit"
+        message = "up to 32 characters of a-z, 0-9, '.', '_' and '-'; the first is a letter or a digit"
         raise click.BadParameter(message, param_hint="--name")
     home = Home(default_home())
     path = home.token_file_of(role, name)
     was_there = path.exists()
     home.token(role, name)
-    click.echo(
-        f"{path}: {'it was there already' if was_there else 'made; a supervisor knows it from its next start on'}"
-    )
+    click.echo(f"{path}: {'already exists' if was_there else 'created; a supervisor accepts it from its next start'}")

@@ -1,4 +1,4 @@
-"""`weos-engine audit witness`: countersign a ledger's checkpoints; refuse those that do not extend what was seen."""
+"""`weos-engine audit witness`: countersign checkpoints of ledgers that only grew, and refuse all others."""
 
 import sys
 import time
@@ -24,27 +24,27 @@ _DIRECTORY = click.option(
     type=click.Path(file_okay=False, path_type=Path),
     envvar="WEOS_WITNESS_DIR",
     default=_default_directory,
-    help="Where this witness keeps its key and what it saw; or WEOS_WITNESS_DIR.",
+    help="Directory of this witness's key and of the checkpoints it saw; or WEOS_WITNESS_DIR.",
 )
 
 
 @click.group(name="witness")
 def command() -> None:
-    """Remember the last checkpoint of each ledger, and countersign only what extends it."""
+    """Remember the last checkpoint of each ledger, and countersign only one that extends it."""
 
 
 @command.command(name="init")
 @click.option("--name", required=True, help="Name of the witness's key, such as witness.example/weos.")
 @_DIRECTORY
 def init(name: str, directory: Path) -> None:
-    """Make the witness's key and print what belongs into the `witnesses` of trust files."""
+    """Create the witness's key and print its line for the `witnesses` of trust files."""
     click.echo(Witness(directory).create(name).encode())
 
 
 @command.command(name="key")
 @_DIRECTORY
 def show_key(directory: Path) -> None:
-    """Print what belongs into the `witnesses` of trust files."""
+    """Print the witness's line for the `witnesses` of trust files."""
     click.echo(Witness(directory).verifier().encode())
 
 
@@ -52,11 +52,11 @@ def show_key(directory: Path) -> None:
 @click.argument("checkpoint", type=FILE)
 @TRUST_OPTION
 @_DIRECTORY
-@click.option("--proof", type=FILE, help="The JSON of GET /v1/ledger/consistency from the last one seen.")
-@click.option("--export", type=FILE, help="An export of the ledger, of whose leaves both roots are computed.")
+@click.option("--proof", type=FILE, help="The JSON of GET /v1/ledger/consistency from the last checkpoint seen.")
+@click.option("--export", type=FILE, help="An export of the ledger; both roots are computed from its leaves.")
 @click.option("--url", help=URL_HELP)
 @click.option(
-    "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Where the signed note goes."
+    "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="File for the signed checkpoint."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def sign(
@@ -69,9 +69,9 @@ def sign(
     output: Path,
     as_json: bool,
 ) -> None:
-    """Countersign CHECKPOINT where it extends the last one seen of its ledger, and remember it.
+    """Countersign CHECKPOINT if it extends the last one seen of its ledger, and remember it.
 
-    Exit status 0 only where it was signed. Two checkpoints that contradict each other are kept.
+    Exit status 0 only if it was signed. Two checkpoints that contradict each other are kept as evidence.
     """
     witness, note, trust = Witness(directory), read_note(checkpoint), read_trust(trust_file)
     seen = witness.last_seen(note)

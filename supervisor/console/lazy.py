@@ -1,6 +1,6 @@
-"""A group of commands of which each lies in a module of its own, loaded only when it is called.
+"""A group of commands, each in a module of its own that is loaded only when the command is called.
 
-So a command needs no more than what it imports, whatever else is installed.
+So a command needs no more packages than it imports.
 """
 
 import importlib
@@ -42,7 +42,7 @@ class LazyGroup(click.Group):
         return sorted(self._summaries)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Load one command, None where there is none of this name."""
+        """Load one command; None means that there is none of this name."""
         del ctx
         if cmd_name not in self._summaries:
             return None

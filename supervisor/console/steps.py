@@ -1,4 +1,4 @@
-"""What a person sees of set-up: each step with what it does and why, a bar for the long ones, its time."""
+"""Named steps, each with its reason, a running display and its time; a terminal shows a bar, a file plain lines."""
 
 import time
 from collections.abc import Iterator
@@ -20,16 +20,16 @@ class Step(Protocol):
     """One step while it runs."""
 
     def update(self, done: float, total: float, detail: str = "") -> None:
-        """Show how far it is."""
+        """Show how much is done."""
         ...
 
     def note(self, text: str) -> None:
-        """Say something that stays on the screen."""
+        """Print a line that stays on the screen."""
         ...
 
 
 class Progress(Protocol):
-    """Where set-up tells what it does."""
+    """Shows the steps of long work."""
 
     @contextmanager
     def step(self, title: str, reason: str) -> Iterator[Step]:
@@ -99,7 +99,7 @@ class _LineStep:
 
 
 class ConsoleProgress:
-    """Shows steps on a terminal, or as plain lines where the output is none."""
+    """Shows steps on a terminal, or as plain lines elsewhere."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True)

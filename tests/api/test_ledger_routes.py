@@ -192,4 +192,4 @@ async def test_a_range_that_there_is_not_is_refused(engine: Engine, query: str, 
 @pytest.mark.parametrize("query", ["from=0&to=1001", "from=3&to=2"])
 async def test_a_range_is_bounded_before_the_ledger_is_asked(engine: Engine, query: str) -> None:
     problem = await problem_of(await engine.client.get(f"/v1/ledger/range?{query}"))
-    assert "in pieces" in problem.detail
+    assert "in parts" in problem.detail

@@ -156,7 +156,7 @@ async def test_an_unknown_field_is_named(engine: Engine, path: str, pointer: str
 @pytest.mark.parametrize("name", ["limits", "seed", "stop", "backend", "context_tokens"])
 async def test_a_field_of_execution_at_the_top_is_told_its_place(engine: Engine, path: str, name: str) -> None:
     problem = await problem_of(await engine.client.post(path, json=request_with(f"/{name}", 1)))
-    assert [error.message for error in problem.errors] == [f"belongs into the object execution: /execution/{name}"]
+    assert [error.message for error in problem.errors] == [f"belongs in the object execution: /execution/{name}"]
 
 
 @pytest.mark.parametrize("missing", ["model", "prompt", "execution"])

@@ -1,4 +1,4 @@
-"""`weos-engine audit`: what an auditor does, offline, with nothing but the contracts.
+"""`weos-engine audit`: everything an auditor does, offline, with the contracts alone.
 
 A verdict is one of the codes of `contracts/README.md`; the exit status is 0 only where everything is VALID.
 """
@@ -11,11 +11,11 @@ __all__ = ["command"]
 SUMMARIES = {
     "consistency": "Verify that a newer checkpoint of a ledger extends an older one.",
     "log": "Verify the export of a whole ledger.",
-    "range": "Verify that between two sizes of a ledger every accepted execution has its record.",
+    "range": "Verify that every execution accepted between two sizes of a ledger has its record.",
     "record": "Verify a signed record alone, without its place in a ledger.",
     "replay": "Repeat an execution on the running engine and compare the outputs.",
-    "verify": "Verify bundles: records with their proofs, held against keys that you trust.",
-    "witness": "Countersign checkpoints; refuse rollbacks and forks.",
+    "verify": "Verify bundles: records with their proofs, checked against keys that you trust.",
+    "witness": "Countersign checkpoints, and refuse rollbacks and forks.",
 }
 
 # Commands of this group that need the extra [server]: they speak to a supervisor or use its key files.

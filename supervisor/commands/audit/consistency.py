@@ -1,4 +1,4 @@
-"""`weos-engine audit consistency`: that a newer checkpoint of a ledger extends an older one."""
+"""`weos-engine audit consistency`: verify that a newer checkpoint of a ledger extends an older one."""
 
 import http.client
 import os
@@ -26,17 +26,17 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 TIMEOUT_S = 30.0
 # Names the file with the bearer token for the engine's API.
 TOKEN_FILE = "WEOS_TOKEN_FILE"  # noqa: S105 - a name
-URL_HELP = f"Where the engine's API answers, to ask it for the proof; its token is in the file named by {TOKEN_FILE}."
+URL_HELP = f"URL of the engine's API, to fetch the proof from; its token is in the file named by {TOKEN_FILE}."
 Evidence = bytes | Mapping[int, bytes] | None
 
 
 def read_note(path: Path) -> bytes:
-    """Return a checkpoint, or as much of the file as shows that it is none."""
+    """Return a checkpoint, or enough of the file to show that it is not one."""
     return read_bounded(path, MAX_NOTE_BYTES)
 
 
 def _sizes(*notes: bytes) -> tuple[int, ...]:
-    # Empty where a note is none; the verdict says so.
+    # Empty where a file is not a checkpoint; the verdict says so.
     try:
         return tuple(Checkpoint.of_note(parse_note(note)).size for note in notes)
     except ContractError:
@@ -45,14 +45,14 @@ def _sizes(*notes: bytes) -> tuple[int, ...]:
 
 def _fetch(url: str, first: int, second: int) -> bytes:
     if not url.startswith(("http://", "https://")):
-        message = "an address begins with http:// or https://"
+        message = "--url must begin with http:// or https://"
         raise click.UsageError(message)
     address = f"{url.rstrip('/')}/v1/ledger/consistency?from={first}&to={second}"
     token_file = os.environ.get(TOKEN_FILE)
     headers = {}
     if token_file:
         headers["Authorization"] = f"Bearer {Path(token_file).read_text(encoding='ascii').strip()}"
-    request = urllib.request.Request(address, headers=headers)  # noqa: S310 - http or https, as was seen above
+    request = urllib.request.Request(address, headers=headers)  # noqa: S310 - http or https, as checked above
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310 - likewise
             return bytes(answer.read(ConsistencyProof.MAX_BYTES + 1))
@@ -66,9 +66,9 @@ def _fetch(url: str, first: int, second: int) -> bytes:
 
 
 def read_evidence(older: bytes, newer: bytes, *, proof: Path | None, export: Path | None, url: str | None) -> Evidence:
-    """Return what is to lead from one checkpoint to the other: a proof, roots of an export's leaves, or nothing."""
+    """Return the evidence that links two checkpoints: a proof, roots of an export's leaves, or nothing."""
     if sum(each is not None for each in (proof, export, url)) > 1:
-        message = "name one of --proof, --export and --url"
+        message = "give only one of --proof, --export and --url"
         raise click.UsageError(message)
     sizes = _sizes(older, newer)
     if proof is not None:
@@ -89,7 +89,7 @@ def read_evidence(older: bytes, newer: bytes, *, proof: Path | None, export: Pat
 @click.argument("new", type=FILE)
 @TRUST_OPTION
 @click.option("--proof", type=FILE, help="The JSON of GET /v1/ledger/consistency.")
-@click.option("--export", type=FILE, help="An export of the ledger, of whose leaves both roots are computed.")
+@click.option("--export", type=FILE, help="An export of the ledger; both roots are computed from its leaves.")
 @click.option("--url", help=URL_HELP)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def command(

@@ -1,4 +1,4 @@
-"""Lines of files that may be as long as their maker liked."""
+"""Lines of files whose size nobody has checked."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,11 +10,11 @@ __all__ = ["read_export", "read_lines"]
 
 
 def read_lines(path: Path, *sizes: int) -> Iterator[bytes]:
-    """Give the lines of a file, each with its newline, or as much of one as shows that it is too large.
+    """Yield the lines of a file, each with its newline, or enough of a line to show that it is too large.
 
     Args:
         path: the file.
-        sizes: bytes of the first line at most, of the second, and so on; the last counts for all that follow.
+        sizes: maximum bytes of the first line, of the second, and so on; the last one holds for all that follow.
     """
     with path.open("rb") as file:
         number = 0
@@ -24,5 +24,5 @@ def read_lines(path: Path, *sizes: int) -> Iterator[bytes]:
 
 
 def read_export(path: Path) -> Iterator[bytes]:
-    """Give the lines of an export of a ledger."""
+    """Yield the lines of an export of a ledger."""
     return read_lines(path, ExportHeader.MAX_BYTES, LedgerEntryView.MAX_BYTES)

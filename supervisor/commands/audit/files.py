@@ -1,4 +1,4 @@
-"""The files that an auditor names: the trust file, and others that may be as large as their maker liked."""
+"""The files that an auditor names: the trust file, and others whose size nobody has checked."""
 
 from pathlib import Path
 
@@ -14,12 +14,12 @@ TRUST_OPTION = click.option(
     "trust_file",
     required=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Whom you trust: root keys or keys, ledgers, witnesses, and the last checkpoint that you saw.",
+    help="Trust file: root keys or keys, ledgers, witnesses, and the last checkpoint that you saw.",
 )
 
 
 def read_bounded(path: Path, max_bytes: int) -> bytes:
-    """Return a file, or as much of it as shows that it is larger than ``max_bytes``."""
+    """Return a file, or enough of it to show that it is larger than ``max_bytes``."""
     with path.open("rb") as file:
         return file.read(max_bytes + 1)
 
@@ -28,7 +28,7 @@ def read_trust(path: Path) -> Trust:
     """Return a trust file.
 
     Raises:
-        click.ClickException: there is none, or it is something else.
+        click.ClickException: the file does not exist, or is not a trust file.
     """
     try:
         return Trust.parse(read_bounded(path, Trust.MAX_BYTES))

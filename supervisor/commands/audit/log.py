@@ -24,12 +24,12 @@ __all__ = ["command"]
 
 NOT_PROVEN = (
     "that the statements are true: a signature says who made them",
-    "that others were shown the same ledger, unless a witness whom you trust has signed the checkpoint",
+    "that others were shown the same ledger, unless a witness that you trust has signed the checkpoint",
 )
 
 
 def verify_export(file: Path, verifier: LogVerifier) -> LogReport:
-    """Verify the lines of a file, with a bar."""
+    """Verify the lines of a file, and show a bar."""
     lines = read_export(file)
     reader = verifier.begin(next(lines, b""))
     if reader is not None and verifier.header is not None:
@@ -93,7 +93,7 @@ def _describe(report: LogReport) -> dict[str, object]:
 @click.option(
     "--allow-open",
     is_flag=True,
-    help="Accept executions without a result where the export names them as under way; a later one has to show them.",
+    help="Accept executions without a result where the export lists them as running; a later export must show them.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def command(export: Path, trust_file: Path, allow_open: bool, as_json: bool) -> None:

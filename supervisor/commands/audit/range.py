@@ -1,4 +1,4 @@
-"""`weos-engine audit range`: that between two sizes of a ledger every accepted execution has its final record."""
+"""`weos-engine audit range`: verify that every execution accepted between two ledger sizes has its final record."""
 
 import sys
 from pathlib import Path
@@ -14,13 +14,13 @@ from supervisor.commands.audit.view import describe_checks, show_checks, show_js
 
 __all__ = ["command"]
 
-NOT_PROVEN = ("that the final records are good: verify the ledger's export, or their bundles",)
+NOT_PROVEN = ("that the final records are valid: verify the ledger's export, or their bundles",)
 
 
 @click.command(name="range")
 @click.argument("file", type=FILE)
 @TRUST_OPTION
-@click.option("--seen", type=FILE, multiple=True, help="A checkpoint that you have from before; may be repeated.")
+@click.option("--seen", type=FILE, multiple=True, help="A checkpoint that you obtained earlier; may be repeated.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def command(file: Path, trust_file: Path, seen: tuple[Path, ...], as_json: bool) -> None:
     """Verify the range proofs in FILE, one a line, offline. Exit status 0 only for VALID."""

@@ -16,12 +16,12 @@ from supervisor.place import default_home
 
 __all__ = ["command"]
 
-# What may be the name of a directory of the home.
+# Versions that may name a directory of the home.
 RELEASED = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6}){2}")
 
 
 def _read_evidence(version: str | None, manifest: Path | None) -> ReleaseEvidence:
-    """Return what this home knows of a released version; a manifest that was named takes the place of the home's."""
+    """Return the home's evidence about a released version; a manifest given by name replaces the home's."""
     if version is None or not RELEASED.fullmatch(version):
         return ReleaseEvidence()
     release = default_home() / "releases" / version
@@ -36,7 +36,7 @@ def _read_evidence(version: str | None, manifest: Path | None) -> ReleaseEvidenc
 
 
 def _is_output(record: MetricsRecord | None, output: Path) -> bool:
-    # One byte past the size in the record is enough to refuse a text.
+    # One byte more than the recorded size is enough to refuse a text.
     if record is None or record.output is None:
         return False
     return output_matches(record, read_bounded(output, record.output.size_bytes))
@@ -44,13 +44,17 @@ def _is_output(record: MetricsRecord | None, output: Path) -> bool:
 
 @click.command(name="record")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--trust", "trust_file", type=click.Path(path_type=Path), help="Trust file; default: the home's own.")
+@click.option("--trust", "trust_file", type=click.Path(path_type=Path), help="Trust file; default: that of the home.")
 @click.option(
     "--manifest",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Engine manifest of a released version; default: the home's own.",
+    help="Engine manifest of a released version; default: that of the home.",
 )
-@click.option("--output", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Text to compare.")
+@click.option(
+    "--output",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Text to compare with the record's output.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def command(file: Path, trust_file: Path | None, manifest: Path | None, output: Path | None, as_json: bool) -> None:
     """Verify the signed record in FILE, offline. Exit status 0 only for VALID."""
@@ -65,5 +69,5 @@ def command(file: Path, trust_file: Path | None, manifest: Path | None, output: 
     if report.verdict != "VALID":
         sys.exit(1)
     if output is not None and not _is_output(report.record, output):
-        click.echo("OUTPUT_MISMATCH: the text is not the one that this record is about", err=True)
+        click.echo("OUTPUT_MISMATCH: the text is not the output of this record", err=True)
         sys.exit(1)

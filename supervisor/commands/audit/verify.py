@@ -35,11 +35,11 @@ class _Question:
 
 def _check_output(report: BundleReport, output: Path) -> Check:
     record = report.record
-    # One byte past the size in the record is enough to refuse a text.
+    # One byte more than the recorded size is enough to refuse a text.
     size_bytes = 0 if record is None or record.output is None else record.output.size_bytes
     if record is not None and output_matches(record, read_bounded(output, size_bytes)):
         return Check("output", "OK", f"the text has the record's digest, {size_bytes} bytes")
-    return Check("output", "OUTPUT_MISMATCH", "the text is not the one that this record is about")
+    return Check("output", "OUTPUT_MISMATCH", "the text is not the output of this record")
 
 
 def _judge(path: Path, question: _Question, seen: SeenBundles, *, several: bool) -> BundleReport:
@@ -93,7 +93,7 @@ def _show_summary(counted: Counter[str]) -> None:
 
 
 def _judge_all(bundles: tuple[Path, ...], question: _Question, *, brief: bool, as_json: bool) -> Counter[str]:
-    # Each report is shown and forgotten, so that thousands of bundles need no more memory than a few.
+    # Each report is shown and dropped, so thousands of bundles need no more memory than a few.
     counted: Counter[str] = Counter()
     seen, total = SeenBundles(), len(bundles)
     if as_json:
@@ -121,9 +121,11 @@ def _judge_all(bundles: tuple[Path, ...], question: _Question, *, brief: bool, a
 @click.command(name="verify")
 @click.argument("bundles", nargs=-1, required=True, type=FILE)
 @TRUST_OPTION
-@click.option("--output", type=FILE, help="Text to compare with the record; for one bundle.")
-@click.option("--nonce", help="Your challenge, which the execution must have answered.")
-@click.option("--revocation", "revocations", multiple=True, type=FILE, help="A revocation that you know of.")
+@click.option("--output", type=FILE, help="Text to compare with the record's output; for one bundle.")
+@click.option("--nonce", help="The nonce of your request, which the record must contain.")
+@click.option(
+    "--revocation", "revocations", multiple=True, type=FILE, help="A revocation that you have; may be repeated."
+)
 @click.option("--brief", is_flag=True, help="One line per bundle.")
 @click.option("--json", "as_json", is_flag=True, help="Print the reports as JSON.")
 def command(
@@ -137,13 +139,13 @@ def command(
 ) -> None:
     """Verify BUNDLES offline. Exit status 0 only where all are VALID."""
     if output is not None and len(bundles) > 1:
-        message = "--output is the text of one bundle"
+        message = "--output needs exactly one bundle"
         raise click.UsageError(message)
     trust = read_trust(trust_file)
     if revocations and trust.root is None:
         message = (
-            "--revocation needs a root key: a revocation counts by the root's signature, and the trust file names no "
-            "root; put the root keyring that you trust into it, as `root`"
+            "--revocation needs a root key: the root signs revocations, and the trust file names no root; add the root "
+            "keyring that you trust to it, as `root`"
         )
         raise click.UsageError(message)
     known = tuple(read_bounded(path, Envelope.MAX_BYTES) for path in revocations)

@@ -1,4 +1,4 @@
-"""How reports of an audit look: a line for each check, a verdict, and the same as JSON."""
+"""Reports of an audit on a terminal: a line for each check, a verdict, and the same as JSON."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ NAME_WIDTH = 25
 
 
 def printable(text: str) -> str:
-    """Return somebody else's text as it may go to a terminal."""
+    """Return foreign text without characters that a terminal would obey."""
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
@@ -21,8 +21,8 @@ def show_checks(checks: Sequence[Check], planned: Sequence[str] = ()) -> None:
     """Print one line for each check.
 
     Args:
-        checks: those that were made.
-        planned: names of all that would have been made; what is missing among the former was not reached.
+        checks: the checks that were made.
+        planned: names of all checks; those that were not made are shown as not reached.
     """
     for check in checks:
         mark = click.style("ok  ", fg="green") if check.code == "OK" else click.style("FAIL", fg="red")
@@ -35,7 +35,7 @@ def show_checks(checks: Sequence[Check], planned: Sequence[str] = ()) -> None:
 
 
 def show_not_proven(statements: Sequence[str]) -> None:
-    """Print what a verdict does not say."""
+    """Print what the verdict does not prove."""
     for statement in statements:
         click.echo(f"  not proven: {printable(statement)}")
 

@@ -131,7 +131,9 @@ def test_a_proof_is_asked_for_where_the_api_answers(
     answering.status = 500
     assert "gave no proof" in call("audit", "consistency", old, new, "--trust", trust, "--url", answering.url).output
     assert answering.seen[-1][1] is None
-    assert "begins with http" in call("audit", "consistency", old, new, "--trust", trust, "--url", "file:///x").output
+    assert (
+        "must begin with http" in call("audit", "consistency", old, new, "--trust", trust, "--url", "file:///x").output
+    )
 
 
 class TestWitness:

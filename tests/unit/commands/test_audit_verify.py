@@ -102,7 +102,7 @@ def test_a_revocation_without_a_root_to_judge_it_is_an_error_of_use(tmp_path: Pa
     revocation = put(tmp_path, "revocation.json", revocation_of(RELEASED, 0))
     ran = audit(bundle, "--trust", trust, "--revocation", revocation)
     assert ran.exit_code == 2
-    assert "put the root keyring" in " ".join(ran.output.split())
+    assert "add the root keyring" in " ".join(ran.output.split())
 
 
 def test_several_bundles_get_a_summary_and_fail_together(tmp_path: Path) -> None:

@@ -70,8 +70,8 @@ def test_without_a_sensor_the_row_of_the_table_is_kept_and_said(empty_home: Home
     assert empty_home.calibration.stat().st_mode & 0o077 == 0
     shown = weos_power("show", "--root", str(host.root)).output
     assert "meter: model" in shown
-    assert "none, nothing electrical is measured" in shown
-    assert "calibration: counts" in shown
+    assert "none, so power is not measured" in shown
+    assert "calibration: valid" in shown
 
 
 class Plant:
@@ -132,7 +132,7 @@ def test_a_calibration_that_counts_is_shown_with_its_steps(empty_home: Home, sen
     assert "meter: rapl" in shown
     assert "domains: package-0" in shown
     assert "idle: 5.00 W (measured)" in shown
-    assert "calibration: counts" in shown
+    assert "calibration: valid" in shown
     assert "15.00 W" in shown
 
 
@@ -153,7 +153,7 @@ def test_the_doctor_shows_the_meter_its_domains_and_the_calibration(empty_home: 
     keep_measured(empty_home, sensed, days_ago=3)
     found = findings(empty_home, sensed)
     assert found["RAPL energy"][0] == "package-0"
-    assert found["calibration"] == ("measured, 3 days old", "counts", True)
+    assert found["calibration"] == ("measured, 3 days old", "valid", True)
     assert found["meter"] == ("rapl: package-0", "watts_source: rapl", True)
 
 

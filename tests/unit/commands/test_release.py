@@ -145,7 +145,7 @@ def test_a_version_is_three_numbers(made: ReleaseHome) -> None:
     for name in ("0.1", "v0.1.0", "0.1.0+dev.0123456789ab", "../0.1.0", "00.1.0"):
         result = run("show", name)
         assert result.exit_code == 2
-        assert "is no version" in result.output
+        assert "is not a version" in result.output
     assert refused("show", "9.9.9").code == "release_unknown"
 
 
