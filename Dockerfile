@@ -1,7 +1,7 @@
-# The supervisor as a container. It is built by `weos-engine images supervisor`, which puts the context together: the
-# wheels of supervisor/requirements-server.lock, fetched on the host by hash, and the files that make the engine's
-# version. So the build needs nothing but Debian's packages. docs/deploying.md says how to start it, and what it then
-# may do.
+# The supervisor as a container. `weos-engine images supervisor` assembles the build context and builds the image.
+# The context contains the wheels of supervisor/requirements-server.lock, fetched on the host by hash, and the files
+# that determine the engine's version. The build therefore downloads only Debian's packages. docs/deploying.md says how
+# to start the container and which rights it then has.
 ARG BASE
 FROM ${BASE}
 RUN apt-get update \

@@ -1,4 +1,4 @@
-# What compiles llama.cpp and assembles the runtime image: nothing but Debian's own packages.
+# The tools that compile llama.cpp and assemble the runtime image; all are Debian packages.
 ARG BASE
 FROM ${BASE}
 RUN apt-get update \

@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -53,9 +53,10 @@ _log = logging.getLogger(__name__)
 SOURCE_ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_PORT = 8642
 LOOPBACK = "127.0.0.1"
-# What an execution gets to end by itself when the supervisor is told to end, and then what its clean-up gets.
+# Seconds that executions get to finish when the supervisor shuts down, and then the seconds for their clean-up.
 DRAIN_S = 10.0
-# A container that an earlier supervisor asked for may appear after the look at start; or the engine was away then.
+# Containers can be left over after the search at start: an earlier supervisor's request may complete late, or the
+# container engine may have been unavailable.
 REAP_EVERY_S = 60.0
 
 
@@ -86,13 +87,13 @@ WrapAdapters = Callable[[Adapters], Adapters]
 def _load_log_signer(home: Home) -> FileSigner:
     path = key_path(home.keys, LOG_KEY)
     if home.checkpoint_copy.exists() and not path.exists():
-        detail = f"the ledger of {home.root} can be continued only with its key, which is not there; put it at {path}"
+        detail = f"appending to the ledger of {home.root} needs its log key, which is missing; put the key at {path}"
         raise EngineError("key_missing", detail)
     return load_signer(home.keys, LOG_KEY)
 
 
 def _open_meters(home: Home, power: PowerPolicy) -> MeterLeases:
-    # What was executed under another limit is over. Without its card the supervisor can execute all the rest.
+    # No execution needs the limit that an earlier supervisor left set. A GPU fault must not stop CPU executions.
     try:
         restored = restore_left_limit(home.gpu_limit)
         if restored is not None:
@@ -122,17 +123,16 @@ async def _opened(
     log = identify_log(log_signer.key)
     publish_log(home.trust_file, log.encode())
     ledger = SqliteLedger(home.ledger, LogIdentity(log, log_signer, identity.manifest_digest), home.checkpoint_copy)
-    sandboxes = await DockerSandboxes.connect(docker_host, home.instance_id())
-    metering = await asyncio.to_thread(_open_meters, home, policies.power)
-    try:
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(ledger.close)
+        sandboxes = await DockerSandboxes.connect(docker_host, home.instance_id())
+        stack.push_async_callback(sandboxes.close)
+        metering = await asyncio.to_thread(_open_meters, home, policies.power)
+        stack.callback(metering.close)
         await ledger.open()
         models = ModelStore(home.models)
         adapters = Adapters(sandboxes, models, ledger, identity.signer, metering)
         yield _Opened(wrap_adapters(adapters), models, identity, policies)
-    finally:
-        metering.close()
-        await ledger.close()
-        await sandboxes.close()
 
 
 def _build_context(home: Home, opened: _Opened) -> tuple[ApiContext, Assembly]:
@@ -199,22 +199,22 @@ async def serve(
     policy_directory: Path = SOURCE_ROOT / "policies",
     enough: asyncio.Event | None = None,
 ) -> AsyncIterator[Listening]:
-    """Take the home, serve the API on loopback and on a Unix socket, and drain at the end.
+    """Lock the home, serve the API on loopback and on a Unix socket, and drain executions at the end.
 
     Args:
-        home: the installation; only one supervisor can have it.
+        home: the installation; only one supervisor can use it at a time.
         docker_host: URL of the container engine.
         port: TCP port on loopback; 0 takes a free one.
-        wrap_adapters: returns what the engine is given instead of the adapters; tests put faults there.
-        reap_every_s: seconds between two looks for containers that belong to no execution under way.
-        policy_directory: `policies/`, or one like it; every record says which.
-        enough: when set, executions that still drain are ended.
+        wrap_adapters: replaces the adapters before the engine gets them; tests inject faults with it.
+        reap_every_s: seconds between two searches for containers that belong to no running execution.
+        policy_directory: `policies/`, or a directory with the same files; every record names the policies by digest.
+        enough: event that ends the drain early; the remaining executions are then ended.
 
     Raises:
-        EngineError: the home is taken, the port is, a policy or key is not sound, or the ledger cannot be used.
+        EngineError: the home or the port is in use, a policy or key is invalid, or the ledger cannot be used.
     """
     with home.take():
-        # A killed supervisor's: someone else may have the port by now, and would be shown the token.
+        # A killed supervisor leaves this file. Another process may own the port by now and would receive the token.
         home.address_file.unlink(missing_ok=True)
         async with (
             _running(home, docker_host, wrap_adapters, policy_directory) as (context, recovered),
@@ -228,7 +228,7 @@ async def serve(
                 try:
                     await site.start()
                 except OSError as error:
-                    detail = f"port {port} cannot be listened on ({error.strerror}); choose another with --port"
+                    detail = f"cannot listen on port {port} ({error.strerror}); choose another port with --port"
                     raise EngineError("address_in_use", detail) from error
                 url = f"http://{LOOPBACK}:{runner.addresses[-1][1]}"
                 address = {"url": url, "engine_version": context.version.engine_version}
@@ -242,7 +242,7 @@ async def serve(
 
 
 async def serve_until_told(home: Home, docker_host: str, *, port: int, ready: "asyncio.Future[Listening]") -> None:
-    """Serve until SIGINT or SIGTERM, then let executions end; a second signal ends them."""
+    """Serve until SIGINT or SIGTERM, then drain executions; a second signal ends them at once."""
     told, enough = asyncio.Event(), asyncio.Event()
 
     def tell() -> None:

@@ -8,13 +8,13 @@ from contracts.wire.document import Contract
 
 __all__ = ["EXECUTION_ID", "Operation", "Parameter"]
 
-# No number has more digits than 2^53 - 1, the largest that JSON carries everywhere.
+# 2^53 - 1, the largest integer that every JSON reader holds exactly, has 16 digits.
 _INTEGER = re.compile(r"[0-9]{1,16}")
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter outside the body; requests are read by this description, and the OpenAPI document shows it."""
+    """One parameter outside the body: requests are checked against it, and the OpenAPI document shows it."""
 
     name: str
     where: str
@@ -26,7 +26,7 @@ class Parameter:
     """The schema's pattern in words."""
 
     def allows(self, value: str) -> bool:
-        """Return whether the schema allows a value as it was sent; as a JSON Schema would, in ASCII digits only."""
+        """Return whether the schema allows a value as it was sent. As in a JSON Schema, digits are ASCII digits."""
         if self.schema["type"] == "integer":
             return bool(_INTEGER.fullmatch(value)) and self.schema["minimum"] <= int(value) <= self.schema["maximum"]
         if "enum" in self.schema:

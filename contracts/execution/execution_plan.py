@@ -51,8 +51,8 @@ class PlannedScheduling(Contract):
     policy: PolicyName
     """Name of the scheduler policy."""
     cores: Annotated[int, Field(ge=1, le=4096)]
-    """Physical cores leased to the execution alone, with every logical CPU of theirs that the engine may use; which
-    ones is in the record."""
+    """Number of physical cores given to the execution alone, with all their logical CPUs that the engine may use. The
+    record says which."""
     threads: Annotated[int, Field(ge=1, le=MAX_THREADS)]
     """Number of computing threads."""
     batch_tokens: Annotated[int, Field(ge=1, le=65_536)]
@@ -62,11 +62,11 @@ class PlannedScheduling(Contract):
     omp_wait_policy: Literal["passive", "active"]
     """How idle threads wait at a barrier: `passive` threads sleep, `active` threads spin."""
     spin_count: Annotated[int, Field(ge=1, le=1_000_000_000)] | None
-    """Turns that a waiting thread spins before it goes to sleep (libgomp's GOMP_SPINCOUNT); null: none or for ever, as
-    `omp_wait_policy` says."""
+    """Number of turns that a waiting thread spins before it sleeps (libgomp's GOMP_SPINCOUNT); null: `passive` threads
+    do not spin, `active` threads spin without end."""
     whole_cores: bool
-    """Whether the engine may use every logical CPU of each leased core, so that nothing else runs on them; false: that
-    was not asked for."""
+    """Whether the policy asks for whole cores: the engine may then use every logical CPU of each core, so that nothing
+    else runs on them."""
 
 
 class PlannedLimits(Contract):
@@ -119,6 +119,6 @@ class ExecutionPlan(Contract):
     """The meter in use when the plan was made. `model` is no sensor: power is estimated from CPU time and a declared
     table."""
     role: RoleName
-    """Who asked, by the token that was shown."""
+    """Role of the client, which follows from its bearer token."""
     nonce: Nonce | None
     """The auditor's challenge; null: none."""

@@ -51,7 +51,7 @@ class SandboxObservation(Contract):
     earlier, without data of any request, and waited with its model loaded. In both cases it is used once, then
     destroyed."""
     age_ms: Count
-    """Milliseconds from the start of its container to its lease by this execution; 0 where it is `cold`."""
+    """Time from the start of the container until this execution got it, in milliseconds; 0 if `start` is `cold`."""
     cpus: Many[Annotated[int, Field(ge=0, le=4095)]]
     """Numbers of the logical CPUs that the container was given."""
     cpu_features: Many[str] | None

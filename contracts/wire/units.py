@@ -1,4 +1,4 @@
-"""How many of a smaller unit make up a larger one, each factor once."""
+"""Factors between units: how many of the smaller unit make one of the larger."""
 
 __all__ = [
     "GIB",

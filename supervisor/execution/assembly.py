@@ -1,4 +1,4 @@
-"""The engine's moving parts, built from ports: scheduler, pool of sandboxes, execution service and run book."""
+"""Builds the engine's parts from ports: scheduler, sandbox pool, execution service and run book."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ __all__ = ["Assembly", "Ports", "assemble"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
-    """What the engine needs of the outside world."""
+    """The ports through which the engine reaches the outside world."""
 
     sandboxes: SandboxPort
     models: ModelStorePort
@@ -42,7 +42,7 @@ class Assembly:
     service: ExecutionService
     book: RunBook
     housekeeping_cpus: frozenset[int]
-    """Logical CPUs that no execution leases: they are kept for the supervisor."""
+    """Logical CPUs that are kept for the supervisor and never leased."""
 
 
 def assemble(
@@ -54,13 +54,13 @@ def assemble(
     pool_retry_s: float = RETRY_S,
     store_retry_s: float = STORE_RETRY_S,
 ) -> Assembly:
-    """Build the parts and connect them; nothing is started.
+    """Build the parts and connect them, without starting anything.
 
     Args:
-        ports: the outside world.
+        ports: the ports to the outside world.
         policies: all policies in force.
         host: the machine whose cores and memory are leased.
-        unplaceable: why containers cannot be moved and frozen on this machine; None: they can.
+        unplaceable: why containers cannot be moved and frozen on this machine; None means that they can.
         pool_retry_s: seconds before a sandbox that could not be prepared is tried again.
         store_retry_s: seconds before a record that could not be stored is tried again.
     """

@@ -1,4 +1,4 @@
-"""What was observed of one execution, and the conclusion that goes into its record."""
+"""The observations of one execution, and the conclusion that goes into its record."""
 
 import asyncio
 import logging
@@ -22,7 +22,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Observed:
-    """What has been seen of one execution so far; kept outside the flow, so that every way it can end finds it."""
+    """What has been observed of one execution so far.
+
+    It is kept outside the control flow, so that it is available however the execution ends.
+    """
 
     transcript: Transcript
     cores: tuple[tuple[int, ...], ...] = ()
@@ -32,17 +35,17 @@ class Observed:
     sandbox: Sandbox | None = None
     start: Literal["cold", "warm"] = "cold"
     age_ms: int = 0
-    """Milliseconds that a warm sandbox had waited; 0: a cold one."""
+    """Milliseconds since the start of a warm sandbox; 0 for a cold sandbox."""
     isolation: IsolationReceipt | None = None
     metering: Metering | None = None
     power: PowerSampler | None = None
     job_sent: bool = False
 
 
-# Even when the supervisor's own arithmetic fails, a record is due; it has no numbers.
+# A record is due even when the supervisor itself fails; the record then has no numbers.
 UNKNOWN = Conclusion(
     outcome="failed",
-    reason=Reason(code="internal_error", message="the supervisor failed; its log says more under this execution_id"),
+    reason=Reason(code="internal_error", message="the supervisor failed; see its log for this execution_id"),
     output=None,
     measurements=None,
     power=None,
@@ -51,18 +54,22 @@ UNKNOWN = Conclusion(
 
 
 def conclude(run: Run, observed: Observed, attempt: "asyncio.Task[None]") -> Conclusion:
-    """Return how an execution ended, from how its attempt did: completed, failed, cancelled or aborted."""
+    """Return the conclusion of an execution, from the result of its attempt."""
     try:
         attempt.result()
     except asyncio.CancelledError:
         outcome: Outcome = "aborted" if run.stop_code == "aborted" else "cancelled"
-        why = "the supervisor was told to end" if outcome == "aborted" else "the caller asked for it, or went away"
+        why = (
+            "the supervisor was shut down"
+            if outcome == "aborted"
+            else "the caller cancelled the execution or disconnected"
+        )
         return _assemble(observed, outcome, Reason(code=outcome, message=why))
     except EngineError as fault:
         return _assemble(observed, "failed", Reason(code=fault.code, message=fault.detail[:1024]))
-    except Exception:  # noqa: BLE001 - the task's boundary: whatever happened, there is a record
+    except Exception:  # noqa: BLE001 - the task's boundary: every execution gets a record
         _log.exception("execution failed in the supervisor", extra={"execution_id": run.execution_id})
-        why = "the supervisor failed; its log says more under this execution_id"
+        why = "the supervisor failed; see its log for this execution_id"
         return _assemble(observed, "failed", Reason(code="internal_error", message=why))
     return _assemble(observed, "completed", None)
 

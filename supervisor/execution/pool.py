@@ -1,7 +1,7 @@
-"""The pool of single-use sandboxes: made ahead, leased once, ended, and made anew where nobody's work is disturbed.
+"""The pool of single-use sandboxes: prepared ahead, leased once, then ended and replaced.
 
-Nothing of any request is in a pooled sandbox, and none is ever given back. One that is being made runs on CPUs that no
-execution has leased; when there are none it is frozen where it is.
+A pooled sandbox contains nothing of any request and never returns to the pool. Preparation runs only on CPUs that no
+execution has leased; while no CPU is idle, the sandbox is frozen.
 """
 
 import asyncio
@@ -31,12 +31,12 @@ __all__ = ["SandboxPool", "make_sandbox_name"]
 
 _log = logging.getLogger(__name__)
 
-# A recipe that could not be prepared is tried again after so long.
+# Seconds before a recipe that could not be prepared is tried again.
 RETRY_S = 10.0
 
 
 class IdleCpus(Protocol):
-    """Who knows which CPUs no execution has leased."""
+    """The source of the CPUs that no execution has leased."""
 
     @property
     def idle_cpus(self) -> frozenset[int]:
@@ -44,17 +44,17 @@ class IdleCpus(Protocol):
         ...
 
     def watch_idle(self, callback: Callable[[frozenset[int]], None]) -> None:
-        """Have it called whenever they change, before anybody gets the CPUs concerned."""
+        """Call the callback whenever the idle CPUs change, before an execution gets the CPUs concerned."""
         ...
 
 
 def make_sandbox_name(tier: IsolationTier) -> str:
-    """Return a name that was never used; the tier is in it for whoever lists containers."""
+    """Return a new, unique name; it contains the tier, so that a list of containers shows the tier."""
     return f"{tier}-{secrets.token_hex(8)}"
 
 
 class SandboxPool:
-    """Sandboxes of recipes that are declared or were asked for lately."""
+    """Sandboxes of recipes that are declared or were requested recently."""
 
     def __init__(
         self,
@@ -67,15 +67,16 @@ class SandboxPool:
         unplaceable: str | None = None,
         retry_s: float = RETRY_S,
     ) -> None:
-        """Keep sandboxes.
+        """Create an empty pool.
 
         Args:
-            preparer: makes them.
-            cpus: says where they may be made.
+            preparer: prepares the sandboxes.
+            cpus: source of the idle CPUs on which sandboxes are prepared.
             policy: `pool.toml`.
-            budget_bytes: memory for all of them together.
-            survey: looks at what is declared and installed.
-            unplaceable: why containers cannot be moved and frozen from here; then none is made. None: they can.
+            budget_bytes: memory for all pooled sandboxes together.
+            survey: returns the declared recipes and the installed images and models.
+            unplaceable: why containers cannot be moved and frozen on this machine; the pool then stays empty. None
+                means that they can.
             retry_s: seconds before a recipe that could not be prepared is tried again.
         """
         self._preparer = preparer
@@ -87,7 +88,7 @@ class SandboxPool:
         self._retry_s = retry_s
         self._demand = PoolDemand(policy)
         self._not_before: dict[str, float] = {}
-        # By number, the oldest first.
+        # Keyed by number, the oldest first.
         self._making: dict[int, SandboxBeingMade] = {}
         self._ready: dict[int, WaitingSandbox] = {}
         self._endings = TaskSet()
@@ -100,19 +101,19 @@ class SandboxPool:
         cpus.watch_idle(self._move)
 
     def has_ready(self, recipe: SandboxRecipe) -> bool:
-        """Tell whether there is one of a recipe; it may be gone at the next moment."""
+        """Return whether a sandbox of a recipe is ready; another execution may take it at any moment."""
         return any(ready.prepared.recipe == recipe for ready in self._ready.values())
 
     @asynccontextmanager
     async def take(self, recipe: SandboxRecipe, cpus: tuple[int, ...]) -> AsyncIterator[PreparedSandbox | None]:
-        """Take a ready sandbox of a recipe, once; leaving the context ends it.
+        """Take a ready sandbox of a recipe for one use; leaving the context ends the sandbox.
 
         Args:
-            recipe: what it must consist of, exactly.
-            cpus: where it runs from now on.
+            recipe: the exact recipe that the sandbox must have.
+            cpus: the CPUs on which the sandbox runs from now on.
 
         Yields:
-            None where there is none: the caller makes its own.
+            The sandbox; None means that none is ready and the caller must prepare a fresh sandbox.
         """
         ready = await self._take_ready(recipe, frozenset(cpus))
         if ready is None:
@@ -125,7 +126,7 @@ class SandboxPool:
 
     @asynccontextmanager
     async def tended(self) -> AsyncIterator[None]:
-        """Keep the pool as the policy wants it, and end every sandbox of it at the end of the block."""
+        """Keep the pool as the policy requires, and end every pooled sandbox when the block ends."""
         try:
             async with beside(self._keep_tending(), name="sandbox-pool"):
                 yield
@@ -139,7 +140,7 @@ class SandboxPool:
                 self._tend()
                 await self._tend_when_woken()
             except Exception:  # noqa: BLE001 - the task's boundary: without the pool executions start cold
-                _log.exception("the pool of sandboxes could not be tended")
+                _log.exception("updating the sandbox pool failed")
                 await asyncio.sleep(self._policy.tend_every_s)
 
     async def _tend_when_woken(self) -> None:
@@ -157,7 +158,7 @@ class SandboxPool:
         await self._endings.wait()
 
     def facts(self) -> PoolFacts:
-        """Return the pool as it stands."""
+        """Return the current state of the pool."""
         return PoolFacts(
             ready=len(self._ready),
             being_made=len(self._making),
@@ -169,7 +170,7 @@ class SandboxPool:
         )
 
     def collect(self) -> tuple[Metric, ...]:
-        """Return the pool's numbers to be watched; so Prometheus' library calls it."""
+        """Return the pool's metrics; Prometheus' library requires this name."""
         return self.facts().families()
 
     def _tend(self) -> None:
@@ -207,7 +208,7 @@ class SandboxPool:
     def _begin(self, digest: str, recipe: SandboxRecipe) -> None:
         self._numbers += 1
         making = self._making[self._numbers] = SandboxBeingMade(recipe, digest)
-        # Those that are idle now: if all of them are leased before it has started, it is frozen as soon as it has.
+        # The CPUs that are idle now. If all are leased before the sandbox starts, it is frozen right after its start.
         cpus = tuple(sorted(self._cpus.idle_cpus))
         making.task = asyncio.create_task(self._make(self._numbers, making, cpus), name=f"sandbox-{self._numbers}")
 
@@ -219,9 +220,9 @@ class SandboxPool:
                 ready = WaitingSandbox(prepared, digest, stack.pop_all(), time.monotonic_ns(), making.is_frozen)
         except (EngineError, TimeoutError) as fault:
             self._failures += 1
-            self._fault = fault.detail if isinstance(fault, EngineError) else "it took too long"
+            self._fault = fault.detail if isinstance(fault, EngineError) else "preparation took too long"
             self._not_before[digest] = time.monotonic() + self._retry_s
-            _log.warning("a sandbox could not be made ahead: %s", self._fault)
+            _log.warning("a pooled sandbox could not be prepared: %s", self._fault)
         else:
             self._fault = None
             self._not_before.pop(digest, None)
@@ -240,7 +241,7 @@ class SandboxPool:
                 making.settle(self._cpus.idle_cpus, timeout_s=self._policy.prepare_timeout_s)
                 prepared = await self._preparer.load(fresh, is_held=lambda: making.is_frozen)
                 if making.recipe.scheduling.omp_wait_policy == "active":
-                    # Its threads spin while they wait, for a job as for each other: CPUs that others have leased.
+                    # Its threads also spin while they wait for a job, on CPUs that executions may have leased.
                     fresh.sandbox.freeze()
                     making.is_frozen = True
                 return prepared
@@ -248,12 +249,12 @@ class SandboxPool:
                 making.sandbox = None
 
     async def _watch(self, number: int, ready: WaitingSandbox) -> bytes:
-        # One that waits for its job has nothing to say. Whatever comes, be it its end, makes it unfit.
+        # A waiting sandbox sends nothing. Any message, or the end of its stream, makes it unfit.
         try:
             said, _ = await ready.prepared.sandbox.receive()
         except ExecutionFault as fault:
             said = b""
-            _log.warning("a sandbox that was ready is so no more: %s", fault.detail)
+            _log.warning("a ready sandbox can no longer be used: %s", fault.detail)
         if number in self._ready:
             self._drop(number, "unhealthy")
             self._wake.set()
@@ -265,7 +266,7 @@ class SandboxPool:
         for number, ready in list(self._ready.items()):
             if self._ready.get(number) is not ready or ready.prepared.recipe != recipe:
                 continue
-            # From here on nobody else can take it.
+            # Removed first, so that no other execution can take the sandbox meanwhile.
             del self._ready[number]
             try:
                 if await ready.make_fit(cpus, max_age_s=self._policy.max_age_s):
@@ -278,7 +279,7 @@ class SandboxPool:
         return None
 
     def _drop(self, number: int, reason: DropReason | None = None) -> None:
-        """End a sandbox of the pool's, whether it is ready or not."""
+        """End a pooled sandbox, whether it is ready or still under preparation."""
         if reason is not None:
             self._dropped[reason] += 1
         making, ready = self._making.pop(number, None), self._ready.pop(number, None)
@@ -292,11 +293,11 @@ class SandboxPool:
         self._endings.add(asyncio.ensure_future(ending))
 
     def _move(self, idle: frozenset[int]) -> None:
-        """Keep what is being made on CPUs that nobody has leased."""
+        """Move sandboxes under preparation to the idle CPUs; freeze them while there are none."""
         for number, making in list(self._making.items()):
             try:
                 making.settle(idle, timeout_s=self._policy.prepare_timeout_s)
             except ExecutionFault as fault:
-                _log.warning("a sandbox that is being made cannot be moved: %s", fault.detail)
+                _log.warning("a sandbox under preparation cannot be moved: %s", fault.detail)
                 self._drop(number)
         self._wake.set()

@@ -1,4 +1,4 @@
-"""One sandbox of the pool's: while it is being made, and while it waits for its job."""
+"""A pooled sandbox in its two states: under preparation, and waiting for its job."""
 
 import asyncio
 import logging
@@ -19,23 +19,23 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True, eq=False)
 class SandboxBeingMade:
-    """A sandbox that is being made."""
+    """A sandbox under preparation."""
 
     recipe: SandboxRecipe
     digest: str
-    """The recipe's."""
+    """Digest of the recipe."""
     task: asyncio.Task[None] | None = None
     sandbox: Sandbox | None = None
-    """Set while it can be moved and frozen."""
+    """Set while the sandbox can be moved and frozen."""
     deadline: asyncio.Timeout | None = None
     is_frozen: bool = False
 
     def settle(self, idle: frozenset[int], *, timeout_s: float) -> None:
-        """Go on on CPUs that nobody has leased; where there are none, stand still.
+        """Run on the idle CPUs; freeze the sandbox while there are none.
 
         Args:
-            idle: these CPUs.
-            timeout_s: what it has left; none of it passes while it stands still.
+            idle: the CPUs that no execution has leased.
+            timeout_s: seconds that preparation gets from now on; time spent frozen does not count.
 
         Raises:
             ExecutionFault: ``limit_unenforceable``.
@@ -60,16 +60,19 @@ class WaitingSandbox:
 
     prepared: PreparedSandbox
     digest: str
-    """Its recipe's."""
+    """Digest of the recipe."""
     stack: AsyncExitStack
     """Closing it ends the sandbox."""
     ready_ns: int
     is_frozen: bool
     watch: asyncio.Task[bytes] | None = None
-    """Ends when it says something."""
+    """Ends when the sandbox sends something, or ends."""
 
     async def make_fit(self, cpus: frozenset[int], *, max_age_s: float) -> bool:
-        """Move it to an execution's CPUs; return False where it cannot be used: it has spoken, ended, or is too old."""
+        """Move the sandbox to an execution's CPUs and return whether it can be used.
+
+        A sandbox that has sent something, has ended or is too old cannot be used.
+        """
         if self.watch is not None:
             self.watch.cancel()
             await asyncio.wait({self.watch})
@@ -83,12 +86,12 @@ class WaitingSandbox:
             if self.is_frozen:
                 sandbox.thaw()
         except ExecutionFault as fault:
-            _log.warning("a sandbox that was ready cannot be used: %s", fault.detail)
+            _log.warning("a ready sandbox cannot be used: %s", fault.detail)
             return False
         return True
 
     async def end(self) -> None:
-        """End it unused."""
+        """End the unused sandbox."""
         if self.watch is not None:
             self.watch.cancel()
             await asyncio.gather(self.watch, return_exceptions=True)

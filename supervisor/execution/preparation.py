@@ -1,6 +1,6 @@
-"""Brings a fresh sandbox to the moment at which only a job is missing, and says what was seen of it.
+"""Prepares a sandbox until only a job is missing, and returns what was observed of it.
 
-The same for an execution that waits for it and for the pool, which does it ahead: nothing of any request is needed.
+Executions that start cold and the pool use the same steps, because preparation needs nothing of any request.
 """
 
 import asyncio
@@ -28,15 +28,15 @@ __all__ = ["FreshSandbox", "PreparedSandbox", "Preparer", "read_event"]
 
 FIRST_LOCK_TIMEOUT_S = 2.0
 FIRST_LOCK_POLL_S = 0.005
-# A sandbox that is frozen may be so for an hour.
+# Poll interval while a sandbox is frozen; it may stay frozen for an hour.
 HELD_POLL_S = 0.5
-# From the end of a container to the end of its stream.
+# Time limit from the end of a container to the end of its stream.
 ENDED_WAIT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class FreshSandbox:
-    """A container that has just started, and what it should be."""
+    """A container that has just started, and the expectations that it must meet."""
 
     sandbox: Sandbox
     recipe: SandboxRecipe
@@ -45,7 +45,7 @@ class FreshSandbox:
 
 @dataclass(frozen=True, slots=True)
 class PreparedSandbox(FreshSandbox):
-    """One whose model is loaded and whose second lock is on; what was seen of it then."""
+    """A sandbox whose model is loaded and whose second lock is on, with what was observed then."""
 
     ready: ReadyEvent
     before: tuple[ThreadStatus, ...]
@@ -72,12 +72,12 @@ class Preparer:
         """Start a container; leaving the context ends it.
 
         Args:
-            name: never used before.
-            recipe: what it consists of.
-            cpus: logical CPUs that it may use.
+            name: a name that was never used before.
+            recipe: the recipe of the sandbox.
+            cpus: logical CPUs that the container may use.
 
         Raises:
-            EngineError: there is no such model or image, or the container cannot be made.
+            EngineError: the model or image does not exist, or the container cannot be created.
         """
         model = self._models.locate(recipe.model)
         config = build_container_config(
@@ -96,18 +96,18 @@ class Preparer:
             yield FreshSandbox(sandbox, recipe, expected)
 
     async def load(self, fresh: FreshSandbox, *, is_held: Callable[[], bool] = lambda: False) -> PreparedSandbox:
-        """Load the model, have the second lock put on, and look at the sandbox from outside.
+        """Load the model, have the runner put on the second lock, and observe the sandbox from outside.
 
         Args:
-            fresh: the sandbox.
-            is_held: tells whether it is frozen at this moment.
+            fresh: the started sandbox.
+            is_held: returns whether the sandbox is frozen at this moment.
 
         Raises:
-            ExecutionFault: it is not what it should be, or says what it should not.
+            ExecutionFault: the sandbox differs from its recipe, or the runner sent something other than expected.
         """
         sandbox, recipe, policy = fresh.sandbox, fresh.recipe, self._policies.sandbox
         if sandbox.image_id != recipe.runtime_image:
-            raise ExecutionFault("runner_failed", "the container was made from another image than the plan's")
+            raise ExecutionFault("runner_failed", "the container was created from another image than the plan names")
         before = await _await_first_lock(sandbox, is_held)
         if recipe.isolation == "gvisor":
             await _watch_guest(sandbox)
@@ -119,12 +119,12 @@ class Preparer:
         return PreparedSandbox(sandbox, recipe, fresh.expected, ready, before, facts)
 
     def judge(self, prepared: PreparedSandbox, plan: ExecutionPlan, cpus: tuple[int, ...]) -> IsolationReceipt:
-        """Return what was observed, held against what was asked for; the caller refuses where there is a difference.
+        """Compare what was observed with the plan and return the receipt; the caller must refuse a difference.
 
         Args:
-            prepared: the sandbox; what a lease changes is looked at now.
-            plan: whose job is to enter.
-            cpus: the logical CPUs that it has.
+            prepared: the sandbox; values that a lease changes are read again now.
+            plan: the plan of the execution whose job the sandbox will get.
+            cpus: the logical CPUs that the sandbox has.
 
         Raises:
             ExecutionFault: ``lock_missing``.
@@ -156,7 +156,8 @@ def _setup_of(recipe: SandboxRecipe, path: str) -> SetupCommand:
 
 
 async def _await_first_lock(sandbox: Sandbox, is_held: Callable[[], bool]) -> tuple[ThreadStatus, ...]:
-    # The engine says "started" a moment before its start-up code puts lock one on and becomes the runner.
+    # The container engine reports "started" a moment before the start-up code puts on the first lock and becomes the
+    # runner.
     deadline = time.monotonic() + FIRST_LOCK_TIMEOUT_S
     statuses = sandbox.thread_statuses()
     while not under_filter(statuses) and (is_held() or time.monotonic() < deadline):
@@ -171,7 +172,7 @@ async def _watch_guest(sandbox: Sandbox) -> None:
     try:
         await sandbox.watch_guest()
     except ExecutionFault:
-        # A runner that has ended already cannot be looked into either; then how it ended is the reason.
+        # Watching also fails when the runner has already ended; `receive` then raises how the runner ended.
         with suppress(TimeoutError):
             async with asyncio.timeout(ENDED_WAIT_S):
                 await sandbox.receive()
@@ -179,10 +180,10 @@ async def _watch_guest(sandbox: Sandbox) -> None:
 
 
 async def next_event(sandbox: Sandbox) -> tuple[RunnerEvent, int]:
-    """Return a runner's next event and its arrival on the monotonic clock in ns.
+    """Return a runner's next event and its arrival time in ns on the monotonic clock.
 
     Raises:
-        ExecutionFault: what it wrote is no event, it wrote too much, or it has ended.
+        ExecutionFault: the line is not an event, the runner wrote too much, or the runner has ended.
     """
     line, at_ns = await sandbox.receive()
     return read_event(line), at_ns
@@ -192,9 +193,9 @@ def read_event(line: bytes) -> RunnerEvent:
     """Return the event that a runner wrote as one line.
 
     Raises:
-        ExecutionFault: it is none.
+        ExecutionFault: the line is not an event.
     """
     try:
         return parse_event(line)
     except ContractError as error:
-        raise ExecutionFault("runner_failed", f"the runner wrote what is no event ({error.code})") from error
+        raise ExecutionFault("runner_failed", f"the runner wrote a line that is not an event ({error.code})") from error

@@ -1,4 +1,4 @@
-"""The voice of one engine version: signs that an execution was accepted, and how it ended."""
+"""Signs "accepted" and "ended" statements with an engine version's key."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +13,7 @@ __all__ = ["Recorder"]
 
 @dataclass(frozen=True, slots=True)
 class Recorder:
-    """Makes signed statements under one version's key."""
+    """Signs statements with the key of one engine version."""
 
     engine_version: str
     manifest: str | None
@@ -41,7 +41,7 @@ class Recorder:
         accepted_at: datetime,
         finished_at: datetime,
     ) -> tuple[MetricsRecord, bytes]:
-        """Return the record of an ended execution and the signed statement of it."""
+        """Return the record of an ended execution, and its signed statement."""
         record = build_record(
             execution_id,
             plan,

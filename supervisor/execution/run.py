@@ -1,6 +1,6 @@
-"""One execution while it lives: its state, its text so far, and whoever watches it.
+"""One execution until its record is durable: its state, its text so far, and its watchers.
 
-Watchers read from one shared list at their own pace, so a slow one costs no memory and never holds up the execution.
+Watchers read one shared list at their own pace. A slow watcher costs no memory and never delays the execution.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ __all__ = ["Run", "view_of_record"]
 
 
 def view_of_record(record: MetricsRecord, output: str | None) -> RunView:
-    """Return an ended execution as the API shows it."""
+    """Return the API view of an ended execution."""
     return RunView(
         execution_id=record.execution_id,
         engine_version=record.engine_version,
@@ -42,7 +42,7 @@ class Run:
         self, execution_id: str, plan: ExecutionPlan, prompt: str, accepted_at: datetime, ticket: Ticket
     ) -> None:
         self.execution_id = execution_id
-        # The ledger gives it when it is accepted.
+        # The ledger assigns the number when the execution is accepted.
         self.seq = 0
         self.plan = plan
         self.plan_digest = plan.canonical_digest()
@@ -59,12 +59,12 @@ class Run:
         self._final: RunView | None = None
         self._storage_fault: StorageError | None = None
         self._wake = asyncio.Event()
-        # Whoever waits for the end alone is not woken for every token.
+        # A separate event: a caller that waits only for the end is not woken for every token.
         self._ended = asyncio.Event()
 
     @property
     def status(self) -> RunStatus:
-        """Where the execution stands."""
+        """The current status of the execution."""
         if self._final is not None:
             return self._final.status
         return "running" if self.started else "queued"
@@ -75,7 +75,7 @@ class Run:
         self._notify()
 
     def finish(self, final: RunView) -> None:
-        """Publish the end; the record is durable."""
+        """Publish the final view; the record is durable."""
         self._final = final
         self._ended.set()
         self._notify()
@@ -87,13 +87,13 @@ class Run:
         self._notify()
 
     def give_up(self) -> None:
-        """Let go of the watchers: nobody works on this execution any more. Harmless where it has finished."""
+        """Release the watchers when no task works on this execution any more; harmless after `finish`."""
         if self._final is None and self._storage_fault is None:
-            detail = "the supervisor ended before the record was stored; the next one records it as aborted"
+            detail = "the supervisor stopped before storing the record; its next start records the execution as aborted"
             self.report_storage_fault(StorageError("shutting_down", detail))
 
     async def tokens(self) -> AsyncIterator[StreamToken]:
-        """Yield every token from the first on, until the end."""
+        """Yield every token from the first, until the execution ends."""
         position = 0
         while True:
             while position < len(self._tokens):
@@ -104,7 +104,7 @@ class Run:
             await self._wake.wait()
 
     async def result(self) -> RunView:
-        """Wait for the end.
+        """Wait for the end and return the final view.
 
         Raises:
             StorageError: the execution ended but its record could not be stored yet.
@@ -113,12 +113,12 @@ class Run:
         if self._final is not None:
             return self._final
         if self._storage_fault is None:
-            message = "an execution ended without an end"
+            message = "an execution ended with neither a final view nor a storage fault"
             raise RuntimeError(message)
         raise self._storage_fault
 
     def view(self) -> RunView:
-        """Return the execution as it stands now."""
+        """Return the current view of the execution."""
         if self._final is not None:
             return self._final
         return RunView(
@@ -137,7 +137,7 @@ class Run:
         )
 
     def follow(self, attempt: asyncio.Task[None]) -> None:
-        """Take the task that does the work, to be cancelled by `stop`, even by one that came before it."""
+        """Remember the task that does the work, so that `stop` can cancel it; an earlier `stop` cancels it at once."""
         self._attempt = attempt
         if self.stop_code is not None:
             attempt.cancel()

@@ -1,4 +1,4 @@
-"""Every execution that the API can name: accept, watch, find, cancel, recover."""
+"""Accepts, watches, finds, cancels and recovers the executions that the API shows."""
 
 import asyncio
 import logging
@@ -34,7 +34,7 @@ __all__ = ["RunBook", "make_execution_id"]
 
 _log = logging.getLogger(__name__)
 
-# Destroying a container took 0.04 s and storing a record a few milliseconds; a busy engine may need seconds.
+# Destroying a container took 0.04 s and storing a record a few milliseconds. A busy container engine may need seconds.
 CLEAN_UP_S = 10.0
 
 
@@ -86,7 +86,7 @@ class RunBook:
         self._closing = False
 
     async def recover(self) -> int:
-        """Give every execution that an earlier supervisor left behind its record; return how many there were."""
+        """Record every execution that an earlier supervisor left unfinished as aborted, and return their number."""
         await self._sandboxes.reap()
         left_behind = await self._ledger.unfinished()
         for stored in left_behind:
@@ -98,30 +98,33 @@ class RunBook:
                 accepted_at=stored.accepted_at,
                 finished_at=datetime.now(UTC),
             )
-            _log.warning("recorded as aborted", extra={"execution_id": stored.execution_id})
+            _log.warning(
+                "an execution of an earlier supervisor was recorded as aborted",
+                extra={"execution_id": stored.execution_id},
+            )
         return len(left_behind)
 
     def plan(self, request: RunRequest, role: RoleName) -> ExecutionPlan:
         """Return the plan that a request would get.
 
         Raises:
-            Refusal: it would get none.
+            Refusal: the request cannot be planned, or could never get a lease.
         """
         plan = plan_execution(request, self._installation.read(), role=role)
         self._scheduler.require_possible(demand_of(plan))
         return plan
 
     async def accept(self, request: RunRequest, idempotency_key: str | None, caller: Caller) -> Run | RunView:
-        """Accept a request and begin its execution, unless its key has already brought one.
+        """Accept a request and begin its execution, unless its key already has an execution.
 
         Returns:
-            The execution under way; or, where an equal request had made it and it has ended, how it ended.
+            The running execution; or its final view, when an equal request began it and it has ended.
 
         Raises:
             Refusal: nothing was accepted.
-            StorageError: it could not be made durable, so it was not accepted.
+            StorageError: the acceptance could not be made durable, so nothing was accepted.
         """
-        # Once begun it is carried through, so that a caller who vanishes cannot leave it half accepted.
+        # Once begun, acceptance is carried through, so that a caller who disconnects cannot leave it half done.
         task = self._acceptances.begin(self._accept(request, idempotency_key, caller))
         try:
             return await asyncio.shield(task)
@@ -136,7 +139,7 @@ class RunBook:
             return known
         plan = self.plan(request, caller.role)
         self._models.locate(plan.model)
-        # Outside the lock: an engine that hangs must not make callers wait for each other's deadlines.
+        # Outside the lock: a container engine that hangs must not make callers wait for each other's deadlines.
         if not self._service.is_prepared_for(plan):
             await self._sandboxes.require_image(plan.runtime_image)
         if plan.isolation == "gvisor":
@@ -154,15 +157,15 @@ class RunBook:
             self._require_open()
             return None
         if stored.request_digest != digest:
-            detail = "this Idempotency-Key came before with another request; use a new key for a new request"
+            detail = "this Idempotency-Key was used with a different request; use a new key for a new request"
             raise Refusal("idempotency_key_reused", detail, field="Idempotency-Key")
         run = self._active.get(stored.execution_id)
-        # Read anew: it may have ended after the look by key and before the look among the active.
+        # Read again: the execution may have ended after the look-up by key and before the one among the active.
         return run or await self._view_of_stored(await self._stored(stored.execution_id))
 
     def _require_open(self) -> None:
         if self._closing:
-            raise Refusal("shutting_down", "the supervisor is ending and accepts nothing new")
+            raise Refusal("shutting_down", "the supervisor is shutting down and accepts no new executions")
 
     async def _begin(self, request: RunRequest, plan: ExecutionPlan, key: str | None, caller: Caller) -> Run:
         execution_id = make_execution_id(time.time_ns() // 1_000_000)
@@ -170,7 +173,7 @@ class RunBook:
         try:
             accepted_at = datetime.now(UTC)
             run = Run(execution_id, plan, request.prompt, accepted_at, ticket)
-            # A caller with a key means to ask again after a broken connection, so its execution waits for it.
+            # A caller with a key can repeat the request after a broken connection, so the execution continues.
             run.keep = key is not None
             entry = StartedEntry(
                 execution_id,
@@ -181,7 +184,7 @@ class RunBook:
                 request.canonical_digest(),
                 lambda seq: self._recorder.seal_started(execution_id, plan, seq=seq, accepted_at=accepted_at),
             )
-            # Before it is durable: whoever asks again under its key finds the entry as soon as it is there.
+            # Registered before the entry is durable: a repeated request finds the entry as soon as it is stored.
             self._active[execution_id] = run
             run.seq = await self._ledger.append_started(entry)
         except BaseException:
@@ -200,9 +203,9 @@ class RunBook:
 
     @asynccontextmanager
     async def watch(self, run: Run) -> AsyncIterator[Run]:
-        """Hold on to an execution for a caller that waits; when the last such caller goes, it is cancelled.
+        """Count a waiting caller of an execution; when the last such caller leaves, the execution is cancelled.
 
-        Not where it is kept: because it was asked for asynchronously, or under an Idempotency-Key.
+        An execution that was requested asynchronously or with an Idempotency-Key continues.
         """
         run.watchers += 1
         try:
@@ -216,7 +219,7 @@ class RunBook:
         """Cancel an execution and wait for its record.
 
         Raises:
-            Refusal: ``execution_not_found``, or ``already_finished`` where it ended otherwise before it could be
+            Refusal: ``execution_not_found``; or ``already_finished``, when the execution ended before it could be
                 cancelled.
         """
         run = self._active.get(execution_id)
@@ -227,10 +230,10 @@ class RunBook:
             view = await run.result()
             if view.status == "cancelled":
                 return view
-        raise Refusal("already_finished", f"it has ended as {view.status}; there is nothing to cancel")
+        raise Refusal("already_finished", f"the execution has already ended as {view.status}")
 
     async def find(self, execution_id: str) -> RunView:
-        """Return one execution as it stands.
+        """Return the current view of one execution.
 
         Raises:
             Refusal: ``execution_not_found``.
@@ -253,7 +256,7 @@ class RunBook:
         """Return a page of executions, newest first.
 
         Raises:
-            Refusal: ``execution_not_found``, there is none to be before.
+            Refusal: ``execution_not_found``, no execution has the id in ``before``.
         """
         if before is not None:
             await self._stored(before)
@@ -264,17 +267,17 @@ class RunBook:
     async def close(
         self, drain_s: float, clean_up_s: float = CLEAN_UP_S, *, enough: asyncio.Event | None = None
     ) -> None:
-        """Accept nothing more, let executions end for a while, then end them; each gets its record.
+        """Stop accepting, drain executions, then end the remaining ones; each gets its record.
 
-        What cannot be recorded even then (a full disk) is left to the next supervisor's `recover`.
+        An execution that cannot be recorded even then (a full disk) is left to the next supervisor's `recover`.
 
         Args:
-            drain_s: what executions get to end by themselves.
-            clean_up_s: what destroying sandboxes and storing records gets.
-            enough: when set, the drain is over.
+            drain_s: seconds that executions get to finish.
+            clean_up_s: seconds for destroying sandboxes and storing records.
+            enough: event that ends the drain early.
         """
         self._closing = True
-        # Whoever is being accepted either meets the closed door or is among the active when this is over.
+        # After this wait, each request in acceptance is either refused or among the active executions.
         await self._acceptances.wait(timeout_s=clean_up_s)
         await self._tasks.wait(timeout_s=drain_s, enough=enough)
         for run in list(self._active.values()):
@@ -292,7 +295,7 @@ class RunBook:
 
     async def _view_of_stored(self, stored: StoredRun) -> RunView:
         if stored.envelope is None:
-            # It ended between two looks, or its record waits for room on the disk.
+            # The execution ended between two look-ups, or its record waits for space on the disk.
             raise Refusal("storage_full", "the execution has ended but its record is not stored yet; ask again")
         return view_of_record(_record_of(stored.envelope), stored.output)
 

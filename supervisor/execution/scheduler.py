@@ -1,4 +1,4 @@
-"""Leases of cores and memory as they come and go: the asyncio around the decisions of the domain."""
+"""Leases of cores and memory: the asyncio layer around the decisions of the domain."""
 
 import asyncio
 import time
@@ -23,19 +23,22 @@ IdleWatcher = Callable[[frozenset[int]], None]
 
 
 class Ticket:
-    """A place in the queue and, once granted, a lease. Leave the context to give either back."""
+    """A place in the queue and, once granted, a lease; leaving the context gives back either."""
 
     def __init__(self, scheduler: "Scheduler", demand: Demand, caller: str, now_s: float) -> None:
         self._scheduler = scheduler
         self.demand = demand
         self.caller = caller
-        # Of waiting, then of the lease.
+        # Start of the wait; once granted, start of the lease.
         self.since_s = now_s
         self.granted: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
 
     @property
     def position(self) -> int | None:
-        """1 is next, if nobody else comes; None when not waiting."""
+        """The place in the queue: 1 starts next; None means not waiting.
+
+        Requests from other callers can move it back.
+        """
         return self._scheduler.position(self)
 
     async def __aenter__(self) -> Self:
@@ -51,12 +54,12 @@ class Ticket:
         return await asyncio.shield(self.granted)
 
     def give_back(self) -> None:
-        """Leave the queue, or return what was leased; harmless when repeated."""
+        """Leave the queue, or return the lease; harmless when repeated."""
         self._scheduler.give_back(self)
 
 
 class Scheduler:
-    """The machine's cores and memory, who has them and who waits for them."""
+    """The machine's cores and memory, their leases and the queue for them."""
 
     def __init__(
         self,
@@ -67,14 +70,14 @@ class Scheduler:
         housekeeping: frozenset[int] = frozenset(),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Begin with everything free.
+        """Create a scheduler with everything free.
 
         Args:
-            cores: what can be leased.
-            memory_bytes: likewise.
-            policy: how many may wait.
+            cores: the cores that can be leased.
+            memory_bytes: the memory that can be leased.
+            policy: limits of the queue.
             housekeeping: logical CPUs that are never leased.
-            clock: seconds that only go forward.
+            clock: returns monotonic seconds.
         """
         self._book: LeaseBook[Ticket] = LeaseBook(cores, memory_bytes)
         self._queue: FairQueue[Ticket] = FairQueue()
@@ -89,9 +92,9 @@ class Scheduler:
 
     @property
     def idle_cpus(self) -> frozenset[int]:
-        """Logical CPUs for work in the background: those that no lease covers, with every sibling of its cores.
+        """Logical CPUs for background work: those that no lease covers, with every sibling of their cores.
 
-        None beside an execution that has whole cores to itself: it measures, and caches and memory are everybody's.
+        Empty while an execution has whole cores to itself: it measures, and other work shares its caches and memory.
         """
         if any(lease.demand.whole_cores for lease in self._book.leases.values()):
             return frozenset()
@@ -99,18 +102,19 @@ class Scheduler:
 
     @property
     def waiting(self) -> int:
-        """How many executions wait."""
+        """The number of executions that wait."""
         return len(self._queue)
 
     def watch_idle(self, watcher: IdleWatcher) -> None:
-        """Call this with `idle_cpus` whenever they change, and before an execution hears that it has its CPUs.
+        """Call the watcher with `idle_cpus` whenever they change, before an execution learns that it has its CPUs.
 
-        It is called in the middle of a lease: it must return at once, call nothing of this class, and not raise.
+        The call comes in the middle of a lease. The watcher must return at once, call nothing of this class, and not
+        raise.
         """
         self._watchers.append(watcher)
 
     def collect(self) -> tuple[Metric, ...]:
-        """Return the numbers to be watched; so Prometheus' library calls it."""
+        """Return the scheduler's metrics; Prometheus' library requires this name."""
         leases = self._book.leases.values()
         snapshot = SchedulerSnapshot(
             cores=self._cores,
@@ -123,7 +127,7 @@ class Scheduler:
         return self._counts.families(snapshot)
 
     def require_possible(self, demand: Demand) -> None:
-        """Refuse what could never be leased here.
+        """Refuse a demand that could never be leased on this machine.
 
         Raises:
             Refusal: ``insufficient_cores`` or ``insufficient_memory``.
@@ -135,15 +139,15 @@ class Scheduler:
             raise
 
     def enqueue(self, demand: Demand, caller: str) -> Ticket:
-        """Take a place; it is granted at once where there is room and nobody waits.
+        """Take a place in the queue; the lease is granted at once when it fits and no execution waits.
 
         Args:
-            demand: what is needed.
-            caller: who asks; callers take turns.
+            demand: the cores and memory that are needed.
+            caller: name of the caller; callers take turns.
 
         Raises:
-            Refusal: ``insufficient_cores`` or ``insufficient_memory``, it never fits; ``queue_full``, with when there
-                will be a place.
+            Refusal: ``insufficient_cores`` or ``insufficient_memory``, the demand never fits; ``queue_full``, with the
+                expected seconds until a place is free.
         """
         self.require_possible(demand)
         ticket = Ticket(self, demand, caller, self._clock())
@@ -159,7 +163,7 @@ class Scheduler:
         return order.index(ticket) + 1 if ticket in order else None
 
     def give_back(self, ticket: Ticket) -> None:
-        """Take a ticket out of the queue or its lease back."""
+        """Remove a ticket from the queue, or return its lease."""
         if not ticket.granted.done():
             self._queue.remove(ticket.caller, ticket)
             ticket.granted.cancel()
@@ -169,7 +173,7 @@ class Scheduler:
 
     def _grant(self) -> None:
         granted = []
-        # Nobody overtakes: what the next one needs is gathered for it.
+        # No ticket overtakes another: freed resources are kept until the first ticket's demand fits.
         while order := self._queue.order():
             lease = self._book.take(order[0], order[0].demand)
             if lease is None:
@@ -192,17 +196,17 @@ class Scheduler:
                 watcher(self._announced)
 
     def _require_place(self, ticket: Ticket) -> None:
-        """Take a ticket out again that is one too many."""
+        """Remove a ticket again and refuse it, when the queue exceeds a limit."""
         own, everyone = self._queue.count_of(ticket.caller), len(self._queue)
         if own <= self._policy.waiting_per_caller_max and everyone <= self._policy.waiting_max:
             return
         order = self._queue.order()
         if own > self._policy.waiting_per_caller_max:
-            whose = f"{own - 1} of this caller's executions are waiting, which is as many as may"
-            # The first of its own that leaves the queue leaves it a place.
+            whose = f"{own - 1} executions of this caller are waiting, which is the maximum"
+            # The caller gets a place when the first of its own tickets leaves the queue.
             grants = next(place for place, other in enumerate(order, 1) if other.caller == ticket.caller)
         else:
-            whose = f"{everyone - 1} executions are waiting, which is as many as may"
+            whose = f"{everyone - 1} executions are waiting, which is the maximum"
             grants = 1
         retry_after_s = self._estimate_place_s(order, grants)
         self._queue.remove(ticket.caller, ticket)

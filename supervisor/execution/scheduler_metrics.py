@@ -1,4 +1,4 @@
-"""What the scheduler did since it began, and how it stands, as numbers to be watched."""
+"""The scheduler's current state and its counts since the start, as Prometheus metrics."""
 
 from bisect import bisect_left
 from collections import Counter
@@ -11,29 +11,29 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 __all__ = ["LeaseCounts", "SchedulerSnapshot"]
 
-# From a lease without waiting to the longest Retry-After.
+# From a lease granted without waiting to the longest Retry-After.
 WAIT_BOUNDS_S = (0.001, 0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0)
 BUCKETS = (*(f"{bound_s:g}" for bound_s in WAIT_BOUNDS_S), "+Inf")
 
 
 @dataclass(frozen=True, slots=True)
 class SchedulerSnapshot:
-    """What is leased and what waits at one moment."""
+    """The leases and the queue at one moment."""
 
     cores: int
     cores_leased: int
     memory_bytes: int
     memory_leased_bytes: int
     running: tuple[str, ...]
-    """Scheduler policies of the leases, one each."""
+    """Scheduler policy of each lease."""
     waiting: tuple[str, ...]
-    """Scheduler policies of those that wait."""
+    """Scheduler policy of each waiting execution."""
 
 
 class LeaseCounts:
     """Counts by scheduler policy and by reason.
 
-    The library's own counters would do, but for what they take from the environment: a directory to write files in.
+    The library's own counters are not used: they take a directory to write files in from the environment.
     """
 
     def __init__(self) -> None:
@@ -42,36 +42,36 @@ class LeaseCounts:
         self._waited_s: dict[str, float] = {}
 
     def add_refused(self, reason: str) -> None:
-        """Count a request that was not taken."""
+        """Count a refused request."""
         self._refused[reason] += 1
 
     def add_granted(self, policy: str, waited_s: float) -> None:
-        """Count a lease, and how long it was waited for."""
+        """Count a lease and the seconds that its execution waited."""
         self._waits.setdefault(policy, [0] * len(BUCKETS))[bisect_left(WAIT_BOUNDS_S, waited_s)] += 1
         self._waited_s[policy] = self._waited_s.get(policy, 0.0) + waited_s
 
     def families(self, snapshot: SchedulerSnapshot) -> tuple[Metric, ...]:
-        """Return all of it."""
+        """Return the counts and the snapshot as metrics."""
         cores = {"leased": snapshot.cores_leased, "idle": snapshot.cores - snapshot.cores_leased}
         memory = {
             "leased": snapshot.memory_leased_bytes,
             "idle": snapshot.memory_bytes - snapshot.memory_leased_bytes,
         }
         refused = CounterMetricFamily(
-            "weos_refused", "Requests that were turned away by the scheduler.", labels=["reason"]
+            "weos_refused", "Requests that the scheduler refused, by reason.", labels=["reason"]
         )
         for reason, count in sorted(self._refused.items()):
             refused.add_metric([reason], count)
-        waited = HistogramMetricFamily("weos_wait_seconds", "From acceptance to the lease.", labels=["policy"])
+        waited = HistogramMetricFamily("weos_wait_seconds", "Seconds from acceptance to the lease.", labels=["policy"])
         for policy, counts in sorted(self._waits.items()):
-            # Each bucket counts all that are at most its bound.
+            # Each bucket counts every wait up to its bound.
             buckets = list(zip(BUCKETS, accumulate(counts), strict=True))
             waited.add_metric([policy], buckets, self._waited_s[policy])
         return (
-            _gauge("weos_cores", "Physical cores that can be leased.", "state", cores),
-            _gauge("weos_memory_bytes", "Memory that can be leased.", "state", memory),
-            _gauge("weos_running", "Executions that have their cores.", "policy", Counter(snapshot.running)),
-            _gauge("weos_waiting", "Executions that wait for theirs.", "policy", Counter(snapshot.waiting)),
+            _gauge("weos_cores", "Physical cores that can be leased, by state.", "state", cores),
+            _gauge("weos_memory_bytes", "Bytes of memory that can be leased, by state.", "state", memory),
+            _gauge("weos_running", "Executions that hold a lease.", "policy", Counter(snapshot.running)),
+            _gauge("weos_waiting", "Executions that wait for a lease.", "policy", Counter(snapshot.waiting)),
             refused,
             waited,
         )

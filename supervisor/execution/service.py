@@ -1,4 +1,4 @@
-"""The only orchestration: take one accepted execution from its lease to a durable, signed record."""
+"""The orchestration: runs one accepted execution from its lease to a durable, signed record."""
 
 import asyncio
 import logging
@@ -30,9 +30,9 @@ __all__ = ["ExecutionService"]
 
 _log = logging.getLogger(__name__)
 
-# A full disk may be mended while we run; the record waits in memory until then.
+# A full disk may get free space while the supervisor runs; the record waits in memory until then.
 STORE_RETRY_S = 2.0
-# Making a record durable takes some 4 ms, a third more beside the end of its sandbox; a disk may also take for ever.
+# Making a record durable takes about 4 ms, and a third more while its sandbox is being ended. A disk may also hang.
 RECORD_HEAD_START_S = 0.1
 
 
@@ -60,13 +60,13 @@ class ExecutionService:
         self.unrecorded = 0
 
     def is_prepared_for(self, plan: ExecutionPlan) -> bool:
-        """Tell whether a sandbox is ready that a plan could use, and with it all that is installed for it."""
+        """Return whether a ready sandbox fits a plan; everything that the plan needs is then installed."""
         return self._pool.has_ready(recipe_of(plan))
 
     async def execute(self, run: Run) -> None:
         """Run one execution to its end; never raises, and returns only when its record is durable."""
         observed = Observed(Transcript(run.plan))
-        # The lease of cores and, on top of it, the sandbox.
+        # Holds the lease of cores and, on top of it, the sandbox.
         held = AsyncExitStack()
         held.push_async_exit(run.ticket)
         attempt = asyncio.create_task(self._attempt(run, observed, held), name=f"attempt-{run.execution_id}")
@@ -75,12 +75,12 @@ class ExecutionService:
         recorded = asyncio.Event()
         ending = asyncio.create_task(_end_after(recorded, held), name=f"ending-{run.execution_id}")
         if attempt.cancelled() or attempt.exception() is not None:
-            # Whatever it is doing, it is not waiting for its end.
+            # The sandbox may still be computing, so its end does not wait for the record.
             recorded.set()
         try:
             conclusion = conclude(run, observed, attempt)
-        except Exception:  # noqa: BLE001 - the task's boundary: whatever happened, there is a record
-            _log.exception("an outcome cannot be assembled", extra={"execution_id": run.execution_id})
+        except Exception:  # noqa: BLE001 - the task's boundary: every execution gets a record
+            _log.exception("an execution cannot be concluded", extra={"execution_id": run.execution_id})
             conclusion = UNKNOWN
         try:
             await self._record(run, conclusion)
@@ -88,7 +88,7 @@ class ExecutionService:
             recorded.set()
             await asyncio.wait({ending})
             if not ending.cancelled() and (fault := ending.exception()) is not None:
-                _log.error("a sandbox did not end as it should: %r", fault, extra={"execution_id": run.execution_id})
+                _log.error("ending a sandbox failed: %r", fault, extra={"execution_id": run.execution_id})
 
     async def store(
         self,
@@ -100,10 +100,10 @@ class ExecutionService:
         accepted_at: datetime,
         finished_at: datetime,
     ) -> RunView:
-        """Sign the record of one execution, make it durable and return how the API shows it.
+        """Sign the record of one execution, make it durable and return the execution's API view.
 
         Raises:
-            StorageError: it could not be stored; nothing half-done remains.
+            StorageError: the record could not be stored; no part of it remains.
         """
         record, envelope = self._recorder.record(
             execution_id, plan, conclusion, seq=seq, accepted_at=accepted_at, finished_at=finished_at
@@ -115,7 +115,7 @@ class ExecutionService:
         lease = await run.ticket.wait()
         observed.cores, observed.cpus = tuple(core.cpus for core in lease.cores), lease.cpus
         run.started = True
-        # Until the sandbox has ended: its processes may be on a GPU until then.
+        # Metering lasts until the sandbox has ended, because its processes may be on a GPU until then.
         observed.metering = metering = await held.enter_async_context(self._metering.metering_for(run.plan))
         deadline = asyncio.timeout(run.plan.limits.timeout_s)
         try:
@@ -124,7 +124,7 @@ class ExecutionService:
         except TimeoutError as error:
             if not deadline.expired():
                 raise
-            detail = f"it ran into its time limit of {run.plan.limits.timeout_s} s"
+            detail = f"the execution exceeded its time limit of {run.plan.limits.timeout_s} s"
             raise ExecutionFault("time_limit_exceeded", detail) from error
 
     async def _run_in_sandbox(self, run: Run, observed: Observed, held: AsyncExitStack, metering: Metering) -> None:
@@ -184,7 +184,7 @@ class ExecutionService:
         def take(line: bytes, at_ns: int) -> bool:
             event = read_event(line)
             if at_ns < started_ns:
-                raise ExecutionFault("runner_failed", "the runner broke its protocol: an event came before the job")
+                raise ExecutionFault("runner_failed", "the runner broke its protocol: it sent an event before the job")
             text = transcript.accept(event, at_ns - started_ns)
             if event.type == "prompt":
                 power.mark("prefill")
@@ -230,7 +230,7 @@ class ExecutionService:
                     _log.error("a record cannot be stored: %s", fault.code, extra={"execution_id": run.execution_id})
                     run.report_storage_fault(fault)
                 await asyncio.sleep(self._store_retry_s)
-            except Exception:  # noqa: BLE001 - the task's boundary: a record without numbers is still owed
+            except Exception:  # noqa: BLE001 - the task's boundary: a record without numbers is still due
                 _log.exception("a record cannot be made", extra={"execution_id": run.execution_id})
                 if conclusion is UNKNOWN:
                     self.unrecorded += not waiting
@@ -245,7 +245,10 @@ class ExecutionService:
 
 
 async def _end_after(recorded: asyncio.Event, held: AsyncExitStack) -> None:
-    """End a sandbox when its record is made: whoever asked waits for that, and its end would take CPU time from it."""
+    """End a sandbox after its record is stored, or after `RECORD_HEAD_START_S`.
+
+    The caller waits for the record, and ending the sandbox would take CPU time from it.
+    """
     with suppress(TimeoutError):
         async with asyncio.timeout(RECORD_HEAD_START_S):
             await recorded.wait()

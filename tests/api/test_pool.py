@@ -249,7 +249,7 @@ async def test_one_that_never_becomes_ready_is_given_up() -> None:
     async with pooling(script, prepare_timeout_s=1) as engine:
         await start_of(engine)
         await eventually(lambda: engine.pool.facts().failures > 0)
-        assert engine.pool.facts().fault == "it took too long"
+        assert engine.pool.facts().fault == "preparation took too long"
 
 
 async def test_where_no_container_can_be_placed_none_is_made_and_the_reason_is_told() -> None:
