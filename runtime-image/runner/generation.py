@@ -37,7 +37,7 @@ class Model(Protocol):
         ...
 
     def is_end(self, token_id: int) -> bool:
-        """Tell whether a token is one of the model's end-of-generation tokens."""
+        """Return whether a token is one of the model's end-of-generation tokens."""
         ...
 
     def piece(self, token_id: int) -> bytes:

@@ -173,7 +173,7 @@ class LlamaModel:
         return token_id
 
     def is_end(self, token_id: int) -> bool:
-        """Tell whether the model ends its answer with this token."""
+        """Return whether the model ends its answer with this token."""
         return bool(bindings.llama_vocab_is_eog(self._vocab, token_id))
 
     def piece(self, token_id: int) -> bytes:

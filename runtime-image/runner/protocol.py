@@ -238,7 +238,7 @@ def parse_job(line: bytes) -> Job:
 
 
 def is_exit(line: bytes) -> bool:
-    """Tell whether a line after the job asks the runner to end."""
+    """Return whether a line after the job asks the runner to end."""
     try:
         _parse(line, "exit").end()
     except RunnerError:

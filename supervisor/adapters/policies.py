@@ -49,7 +49,7 @@ def _refuse(name: str, what: str) -> EngineError:
     return EngineError("policy_unsound", detail)
 
 
-def _decode(name: str, data: bytes) -> Any:  # noqa: ANN401 - whatever the file holds
+def _decode(name: str, data: bytes) -> Any:  # noqa: ANN401 - any document
     # TOML has values that JSON has not (dates, infinities, integers of any size); none of them means anything here.
     document = data if name.endswith(".json") else canonical_bytes(tomllib.loads(data.decode("utf-8")))
     return decode_json(document, max_bytes=MAX_POLICY_BYTES)
@@ -69,7 +69,7 @@ def _read(directory: Path, name: str) -> tuple[Any, str]:
         raise _refuse(name, str(error)) from error
 
 
-def _parse(kind: type[_T], name: str, value: Any) -> _T:  # noqa: ANN401 - whatever a file holds
+def _parse(kind: type[_T], name: str, value: Any) -> _T:  # noqa: ANN401 - any document
     try:
         return kind.model_validate_json(canonical_bytes(value))
     except ValidationError as error:

@@ -25,7 +25,7 @@ __all__ = ["DockerSandbox", "StartedContainer"]
 
 _log = logging.getLogger(__name__)
 
-# What the engine reports of a process that signal 31, SIGSYS, ended.
+# Exit status that the container engine reports for a process that signal 31, SIGSYS, ended.
 KILLED_BY_LOCK = 128 + 31
 KILLED = 128 + 9
 # What the kernel says of a file of a control group that has gone.
@@ -34,7 +34,7 @@ GONE = {errno.ENOENT, errno.ENODEV}
 
 @dataclass(frozen=True, slots=True)
 class StartedContainer:
-    """What the engine says of a container that it has started."""
+    """What the container engine says of a container that it has started."""
 
     pid: int
     image_id: str
@@ -44,7 +44,7 @@ class StartedContainer:
     placement: Placement | None
     """None: its control group cannot be seen."""
     at_ns: int
-    """When the engine had started it, on the monotonic clock."""
+    """When the container engine had started it, on the monotonic clock."""
 
 
 class DockerSandbox:
@@ -97,14 +97,16 @@ class DockerSandbox:
     async def _why_it_ended(self) -> ExecutionFault:
         self.exit_status = await self._ask_exit_status(self.container_id)
         if self.exit_status is None:
-            return ExecutionFault("engine_unavailable", "the container's stream broke off and the engine is silent")
+            return ExecutionFault(
+                "engine_unavailable", "the container's stream ended and the container engine does not answer"
+            )
         if self.exit_status.oom_killed:
             return ExecutionFault("memory_limit_exceeded", "the kernel ended the runner for want of memory")
         detail = f"the runner ended too early, with exit status {self.exit_status.exit_code}"
         if self.exit_status.exit_code == KILLED_BY_LOCK:
             detail += ": it made a system call that its locks do not allow"
         if self.exit_status.exit_code == KILLED:
-            # Its control group has gone by now, so there is only the engine's word, which now and then is missing.
+            # Its control group has gone by now, and the container engine sometimes does not report it.
             detail += ": killed from outside, or by the kernel for want of memory without the container engine's notice"
         if self._lines_sent <= 1:
             words = self._stream.stderr_tail.decode("ascii", "replace").split("\n")

@@ -46,7 +46,7 @@ class AttachedStream(asyncio.BufferedProtocol):
         return self._transport is not None
 
     def allow(self, output_bytes: int) -> None:
-        """Set the budget anew; what has come counts against it."""
+        """Change the budget; bytes already received count against it."""
         self._budget += output_bytes - self._allowed
         self._allowed = output_bytes
 
@@ -109,7 +109,7 @@ class AttachedStream(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See ``asyncio.BaseProtocol``."""
         self._transport = cast("asyncio.Transport", transport)
-        # Python 3.11.2 begins to read after this call whatever it does, and after the next turn of the loop no more.
+        # Python 3.11.2 starts to read after this call in any case, so reading is paused in the next turn of the loop.
         asyncio.get_running_loop().call_soon(self._transport.pause_reading)
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -156,7 +156,7 @@ class AttachedStream(asyncio.BufferedProtocol):
                     return
             if self._fault is not None:
                 raise self._fault
-        except Exception as fault:  # noqa: BLE001 - handed to whoever listens
+        except Exception as fault:  # noqa: BLE001 - handed to the listener
             self._heard.set_exception(fault)
         else:
             if self._has_ended:

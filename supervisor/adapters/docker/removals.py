@@ -17,17 +17,17 @@ __all__ = ["Removals"]
 _log = logging.getLogger(__name__)
 
 _ENGINE_FAULTS = (DockerException, requests.RequestException, OSError)
-# Removing one took 0.04-0.16 s. With so many under way the next execution waits for its own.
+# Removing one took 0.04-0.16 s. While more than this many are under way, an execution waits for its own removal.
 AT_ONCE = 16
 RETRY_S = 0.2
 RETRY_MAX_S = 5.0
-# A removal that has failed so often is worth a person's attention.
+# After this many failed attempts a person should know.
 LOUD_ATTEMPT = 3
 CLOSE_S = 10.0
 
 
 class Removals:
-    """Removes containers of one engine."""
+    """Removes containers of one container engine."""
 
     def __init__(self, client: docker.APIClient, call: Callable[[Callable[[], None]], Awaitable[None]]) -> None:
         """Remove through a client.
@@ -55,7 +55,7 @@ class Removals:
 
     @property
     def is_crowded(self) -> bool:
-        """Whether so many are under way that whoever adds one should wait for it."""
+        """Whether too much is under way that the caller should wait for the removal it begins."""
         return len(self._tasks) > AT_ONCE
 
     async def try_once(self, name: str) -> bool:

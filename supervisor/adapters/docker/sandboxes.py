@@ -41,7 +41,7 @@ CALL_TIMEOUT_S = 30
 KILL_WAIT_S = 5.0
 # Where its end could not be seen.
 REMOVAL_WAIT_S = 5.0
-# After the stream ends the engine needs a moment to know the exit status.
+# After the stream ends the container engine needs a moment to know the exit status.
 EXIT_WAIT_S = 5
 INSTANCE_LABEL = "weos.instance"
 _ENGINE_FAULTS = (DockerException, requests.RequestException, OSError)
@@ -49,7 +49,7 @@ _DOWN = "the container engine does not answer; start it (systemctl start docker)
 
 
 class DockerSandboxes:
-    """Makes and destroys containers on one engine."""
+    """Makes and destroys containers on one container engine."""
 
     def __init__(self, client: docker.APIClient, instance_id: str, cgroup_driver: str) -> None:
         self._client = client
@@ -63,7 +63,7 @@ class DockerSandboxes:
 
     @classmethod
     async def connect(cls, docker_host: str, instance_id: str) -> "DockerSandboxes":
-        """Agree with the engine on an API version.
+        """Agree with the container engine on an API version.
 
         Raises:
             EngineError: ``engine_unavailable``.
@@ -108,7 +108,7 @@ class DockerSandboxes:
         except _ENGINE_FAULTS:
             _log.warning("left-over containers cannot be looked for: the container engine does not answer")
             return 0
-        # The engine puts a slash before a name.
+        # The container engine puts a slash before a name.
         left = [each["Id"] for each in containers if not self._open.intersection(n.lstrip("/") for n in each["Names"])]
         # Where that fails the next look tries again.
         removed = sum([await self._remove_left(container_id) for container_id in left])
@@ -116,7 +116,7 @@ class DockerSandboxes:
         return removed
 
     async def _reap_volumes(self) -> None:
-        """Remove the mounts of containers whose engine was killed while it made or removed them."""
+        """Remove mounts that are left because the container engine was killed while it made or removed a container."""
         filters = {"dangling": True, "label": f"{INSTANCE_LABEL}={self._instance_id}"}
         try:
             answer = await self._call(partial(self._client.volumes, filters=filters))
@@ -172,7 +172,7 @@ class DockerSandboxes:
             await _carry_through(self._end(name, creating, starting, stream))
 
     async def exit_status(self, container_id: str) -> ExitStatus | None:
-        """Return how a container ended, or None where the engine does not say in time."""
+        """Return how a container ended, or None if the container engine does not say in time."""
         try:
             async with asyncio.timeout(EXIT_WAIT_S):
                 while True:
@@ -198,7 +198,7 @@ class DockerSandboxes:
         created = self._client.create_container_from_config(config, name)  # type: ignore[no-untyped-call] # stubs lack it
         container_id = str(created["Id"])
         if created.get("Warnings"):
-            # The engine drops a limit that its kernel lacks and only says so here.
+            # The container engine drops a limit that its kernel lacks, and only warns about it here.
             detail = f"the container engine warns: {'; '.join(created['Warnings'])[:500]}"
             raise ExecutionFault("limit_unenforceable", detail)
         attached = attach(self._client, container_id)
@@ -225,7 +225,8 @@ class DockerSandboxes:
         starting: "asyncio.Future[StartedContainer] | None",
         stream: AttachedStream,
     ) -> None:
-        # The attachment goes first: while a client holds it unread, the engine's kill and remove hang (moby #41827).
+        # The attachment goes first: while a client holds it unread, the container engine's kill and remove hang (moby
+        # #41827).
         stream.abort()
         container_id = None
         try:
@@ -256,7 +257,7 @@ async def _kill(started: StartedContainer) -> bool:
     if started.process is not None:
         started.process.kill()
     if started.placement is not None:
-        # A frozen process of version 1 hears it, from us or from the engine, when it is thawed.
+        # A frozen process of version 1 gets the signal when it is thawed.
         with suppress(OSError):
             started.placement.thaw()
     return started.process is not None and await started.process.wait_ended(KILL_WAIT_S)

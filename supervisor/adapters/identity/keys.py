@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 OTHERS = 0o077
-# Names the file whose first line opens this engine's keys; without it they are opened by a file beside them.
+# Names the file whose first line opens the engine's keys. Without it, a file beside the keys opens them.
 PASSPHRASE_FILE = "WEOS_KEY_PASSPHRASE_FILE"  # noqa: S105 - a name
 PASSPHRASE_BYTES_MAX = 1024
 
@@ -95,7 +95,7 @@ def engine_passphrase(directory: Path) -> bytes:
     """Return what opens the keys of a directory: the file named by ``WEOS_KEY_PASSPHRASE_FILE``, or one beside them.
 
     The one beside them is made at first need, since a supervisor has to start without a person. It keeps a key file
-    that is copied alone from being of use; it does not keep out whoever can read the whole directory.
+    that is copied alone from being of use. It does not stop a person who can read the whole directory.
 
     Raises:
         EngineError: ``key_unsafe``.

@@ -2,7 +2,7 @@
 
 `root/N.json` are the keyrings, `releases/VERSION/` holds `manifest.json`, `validation.json`, `comparison.json`, what
 the reports name, and `revocation.json` where there is one. All of it is public. `releases/selected` says as which
-version this home is meant to run.
+version this home should run as.
 """
 
 import re
@@ -47,7 +47,7 @@ def newest_keyring(keyrings: tuple[bytes, ...], place: Path) -> RootKeyring:
 
 
 class ReleaseStore:
-    """Files of one home; verifies whatever it gives out as a document."""
+    """Files of one home; verifies every document that it returns."""
 
     def __init__(self, home: Path) -> None:
         self._root = home / "root"
@@ -173,12 +173,12 @@ class ReleaseStore:
             return None
         name = path.read_text(encoding="ascii", errors="replace").strip()
         if name != DEVELOPMENT and not VERSION.fullmatch(name):
-            detail = f"{path} names no version; write it anew with: weos-engine release select VERSION"
+            detail = f"{path} names no version; write it again with: weos-engine release select VERSION"
             raise EngineError("release_unknown", detail)
         return name
 
     def select(self, name: str | None) -> None:
-        """Say as which version this home is meant to run; None: as whatever it is."""
+        """Record the version that this home should run as; None removes the choice."""
         if name is None:
             (self._releases / "selected").unlink(missing_ok=True)
         else:

@@ -58,7 +58,7 @@ class _Cursor:
         self.at = 0
 
     def skip(self, size: int) -> int:
-        """Go on by so many bytes and return where they began."""
+        """Advance by a number of bytes and return where they began."""
         begin, self.at = self.at, self.at + size
         if self.at > len(self._data):
             message = f"its head ends early, or has more than {MAX_HEAD_BYTES} bytes"
@@ -162,7 +162,7 @@ def _alignment(values: dict[str, Value]) -> int:
 def parse_gguf(head: bytes, file_bytes: int) -> GgufHead:
     """Parse the first bytes of a file, at most ``MAX_HEAD_BYTES`` of them.
 
-    Time and memory are bounded by the bytes given, whatever counts and lengths they claim.
+    Time and memory are bounded by the bytes given, not by the counts and lengths that they claim.
 
     Args:
         head: the file's first bytes.

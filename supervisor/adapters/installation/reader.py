@@ -86,7 +86,7 @@ class InstallationReader:
         """See ``ports.InstallationPort``."""
         image = self._seen.get(image_id)
         if image is None:
-            raise Refusal("image_missing", f"nothing is recorded of image {image_id}; make it anew with: make setup")
+            raise Refusal("image_missing", f"nothing is recorded of image {image_id}; make it again with: make setup")
         if image.manifest_sha256 not in self._files:
             self._files[image.manifest_sha256] = _read_manifest(Path(image.manifest_path), image.manifest_sha256)
         features = frozenset(self._definitions[backend].ggml_features)
@@ -124,6 +124,6 @@ def _read_manifest(path: Path, expected: Digest) -> Mapping[str, str]:
     except OSError:
         content = b""
     if sha256_digest(content) != expected:
-        detail = f"{path}, the manifest of a runtime image, is missing or was changed; make it anew with: make setup"
+        detail = f"{path}, the manifest of a runtime image, is missing or was changed; make it again with: make setup"
         raise Refusal("image_missing", detail)
     return {file["path"]: file["sha256"] for file in json.loads(content)["files"]}

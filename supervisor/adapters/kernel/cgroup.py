@@ -80,7 +80,7 @@ def prepare_parent(parent: str, *, root: Path = Path("/")) -> None:
     """Give a parent group the CPUs and memory nodes of the group above it, where it has none (version 1 only).
 
     A new group of version 1 has none, and then no group below it can have any: runc fills them in, runsc does not and
-    fails. Where this may not be done here (no root, a read-only file system) it is left to whoever did it before.
+    fails. Where this may not be done here (no root, a read-only file system) somebody else must have done it before.
 
     Args:
         parent: path of the group, as the container engine gets it.
@@ -145,7 +145,7 @@ def find_cpu_quota(pid: int, *, root: Path = Path("/")) -> CpuQuota | None:
 
 
 def is_in_container(pid: int, container_id: str | None, *, root: Path = Path("/")) -> bool:
-    """Tell whether a process is in a container's control groups; one that has gone is in none.
+    """Return whether a process is in a container's control groups; one that has gone is in none.
 
     Args:
         pid: the process, as the host numbers it.

@@ -29,7 +29,7 @@ class FirstProcess:
         except OSError:
             return None
         try:
-            # Looked at after it is held: a number that was given anew is found out.
+            # Checked while the process is held, so that a number which was reused is noticed.
             groups = (root / "proc" / str(pid) / "cgroup").read_text()
         except OSError:
             groups = ""

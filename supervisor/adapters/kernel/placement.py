@@ -24,7 +24,7 @@ class Placement:
     freezer: Path
 
     def place(self, cpus: frozenset[int], *, in_background: bool) -> None:
-        """Let the group run on these logical CPUs; in the background whatever else wants them comes first."""
+        """Let the group run on these logical CPUs; in the background everything else comes first."""
         self.cpus.write_text(",".join(map(str, sorted(cpus))))
         weight = (LEAST_WEIGHT if in_background else FULL_WEIGHT)[self.weight.name]
         self.weight.write_text(str(weight))

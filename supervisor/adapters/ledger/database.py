@@ -221,7 +221,7 @@ class LedgerDatabase:
         return self._tree.prove_range(first, second, self.checkpoint())
 
     def fault_of(self, error: Exception) -> StorageError:
-        """Return what an error of the database or its disk means to whoever asked."""
+        """Return what an error of the database or its disk means to the caller."""
         if isinstance(error, sqlite3.OperationalError | OSError):
             return StorageError("storage_full", f"the ledger cannot be written: {error}; see that its disk has room")
         detail = (

@@ -47,7 +47,7 @@ def _make_room(home: Home) -> None:
 
 
 def _require_own_key(home: Home, note: str) -> bool:
-    """Tell whether the home has the log's key.
+    """Return whether the home has the log's key.
 
     Raises:
         EngineError: ``log_key_differs``, it has another log's.

@@ -115,7 +115,7 @@ class SqliteLedger:
                 results: Sequence[int | Exception] = await self._call(
                     partial(self._database.write, [entry for entry, _ in group])
                 )
-            except Exception as fault:  # noqa: BLE001 - the task's boundary: whoever waits is told
+            except Exception as fault:  # noqa: BLE001 - the task's boundary: every waiting caller gets it
                 results = [fault] * len(group)
             for (_, written), result in zip(group, results, strict=True):
                 if written.done():

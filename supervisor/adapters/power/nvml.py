@@ -1,9 +1,9 @@
-"""A GPU's energy, from its own counter, and beside it whatever meters the processors.
+"""A GPU's energy, from its own counter, together with the meter of the processors.
 
 The counter is the whole card's, and nobody tells whose work it counted. So it is an execution's only where nothing else
 can have been on the card:
 
-- A card in MIG mode is never metered, whatever its instances do: each of them draws from the one counter.
+- A card in MIG mode is never metered: all its instances share the one counter.
 - A card with a process on it that is not in the execution's own container (found by its control group, so also a
   display server, a daemon of MPS, another supervisor's execution) is a gap, with the process's id as the reason. It is
   looked for when the meter is opened and at every reading, so it is seen within a tick; one that comes and goes between
@@ -22,7 +22,7 @@ from supervisor.domain.power.meter import MeterPort, MeterReading, MissingMeter
 
 __all__ = ["BelongsToExecution", "EnergyDevice", "GapMeter", "NvmlMeter", "describe_sharing", "open_nvml"]
 
-# Tells whether a process, by its id on the host, is one of a container; None stands for no container yet.
+# Returns whether a process, by its id on the host, is one of a container; None stands for no container yet.
 BelongsToExecution = Callable[[int, str | None], bool]
 # How often the counter moves on the cards where that was measured (Volta and later).
 UPDATE_NS = 100_000_000
@@ -38,7 +38,7 @@ class EnergyDevice(Protocol):
         ...
 
     def is_partitioned(self) -> bool:
-        """Tell whether the device is cut into instances."""
+        """Return whether the device is cut into instances."""
         ...
 
     def processes(self) -> frozenset[int]:
@@ -65,7 +65,7 @@ class NvmlMeter:
         Args:
             device: the GPU.
             cpu: the processors' meter; one without domains where they are modelled.
-            belongs_to_execution: tells whether a process is the execution's.
+            belongs_to_execution: returns whether a process is the execution's.
 
         Raises:
             GpuError: the device has no counter.
@@ -82,7 +82,7 @@ class NvmlMeter:
         self._lock = threading.Lock()
 
     def follow(self, container_id: str) -> None:
-        """Take a container's processes for the execution's own, from now on."""
+        """Declare which container is metered; other processes on the device then make the reading invalid."""
         self._container_id = container_id
 
     def read(self) -> MeterReading:
@@ -104,7 +104,7 @@ class NvmlMeter:
             raise GpuError(self._lost)
         now_uj = self._device.energy_uj()
         if now_uj < self._last_uj:
-            self._lost = "its counter went back, so the driver was loaded anew"
+            self._lost = "its counter went back, so the driver was loaded again"
             raise GpuError(self._lost)
         self._last_uj = now_uj
         return now_uj - self._first_uj
@@ -135,7 +135,7 @@ class GapMeter:
         return MeterReading(reading.at_ns, energy_uj, reading.busy_ns, (*reading.faults, self._fault))
 
     def follow(self, container_id: str) -> None:
-        """Do nothing: whoever is on the device, it is not metered."""
+        """Do nothing: the device is not metered."""
 
     def close(self) -> None:
         """Give back the processors' meter."""
@@ -146,7 +146,7 @@ def describe_sharing(device: EnergyDevice, belongs_to_execution: Callable[[int],
     """Return why a device's counter is not the engine's alone, None where it is.
 
     Raises:
-        GpuError: that cannot be told.
+        GpuError: the device does not answer.
     """
     if device.is_partitioned():
         return "the device is partitioned (MIG), and its counter is that of all instances"
@@ -164,7 +164,7 @@ def open_nvml(
     Args:
         cpu: the processors' meter, closed with the one that is returned.
         index: the device's number.
-        belongs_to_execution: tells whether a process is the execution's.
+        belongs_to_execution: returns whether a process is the execution's.
     """
     device = open_device(index)
     if isinstance(device, MissingMeter):

@@ -78,7 +78,7 @@ class NvmlDevice:
         return int(self._ask("nvmlDeviceGetTotalEnergyConsumption")) * UJ_PER_MJ
 
     def is_partitioned(self) -> bool:
-        """Tell whether the device is cut into instances (MIG).
+        """Return whether the device is cut into instances (MIG).
 
         Raises:
             GpuError: it cannot be told.
@@ -163,7 +163,7 @@ def _begin(call: Callable[[], Any]) -> "Future[Any]":
     def work() -> None:
         try:
             future.set_result(call())
-        except Exception as error:  # noqa: BLE001 - handed to whoever waits for it
+        except Exception as error:  # noqa: BLE001 - handed to the waiting caller
             future.set_exception(error)
 
     # The end of this process does not wait for it either.

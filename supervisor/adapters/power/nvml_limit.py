@@ -1,4 +1,4 @@
-"""The power limit of one whole GPU: set for an execution, and put back whatever happens in between.
+"""The power limit of one whole GPU: set for an execution, and put back in every case.
 
 The limit that was there is kept in a file before another one is set, so that the next start can put it back after a
 crash. Setting needs root. The driver itself forgets limits when it is unloaded. Only one home may limit a card: two
@@ -71,7 +71,7 @@ class NvmlLimit:
         """Keep the device's own limit durably, set another and see that it is in force.
 
         Returns:
-            the limit in force: never more than the device's own, which whoever runs the machine may have lowered.
+            the limit in force: never more than the device's own, which the machine's administrator may have lowered.
 
         Raises:
             EngineError: ``power_limit_unenforceable``; the device has its own limit as before.

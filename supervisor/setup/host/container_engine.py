@@ -33,7 +33,7 @@ WHY = "every execution runs in a container of its own"
 
 
 def is_answering(docker_host: str) -> bool:
-    """Tell whether an engine answers at this address."""
+    """Return whether a container engine answers at this address."""
     if not is_listening(docker_host):
         return False
     try:
@@ -47,7 +47,7 @@ def is_answering(docker_host: str) -> bool:
 
 
 def remove_stale_pid_files(run: Path = Path("/var/run"), processes: Path = Path("/proc")) -> None:
-    """Remove what a killed engine left: its next start refuses when another process has the number by then."""
+    """Remove the pid files of a killed container engine; it does not start if another process has that number now."""
     for name, program in ENGINE_PID_FILES.items():
         file = run / name
         try:
@@ -83,7 +83,7 @@ def this_host() -> Host:
 
 
 def ensure_container_engine(home: Path, progress: Progress, host: Host | None = None) -> str:
-    """Return the address of an engine that answers, made to answer if need be.
+    """Return the address of a container engine that answers, after installing and starting it if needed.
 
     Raises:
         SetupError: engine_unreachable, engine_missing or engine_start_failed.
@@ -94,20 +94,20 @@ def ensure_container_engine(home: Path, progress: Progress, host: Host | None = 
         if host.is_answering(named):
             return named
         message = (
-            f"DOCKER_HOST is {named} and no engine answers there; {WHY}. "
-            "Start that engine, or let set-up find one: unset DOCKER_HOST"
+            f"DOCKER_HOST is {named} and no container engine answers there; {WHY}. "
+            "Start it, or let set-up find one: unset DOCKER_HOST"
         )
         raise SetupError("engine_unreachable", message)
     found = _find_answering(host)
     if found:
         return found
     with usable_home(home), build_lock(home):
-        # Whoever held the lock before may have started it.
+        # The previous holder of the lock may have started it.
         return _find_answering(host) or _provide(host, home, progress)
 
 
 def find_container_engine() -> str | None:
-    """Return the address of an engine that answers now, None where none does; changes nothing."""
+    """Return the address of a container engine that answers now, None if none does; changes nothing."""
     host = this_host()
     named = host.environment.get("DOCKER_HOST")
     if named:
@@ -137,7 +137,7 @@ def _usual_sockets(environment: Mapping[str, str]) -> list[Path]:
 
 def _install(host: Host, progress: Progress) -> None:
     if host.is_systemd_running and install_obstacle(host) is None and not host.container_engine_config.exists():
-        # The service starts as it is installed, so what it is to know must be there before.
+        # The service starts as it is installed, so its configuration must exist before.
         config = add_runtime(None, gvisor_runtime(), host.container_engine_config)
         write_public(host.container_engine_config, config.encode("utf-8"))
     install_packages(

@@ -1,4 +1,4 @@
-"""Whether anything listens at an engine's address, asked before the SDK is.
+"""Whether anything listens at the address of a container engine, checked before the SDK is used.
 
 The SDK leaves its socket open when a connection fails, which Python then warns about.
 """
@@ -12,7 +12,7 @@ UNIX_SCHEME = "unix://"
 
 
 def is_listening(docker_host: str) -> bool:
-    """Tell whether a Unix socket takes connections; other addresses are for the SDK to try."""
+    """Return whether a Unix socket takes connections; other addresses are left to the SDK."""
     if not docker_host.startswith(UNIX_SCHEME):
         return True
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:

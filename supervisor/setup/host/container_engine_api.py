@@ -29,7 +29,7 @@ __all__ = [
     "removed_at_end",
 ]
 
-# Longest silence of a request: of a question, and of a build, whose steps print nothing for a while.
+# Longest silence of an ordinary request, and of a build, whose steps print nothing for a while.
 ANSWER_TIMEOUT_S = 30
 BUILD_SILENCE_TIMEOUT_S = 900
 BUILD_TIMEOUT_S = 3600
@@ -43,7 +43,7 @@ _PROXY_NAMES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PR
 def opened_container_engine(
     docker_host: str, silence_timeout_s: int = ANSWER_TIMEOUT_S
 ) -> Iterator[docker.DockerClient]:
-    """Give a client of the engine; what it raises becomes a SetupError.
+    """Give a client of the container engine; its errors become SetupErrors.
 
     Raises:
         SetupError: engine_unreachable or engine_failed.
@@ -57,7 +57,7 @@ def opened_container_engine(
             yield client
         finally:
             client.close()
-    # First: the SDK's answers from a living engine are RequestExceptions too.
+    # First, because the SDK's answers from a living container engine are RequestExceptions too.
     except docker.errors.DockerException as error:
         message = f"the container engine at {docker_host} refused ({error}). Look at it: docker info"
         raise SetupError("engine_failed", message) from error
@@ -67,13 +67,13 @@ def opened_container_engine(
 
 
 def inspect_image(client: docker.DockerClient, reference: str) -> dict[str, Any]:
-    """Return what the engine knows of an image."""
+    """Return what the container engine knows of an image."""
     details: dict[str, Any] = client.api.inspect_image(reference)  # type: ignore[no-untyped-call] # the SDK's
     return details
 
 
 def find_image(client: docker.DockerClient, image_id: str) -> bool:
-    """Tell whether the engine has this image."""
+    """Return whether the container engine has this image."""
     try:
         inspect_image(client, image_id)
     except docker.errors.ImageNotFound:
@@ -94,7 +94,7 @@ def build_image(
     tag: str,
     step: Step,
 ) -> str:
-    """Build with the engine's classic builder, which needs neither a docker program nor BuildKit.
+    """Build with the container engine's classic builder, which needs neither a docker program nor BuildKit.
 
     Returns:
         The image's id.
@@ -123,15 +123,15 @@ def build_image(
     if watch.error or watch.image_id is None:
         tail = "\n  ".join(watch.lines)
         message = (
-            f"building {tag} failed: {watch.error or 'the engine named no image'}\n  {tail}\n"
-            "If packages could not be fetched, see that containers reach Debian's packages. Then: make setup"
+            f"building {tag} failed: {watch.error or 'the container engine named no image'}\n  {tail}\n"
+            "If packages could not be fetched, check that containers can reach Debian's packages. Then: make setup"
         )
         raise SetupError("image_build_failed", message)
     return str(inspect_image(client, watch.image_id)["Id"])
 
 
 class _BuildEvents:
-    """What a build's event stream says: how far, which image, which error."""
+    """The state of a build, from its events: progress, image and error."""
 
     def __init__(self, step: Step) -> None:
         self._step = step

@@ -1,4 +1,4 @@
-"""The container engine's configuration with one runtime more: what it is, what would change, and writing it safely."""
+"""The container engine's configuration: add a runtime, describe the change, write it safely."""
 
 import difflib
 import json
@@ -23,13 +23,13 @@ __all__ = [
     "write_own_config",
 ]
 
-# Where Debian's package puts it; the engine takes the name before the program is there.
+# Where Debian's package puts it; the container engine accepts the name before the program exists.
 RUNSC = "/usr/bin/runsc"
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """A runtime as the engine's configuration names it."""
+    """A runtime as the container engine's configuration names it."""
 
     name: str
     program: str
@@ -61,9 +61,9 @@ def add_runtime(text: str | None, runtime: Runtime, where: Path) -> str:
     try:
         config: Any = json.loads(text) if text and text.strip() else {}
     except ValueError as error:
-        raise SetupError("engine_config_unsound", f"{where} is not JSON ({error}); set it right first") from error
+        raise SetupError("engine_config_unsound", f"{where} is not JSON ({error}); correct it first") from error
     if not isinstance(config, dict) or not isinstance(config.get("runtimes", {}), dict):
-        message = f"{where} is not what a container engine reads; set it right first"
+        message = f"{where} is not a configuration of a container engine; correct it first"
         raise SetupError("engine_config_unsound", message)
     wanted = {"path": runtime.program, "runtimeArgs": list(runtime.arguments)}
     runtimes = config.get("runtimes", {}) | {runtime.name: wanted}
@@ -92,7 +92,7 @@ def replace_config(path: Path, text: str) -> Path | None:
 
 
 def write_own_config(home: Path, machine_config: Path) -> Path:
-    """Write the configuration of an engine that set-up starts: the machine's own, with the tier `gvisor` besides.
+    """Write the configuration for a container engine that set-up starts: the machine's own, and the tier `gvisor`.
 
     Raises:
         SetupError: engine_config_unsound.

@@ -24,7 +24,7 @@ ENGINE_CONFIG = Path("/etc/docker/daemon.json")
 
 @dataclass(frozen=True)
 class Host:
-    """The machine as set-up needs it; tests give another one.
+    """The machine as set-up needs it; tests pass a fake.
 
     Attributes:
         container_engine_config: Where a container engine of this machine looks for its configuration.
@@ -46,7 +46,7 @@ class Host:
         is_answering: Callable[[str], bool],
         start_detached: Callable[[list[str], Path], "subprocess.Popen[bytes]"],
     ) -> "Host":
-        """Return the machine this runs on, with the ways in which its engine is asked and started."""
+        """Return the machine this runs on, with the functions that ask and start its container engine."""
         return cls(
             environment=os.environ,
             user_id=os.geteuid(),
@@ -60,7 +60,7 @@ class Host:
 
 
 def is_debian_family(release: Path = Path("/etc/os-release")) -> bool:
-    """Tell whether this is Debian or made from it."""
+    """Return whether this is Debian or made from it."""
     try:
         lines = release.read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -71,7 +71,7 @@ def is_debian_family(release: Path = Path("/etc/os-release")) -> bool:
 
 
 def is_systemd_running() -> bool:
-    """Tell whether systemd is the service manager: sd_booted(3), this directory exists exactly then."""
+    """Return whether systemd is the service manager: sd_booted(3), this directory exists exactly then."""
     return Path("/run/systemd/system").is_dir()
 
 

@@ -54,7 +54,7 @@ def ensure_base_image(home: Path, progress: Progress, docker_host: str) -> BaseI
     """Return the base image, pulled or made if it is not there.
 
     Raises:
-        SetupError: base_image_failed, or what the engine raises.
+        SetupError: base_image_failed, engine_unreachable or engine_failed.
     """
     record_path = home / "images" / "base.json"
     key = cache_key([BASE_REFERENCE, RELEASE])
@@ -82,7 +82,7 @@ def _pull(client: docker.DockerClient, docker_host: str, progress: Progress) -> 
                 _show_pull(event, step)
             image_id = str(inspect_image(client, BASE_REFERENCE)["Id"])
         except (docker.errors.DockerException, requests.RequestException, _PullError) as error:
-            step.note(f"no registry gives it ({_first_line(error)}); Debian's packages will")
+            step.note(f"no registry has it ({_first_line(error)}); using Debian's packages")
             return None
         finally:
             hurried.close()
@@ -102,7 +102,7 @@ def _show_pull(event: dict[str, object], step: Step) -> None:
 
 
 def _first_line(error: Exception) -> str:
-    # The engine's own words, where it answered; the SDK puts the whole request before them.
+    # The container engine's own words, if it answered; the SDK puts the whole request before them.
     text = str(getattr(error, "explanation", None) or error)
     return text.splitlines()[0] if text else type(error).__name__
 
@@ -139,7 +139,7 @@ def _bootstrap(home: Path, client: docker.DockerClient, progress: Progress) -> B
 
 
 def _require_debootstrap(progress: Progress) -> None:
-    why = "no registry gives the Debian image, so it is made from Debian's packages"
+    why = "no registry has the Debian image, so it is made from Debian's packages"
     if os.geteuid() != 0:
         message = f"{why}, which needs root. Load the image by hand (docker pull {BASE_REFERENCE}) or be root"
         raise SetupError("base_image_failed", message)

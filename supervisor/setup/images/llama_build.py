@@ -72,7 +72,7 @@ def ensure_build(
     """Return the tar of the compiled libraries (its root is `lib/`).
 
     Raises:
-        SetupError: compile_failed, or what the engine raises.
+        SetupError: compile_failed, engine_unreachable or engine_failed.
     """
     artifact = home / "cache" / "builds" / f"{key}.tar"
     if artifact.exists():
@@ -96,7 +96,7 @@ def compile_llama(home: Path, compilation: Compilation, artifact: Path, progress
     """Run a script in the toolchain container and keep what it wrote as a tar.
 
     Raises:
-        SetupError: compile_failed, or what the engine raises.
+        SetupError: compile_failed, engine_unreachable or engine_failed.
     """
     ccache = home / "cache" / "ccache"
     ccache.mkdir(parents=True, exist_ok=True)

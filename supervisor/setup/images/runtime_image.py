@@ -75,10 +75,10 @@ def installed_image(home: Path, backend: str) -> BuiltImage | None:
 def build_runtime_image(
     home: Path, backend: str, progress: Progress, docker_host: str, source_root: Path | None = None
 ) -> BuiltImage:
-    """Return the image of a backend, built as far as its inputs changed or the engine lost it.
+    """Return the image of a backend, built if its inputs changed or the container engine lost it.
 
     Raises:
-        SetupError: whatever step failed; the message says what mends it.
+        SetupError: a step failed; the message says how to fix it.
     """
     root = source_root or default_source_root()
     definition = require_backend(root, backend)

@@ -25,7 +25,7 @@ def build_supervisor_image(home: Path, progress: Progress, docker_host: str) -> 
     """Build the image where a layer's inputs changed; return its id.
 
     Raises:
-        SetupError: source_fetch_failed, image_build_failed, or what the engine raises.
+        SetupError: source_fetch_failed, image_build_failed, engine_unreachable or engine_failed.
     """
     root = default_source_root()
     with build_lock(home):
@@ -47,7 +47,7 @@ def _fetch_wheels(home: Path, root: Path, progress: Progress) -> Path:
     command = [
         *(sys.executable, "-P", "-m", "pip", "--disable-pip-version-check", "--no-input", "download", "--quiet"),
         *("--require-hashes", "--no-deps", "--only-binary=:all:", "--dest", str(wheels)),
-        # Debian 12's interpreter, whichever runs here.
+        # For Debian 12's interpreter; another one may run here.
         *("--python-version", "3.11", "--implementation", "cp", "-r", str(root / LOCK_FILE)),
     ]
     with progress.step("Fetching the supervisor's packages", "by hash, on the host, so that the build needs no index"):

@@ -19,10 +19,10 @@ __all__ = ["ensure_toolchain"]
 
 
 def ensure_toolchain(home: Path, base: BaseImage, source_root: Path, progress: Progress, docker_host: str) -> str:
-    """Return the toolchain image's id, built if its inputs changed or the engine lost it.
+    """Return the toolchain image's id, built if its inputs changed or the container engine lost it.
 
     Raises:
-        SetupError: image_build_failed, or what the engine raises.
+        SetupError: image_build_failed, engine_unreachable or engine_failed.
     """
     definition = source_root / "runtime-image" / TOOLCHAIN_DOCKERFILE
     record_path = home / "images" / "toolchain.json"

@@ -56,7 +56,7 @@ def test_an_unknown_backend_is_refused_with_those_that_exist() -> None:
         "[common]\ncmake = 1\n[backends.a]\nrequired_cpu_flags = []\nggml_features = []\n[backends.a.cmake]\n",
     ],
 )
-def test_a_damaged_definition_is_refused_with_the_command_that_mends_it(tmp_path: Path, text: str) -> None:
+def test_a_damaged_definition_is_refused_with_the_command_that_fixes_it(tmp_path: Path, text: str) -> None:
     with pytest.raises(SetupError, match="git checkout") as caught:
         load_backends(written(tmp_path, text))
     assert caught.value.code == "definition_invalid"

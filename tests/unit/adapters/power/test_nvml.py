@@ -66,12 +66,12 @@ def test_a_process_is_a_strangers_until_the_container_is_known_and_in_every_othe
         assert "another process (42)" in meter.read().faults[0]
 
 
-def test_a_driver_that_was_loaded_anew_is_not_negative_energy(device: FakeDevice) -> None:
+def test_a_driver_that_was_loaded_again_is_not_negative_energy(device: FakeDevice) -> None:
     meter = opened(device)
     device.counter_uj = 3
     reading = meter.read()
     assert reading.energy_uj == {"gpu-1": None}
-    assert "loaded anew" in reading.faults[0]
+    assert "loaded again" in reading.faults[0]
     device.counter_uj = 8_000_000
     assert meter.read().energy_uj == {"gpu-1": None}
 

@@ -240,7 +240,7 @@ def test_the_smallest_range_allows_the_promised_interval(tmp_path: Path, clock: 
         assert read_after(meter, clock, READ_AT_LEAST_EVERY_S).energy_uj == {"package-0": count * drawn_uj}
 
 
-def test_a_counter_that_begins_anew_is_not_taken_for_a_wrap(host: PowercapHost, clock: Clock) -> None:
+def test_a_counter_that_begins_again_is_not_taken_for_a_wrap(host: PowercapHost, clock: Clock) -> None:
     meter = opened(host, clock)
     host.set_energy(PACKAGE, 0)
     gap = read_after(meter, clock, 1)
