@@ -4,6 +4,7 @@ So `audit` needs no more than the contracts.
 """
 
 import sys
+from importlib.metadata import PackageNotFoundError, version
 from typing import NoReturn
 
 import click
@@ -34,6 +35,12 @@ MISSING = (
     "this command needs the execution engine's packages, of which {name} is missing here. In the source tree, run: "
     "make bootstrap, or: pip install '.[server]'. `audit` works without them."
 )
+# PyPI's process control system, whose package has the same name as ours.
+OTHER_DISTRIBUTION = "supervisor"
+MIXED = (
+    "the distribution {name} {version} is installed in this environment too; its package `supervisor` and ours "
+    "overwrite each other. Install weos-engine in an environment of its own, from its source tree: pipx install ."
+)
 
 
 @click.command(
@@ -49,6 +56,7 @@ def _root() -> None:
 
 def main() -> NoReturn:
     """Run the command line; an error is printed as one line with its code."""
+    _require_own_environment()
     try:
         _root.main(standalone_mode=False)
     except click.ClickException as error:
@@ -76,3 +84,12 @@ def main() -> NoReturn:
         click.echo(f"{code}: {error}", err=True)
         sys.exit(1)
     sys.exit(0)
+
+
+def _require_own_environment() -> None:
+    try:
+        found = version(OTHER_DISTRIBUTION)
+    except PackageNotFoundError:
+        return
+    click.echo(f"environment_mixed: {MIXED.format(name=OTHER_DISTRIBUTION, version=found)}", err=True)
+    sys.exit(1)
