@@ -174,7 +174,7 @@ def test_a_loosened_second_lock_stops_the_start(directory: Path, old: str, new: 
 
 
 def test_what_no_lock_may_allow_is_all_there() -> None:
-    """A list of its own: whoever takes a call out of sandbox.toml must take it out here too."""
+    """A list of its own: a call that is taken out of sandbox.toml must be taken out here too."""
     named = {
         *("ptrace", "process_vm_readv", "process_vm_writev", "kcmp", "fork", "vfork", "execveat", "pidfd_open", "kill"),
         *("socket", "socketpair", "connect", "bind", "accept", "sendmsg", "recvmsg"),
@@ -189,6 +189,35 @@ def test_what_no_lock_may_allow_is_all_there() -> None:
     assert named <= set(calls.forbidden)
     later = {"execve", "clone", "openat", "dup", "fcntl", "lseek", "pread64", "getdents64", "seccomp", "close", "ioctl"}
     assert later <= set(calls.forbidden_after_lockdown)
+
+
+def test_each_lock_allows_exactly_these_calls() -> None:
+    """A list of its own: allowing a call changes this test, also where no rule of sandbox.toml forbids the call."""
+    policies = load_policies(SOURCE_ROOT / "policies")
+    lock_one = {
+        *("access", "brk", "clock_getres", "clock_gettime", "clock_nanosleep", "close", "dup", "dup3", "epoll_ctl"),
+        *("epoll_pwait", "execve", "exit", "exit_group", "faccessat", "faccessat2", "fadvise64", "fstat", "fstatfs"),
+        *("getcwd", "getdents64", "getegid", "geteuid", "getgid", "getpid", "getppid", "getrandom", "gettid"),
+        *("gettimeofday", "getuid", "lseek", "madvise", "mremap", "munmap", "nanosleep", "newfstatat", "pread64"),
+        *("read", "readlink", "readlinkat", "restart_syscall", "rseq", "rt_sigaction", "rt_sigprocmask"),
+        *("rt_sigreturn", "sched_getaffinity", "sched_yield", "set_robust_list", "set_tid_address", "sigaltstack"),
+        *("sysinfo", "tgkill", "uname", "write", "writev"),
+    }
+    lock_one_with_conditions = {
+        *("arch_prctl", "clone", "fcntl", "futex", "ioctl", "mmap", "mprotect", "openat", "prlimit64", "seccomp"),
+    }
+    lock_two = {
+        *("brk", "clock_gettime", "exit", "exit_group", "getpid", "gettid", "munmap", "restart_syscall"),
+        *("rt_sigreturn", "sched_yield"),
+    }
+    lock_two_with_conditions = {"futex", "madvise", "mmap", "mprotect", "mremap", "read", "tgkill", "write"}
+    allowing = [rule for rule in policies.seccomp.syscalls if rule.action == "SCMP_ACT_ALLOW"]
+    assert {name for rule in allowing if not rule.args for name in rule.names} == lock_one
+    assert {name for rule in allowing if rule.args for name in rule.names} == lock_one_with_conditions
+    later = [rule for rule in policies.lockdown.rules if rule.action == "allow"]
+    assert {call for rule in later if not rule.conditions for call in rule.calls} == lock_two
+    assert {call for rule in later if rule.conditions for call in rule.calls} == lock_two_with_conditions
+    assert (len(lock_one | lock_one_with_conditions), len(lock_two | lock_two_with_conditions)) == (64, 18)
 
 
 @pytest.mark.parametrize(
