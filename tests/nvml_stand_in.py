@@ -24,7 +24,7 @@ from supervisor.adapters.home import Home
 from supervisor.power.meter_leases import MeterLeases
 from supervisor.power.meters import open_gpu, open_metering
 from tests.factories import make_gpu_plan
-from tests.fakes import fixed_installation
+from tests.fakes.installation import fixed_installation
 home, power = Home(Path(sys.argv[1])), fixed_installation().policies.power
 gpu = open_gpu(home.calibration, home.gpu_limit, power, ["cpu_avx2", "cuda"])
 meters = MeterLeases(lambda: open_metering(home.calibration, power), power, gpu)

@@ -87,7 +87,7 @@ def test_without_a_sensor_the_tables_row_is_taken_and_said_to_be() -> None:
     ],
 )
 def test_a_calibration_that_was_neither_measured_nor_declared_is_refused(change: dict[str, object]) -> None:
-    with pytest.raises(ValidationError, match="domains and samples where it was measured"):
+    with pytest.raises(ValidationError, match="a measured calibration needs domains and samples"):
         Calibration.model_validate(measured().model_dump() | change)
 
 

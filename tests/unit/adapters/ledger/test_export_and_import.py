@@ -188,7 +188,7 @@ def test_without_its_key_a_ledger_is_for_reading(home: Home, other: Home, tmp_pa
     done("ledger", "export", tmp_path / "again", home=other)
     assert (tmp_path / "again").read_bytes() == file.read_bytes()
     assert done("ledger", "checkpoint", home=other) == done("ledger", "checkpoint")
-    with pytest.raises(EngineError, match="only with its key") as refused:
+    with pytest.raises(EngineError, match="needs its log key") as refused:
         asyncio.run(serve_once(other))
     assert refused.value.code == "key_missing"
     assert not key_path(other.keys, LOG_KEY).exists()
