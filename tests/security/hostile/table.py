@@ -76,8 +76,8 @@ def _lines(*rows: tuple[str, str]) -> tuple[Misbehaviour, ...]:
 
 BEFORE_THE_SET_UP = (
     Misbehaviour("ends before anything", "start", "os._exit(0)", FAILED),
-    Misbehaviour("speaks before it is spoken to", "start", "raw(b'hello\\n')", FAILED, "no event"),
-    Misbehaviour("is ready before it has its set-up", "start", "say({'type': 'ready'})", FAILED, "no event"),
+    Misbehaviour("speaks before it is spoken to", "start", "raw(b'hello\\n')", FAILED, "not an event"),
+    Misbehaviour("is ready before it has its set-up", "start", "say({'type': 'ready'})", FAILED, "not an event"),
     Misbehaviour("floods standard error at once", "start", "flood(b'x' * 4096, STDERR_FD)", TOO_MUCH),
     Misbehaviour("is silent from the start", "start", "hang()", LATE),
 )
@@ -116,7 +116,7 @@ BEFORE_THE_MODEL = (
     ),
     Misbehaviour("writes one endless line", "set-up", "flood(b'x' * 4096)", FAILED, "longer than any event"),
     Misbehaviour("floods standard error", "set-up", "flood(b'x' * 4096, STDERR_FD)", TOO_MUCH),
-    Misbehaviour("floods with empty lines", "set-up", "flood(b'\\n' * 4096)", FAILED, "no event"),
+    Misbehaviour("floods with empty lines", "set-up", "flood(b'\\n' * 4096)", FAILED, "not an event"),
     Misbehaviour("answers before it is ready", "set-up", "say(PROMPT, token(0), token(1), DONE)", FAILED, "before"),
     Misbehaviour("closes its output and goes on", "set-up", "os.close(EVENT_FD); hang()", LATE),
     Misbehaviour("closes both outputs and goes on", "set-up", "[os.close(fd) for fd in (1, 2, 3)]; hang()", LATE),
@@ -167,7 +167,7 @@ LIES = (
         "was locked by another policy", "ready", "say(READY | {'lockdown_policy': 'sha256:' + '0' * 64})", UNLOCKED
     ),
     Misbehaviour("is of another backend", "ready", "say(READY | {'backend': 'cpu_avx512'})", FAILED, "backend"),
-    Misbehaviour("speaks another protocol", "ready", "say(READY | {'protocol': 2})", FAILED, "no event"),
+    Misbehaviour("speaks another protocol", "ready", "say(READY | {'protocol': 2})", FAILED, "not an event"),
     Misbehaviour(
         "loaded another model",
         "ready",
@@ -175,7 +175,9 @@ LIES = (
         FAILED,
         "another model",
     ),
-    Misbehaviour("has a thousand features", "ready", "say(READY | {'cpu_features': ['A'] * 1000})", FAILED, "no event"),
+    Misbehaviour(
+        "has a thousand features", "ready", "say(READY | {'cpu_features': ['A'] * 1000})", FAILED, "not an event"
+    ),
     Misbehaviour("says half that it is ready", "ready", "raw(line(READY)[:100]); os._exit(0)", FAILED, "status 0"),
     Misbehaviour("is ready twice", "ready", "raw(line(READY) * 2)", FAILED, "broke its protocol"),
     Misbehaviour(
