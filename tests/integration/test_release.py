@@ -214,7 +214,7 @@ def test_a_drifted_installation_is_refused_by_name(released: Released) -> None:
     image = json.loads(record.read_text())
     changes: dict[Path, str] = {
         released.source / "policies" / "scheduling.toml": "\n# looser\n",
-        released.source / "supervisor" / "service.py": "\n# patched\n",
+        released.source / "supervisor" / "execution" / "service.py": "\n# patched\n",
     }
     try:
         for path, added in changes.items():
