@@ -5,7 +5,9 @@ import sqlite3
 from datetime import datetime
 
 from contracts.execution.execution_plan import ExecutionPlan
+from contracts.wire.errors import ContractError
 from supervisor.adapters.ledger.schema import SELECT_ENTRIES
+from supervisor.domain.errors import StorageError
 from supervisor.domain.records.ports import LedgerEntry, StoredRun
 
 __all__ = ["find_run", "find_run_by_key", "read_entries", "read_page", "read_unfinished"]
@@ -25,7 +27,7 @@ def _stored(row: tuple[int, str, str, str, str, bytes, str | None, bytes | None,
     return StoredRun(
         seq=seq,
         execution_id=execution_id,
-        plan=ExecutionPlan.parse(plan.encode("utf-8")),
+        plan=_parse_plan(execution_id, plan),
         accepted_at=datetime.fromisoformat(accepted_at),
         request_digest=request_digest,
         started_envelope=started_envelope,
@@ -33,6 +35,17 @@ def _stored(row: tuple[int, str, str, str, str, bytes, str | None, bytes | None,
         envelope=envelope,
         output=None if output is None else json.loads(output),
     )
+
+
+def _parse_plan(execution_id: str, plan: str) -> ExecutionPlan:
+    try:
+        return ExecutionPlan.parse(plan.encode("utf-8"))
+    except ContractError as error:
+        detail = (
+            f"the plan of {execution_id} in the ledger cannot be read ({error}): it is damaged, or an earlier "
+            "development tree wrote it; use a new WEOS_HOME"
+        )
+        raise StorageError("ledger_unsound", detail) from error
 
 
 def find_run(database: sqlite3.Connection, execution_id: str) -> StoredRun | None:
