@@ -28,8 +28,10 @@ from contracts.wire.document import sha256_digest
 from contracts.wire.envelope import Envelope, decode_base64
 from contracts.wire.errors import ContractError
 
-__all__ = ["BUNDLE_CHECKS", "BundleReport", "verify_bundle"]
+__all__ = ["BUNDLE_CHECKS", "BundleReport", "SeenBundles", "verify_bundle"]
 
+# Name of the check that no single bundle can make: a bundle against the bundles before it.
+TOGETHER = "other bundles"
 RECORD, STARTED = "record: ", "started: "
 BUNDLE_CHECKS = (
     *("size", "bundle", "proofs", "trust"),
@@ -198,3 +200,43 @@ def verify_bundle(
         A report; it never raises for a bad bundle.
     """
     return _Verification(trust, nonce, revocations).run(data)
+
+
+class SeenBundles:
+    """Remembers the facts of each bundle that later bundles must not contradict: a few hundred bytes for each."""
+
+    def __init__(self) -> None:
+        self._roots: dict[tuple[str, int], bytes] = {}
+        self._leaves: dict[tuple[str, int], bytes] = {}
+        self._places: dict[str, tuple[str, tuple[int, int]]] = {}
+        self._numbers: dict[tuple[str, int], str] = {}
+        self._containers: dict[str, str] = {}
+
+    def add(self, report: BundleReport) -> Check:
+        """Compare a VALID bundle with the bundles before it, and remember it.
+
+        The same execution may come twice, with proofs of different ages.
+
+        Returns:
+            ``FORK``: the ledger has two roots over the same entries. ``INCONSISTENT``: one index has two leaves.
+            ``DUPLICATE_ID``: an execution has two places, or two executions share a number or a container.
+        """
+        if report.record is None or report.place is None:
+            return Check(TOGETHER, "OK", "not compared")
+        place, record = report.place, report.record
+        origin, size, execution_id = place.checkpoint.origin, place.checkpoint.size, record.execution_id
+        if self._roots.setdefault((origin, size), place.checkpoint.root) != place.checkpoint.root:
+            return Check(
+                TOGETHER, "FORK", f"another bundle has another root over {size} entries of {origin}; keep both"
+            )
+        for index, leaf_hash in zip(place.positions, place.leaf_hashes, strict=True):
+            if self._leaves.setdefault((origin, index), leaf_hash) != leaf_hash:
+                return Check(TOGETHER, "INCONSISTENT", f"another bundle has another leaf at index {index} of {origin}")
+        if self._places.setdefault(execution_id, (origin, place.positions)) != (origin, place.positions):
+            return Check(TOGETHER, "DUPLICATE_ID", f"{execution_id} has two places in the ledger")
+        if self._numbers.setdefault((origin, record.seq), execution_id) != execution_id:
+            return Check(TOGETHER, "DUPLICATE_ID", f"number {record.seq} of {origin} belongs to two executions")
+        container_id = None if record.sandbox is None else record.sandbox.container_id
+        if container_id is not None and self._containers.setdefault(container_id, execution_id) != execution_id:
+            return Check(TOGETHER, "DUPLICATE_ID", f"container {container_id} was used by two executions")
+        return Check(TOGETHER, "OK", "no other bundle contradicts this one")

@@ -1,8 +1,8 @@
 """Put the export of a ledger into a home that has none, verifying every line on the way.
 
 What comes in is the log, byte for byte: leaves, envelopes and checkpoint, and so the same proofs. What an export does
-not hold does not come in: prompts, outputs, Idempotency-Keys, and the log's key. Whoever has that key puts it into the
-home and the supervisor continues the log; without it the ledger can be read, exported and proven from, and the
+not hold does not come in: prompts, outputs, Idempotency-Keys, and the log's key. The owner of that key puts it into
+the home, and the supervisor continues the log; without it the ledger can be read, exported and proven from, and the
 supervisor refuses to serve on it.
 """
 

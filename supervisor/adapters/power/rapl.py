@@ -4,8 +4,8 @@ Zones that are added: `package-N` and the `dram` below it, which is not part of 
 `uncore` (parts of their package), `psys` (holds the packages), and `intel-rapl-mmio` where `intel-rapl` has packages.
 Source: Documentation/power/powercap/powercap.rst and drivers/powercap/intel_rapl_common.c of the Linux kernel.
 
-The counters wrap: in 262 kJ on most machines, which is 44 minutes at 100 W, in 65 kJ on some. Whoever holds a meter
-sees to it that it is read at least every `READ_AT_LEAST_EVERY_S`, see `supervisor.composition`.
+The counters wrap: in 262 kJ on most machines, which is 44 minutes at 100 W, in 65 kJ on some. The owner of a
+meter reads it at least every `READ_AT_LEAST_EVERY_S`, see `supervisor.composition`.
 """
 
 import re

@@ -10,8 +10,7 @@ from pathlib import Path
 import click
 
 from contracts.ledger.bundle import Bundle
-from contracts.verify.bundle import BUNDLE_CHECKS, BundleReport, verify_bundle
-from contracts.verify.bundles_together import SeenBundles
+from contracts.verify.bundle import BUNDLE_CHECKS, BundleReport, SeenBundles, verify_bundle
 from contracts.verify.checks import Check
 from contracts.verify.record import output_matches
 from contracts.verify.trust import Trust

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.releases.statements import state_manifest
-from contracts.verify.bundle import BundleReport, verify_bundle
-from contracts.verify.bundles_together import SeenBundles
+from contracts.verify.bundle import BundleReport, SeenBundles, verify_bundle
 from contracts.verify.trust import TrustedKey
 from contracts.wire.canonical import canonical_bytes
 from contracts.wire.document import sha256_digest
