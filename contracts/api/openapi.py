@@ -7,7 +7,7 @@ from pydantic.json_schema import models_json_schema
 from contracts.api.ledger_operations import LEDGER_OPERATIONS
 from contracts.api.operation import EXECUTION_ID, Operation, Parameter
 from contracts.api.problem import PROBLEM_CODES, Problem
-from contracts.api.responses import RunView, StreamStarted, StreamToken
+from contracts.api.responses import StreamDone, StreamStarted, StreamToken
 from contracts.api.run_operations import EVENT_STREAM, RUN_OPERATIONS
 from contracts.wire.document import Contract
 from contracts.wire.envelope import Envelope
@@ -36,7 +36,7 @@ def _links(pointer: str) -> dict[str, Any]:
 
 def _event_schema() -> dict[str, Any]:
     """Return the schema of one event; OpenAPI 3.1 cannot describe the items of a stream (3.2: `itemSchema`)."""
-    events = {"started": StreamStarted, "token": StreamToken, "done": RunView, "error": Problem}
+    events = {"started": StreamStarted, "token": StreamToken, "done": StreamDone, "error": Problem}
     return {
         "description": "One event of the stream.",
         "oneOf": [
@@ -115,7 +115,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
 
 def build_openapi() -> dict[str, Any]:
     """Return the OpenAPI 3.1 document of the API."""
-    models: set[type[Contract]] = {Problem, StreamStarted, StreamToken}
+    models: set[type[Contract]] = {Problem, StreamDone, StreamStarted, StreamToken}
     for operation in OPERATIONS:
         models.update(model for _, model in operation.responses.values() if model is not None)
         if operation.request is not None:

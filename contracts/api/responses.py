@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from contracts.execution.execution_plan import ExecutionPlan
+from contracts.execution.execution_plan import ExecutionPlan, ModelSignature, TensorTypeCount
 from contracts.execution.metrics import Metrics
 from contracts.execution.metrics_record import Reason
 from contracts.wire.document import Contract, Many
@@ -28,6 +28,7 @@ __all__ = [
     "RunStatus",
     "RunSummary",
     "RunView",
+    "StreamDone",
     "StreamStarted",
     "StreamToken",
     "VersionView",
@@ -126,6 +127,12 @@ class ModelView(Contract):
     """SHA-256 of the file."""
     size_bytes: Count
     """Size of the file in bytes."""
+    mixture: Many[TensorTypeCount]
+    """The types of the weights, the most frequent first."""
+    chat_template: Digest | None
+    """SHA-256 of the chat template in the file; null: the file carries none, so that only `raw` prompts can be run."""
+    signature: ModelSignature | None
+    """The signature of the file that was verified at installation; null: none."""
 
 
 class ModelList(Contract):
@@ -173,7 +180,14 @@ class StreamToken(Contract):
     """One generated token of a stream."""
 
     index: Count
-    """Position of the token in the answer; 0 is the first. Text that was held back until the end has an index equal to
-    `tokens_total`."""
+    """Position of the token in the answer; 0 is the first."""
     text: str
     """Text that is now final. Empty while an incomplete character or a possible stop text is held back."""
+
+
+class StreamDone(RunView):
+    """Last event of a stream whose execution completed."""
+
+    rest: str
+    """Text that no `token` event of this stream has: what was held back until the end, or the whole output if the
+    execution had ended before. The texts of all `token` events and `rest` together are `output`."""

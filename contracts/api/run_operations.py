@@ -28,7 +28,7 @@ IDEMPOTENCY_KEY = Parameter(
 ACCEPT = Parameter(
     "Accept",
     "header",
-    f"`{EVENT_STREAM}` streams the tokens as events: `started`, any number of `token`, then `done` (a RunView) or "
+    f"`{EVENT_STREAM}` streams the tokens as events: `started`, any number of `token`, then `done` (a StreamDone) or "
     "`error` (a Problem).",
     {"type": "string"},
     example=EVENT_STREAM,
@@ -62,6 +62,8 @@ _PLANNING = (
     "engine_version_mismatch",
     "isolation_required",
     "model_index_damaged",
+    "chat_template_missing",
+    "json_schema_unsupported",
 )
 _EXECUTION = (
     "idempotency_key_reused",
@@ -77,6 +79,9 @@ _EXECUTION = (
     "ledger_unsound",
     "context_overflow",
     "empty_prompt",
+    "template_refused",
+    "template_failed",
+    "grammar_invalid",
     "time_limit_exceeded",
     "output_limit_exceeded",
     "memory_limit_exceeded",

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from contracts.execution.power_evidence import PowerSource
-from contracts.execution.run_request import Sampling, StopSequence
+from contracts.execution.run_request import GrammarKind, PromptForm, Sampling, StopSequence
 from contracts.execution.runner_protocol import MAX_CONTEXT_TOKENS, MAX_THREADS
 from contracts.wire.document import Contract, Many
 from contracts.wire.types import (
@@ -22,7 +22,17 @@ from contracts.wire.types import (
     RoleName,
 )
 
-__all__ = ["ExecutionPlan", "PlannedArtifact", "PlannedLimits", "PlannedModel", "PlannedScheduling"]
+__all__ = [
+    "ExecutionPlan",
+    "ModelSignature",
+    "PlannedArtifact",
+    "PlannedGrammar",
+    "PlannedLimits",
+    "PlannedModel",
+    "PlannedPrompt",
+    "PlannedScheduling",
+    "TensorTypeCount",
+]
 
 
 class PlannedArtifact(Contract):
@@ -34,6 +44,24 @@ class PlannedArtifact(Contract):
     """Number of bytes."""
 
 
+class TensorTypeCount(Contract):
+    """How many of a model's weights have one type."""
+
+    type: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,16}$")]
+    """Name of the type as ggml writes it, in lower case, such as `q4_k`."""
+    elements: Positive
+    """Number of weights of this type."""
+
+
+class ModelSignature(Contract):
+    """A signature of the model file that was verified when the model was installed (OpenSSF Model Signing v1.0)."""
+
+    signer: Annotated[str, StringConstraints(min_length=1, max_length=512)]
+    """Who signed: the SHA-256 of the public key, or the identity in the certificate."""
+    bundle: Digest
+    """SHA-256 of the signature bundle."""
+
+
 class PlannedModel(PlannedArtifact):
     """The model file."""
 
@@ -43,6 +71,26 @@ class PlannedModel(PlannedArtifact):
     """Quantization, as read from the header of the file."""
     architecture: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
     """Architecture, as read from the header of the file (`general.architecture`)."""
+    mixture: Annotated[Many[TensorTypeCount], Field(min_length=1, max_length=64)]
+    """The types of the weights, the most frequent first. A quantization is a name for a mixture of types."""
+    chat_template: Digest | None
+    """SHA-256 of the chat template in the file, in UTF-8; null: the file carries none."""
+    signature: ModelSignature | None
+    """The verified signature of the file; null: the file was installed without one."""
+
+
+class PlannedPrompt(PlannedArtifact):
+    """The prompt in UTF-8, or the messages in RFC 8785 form."""
+
+    form: PromptForm
+    """`text`: a prompt. `messages`: a conversation."""
+
+
+class PlannedGrammar(PlannedArtifact):
+    """What the answer must match: a text in UTF-8."""
+
+    kind: GrammarKind
+    """`gbnf`: a grammar in llama.cpp's notation. `json_schema`: a JSON Schema without white space."""
 
 
 class PlannedScheduling(Contract):
@@ -97,8 +145,14 @@ class ExecutionPlan(Contract):
     """Container image, named by the digest of its configuration."""
     model: PlannedModel
     """The model file."""
-    prompt: PlannedArtifact
-    """Digest and size of the prompt in UTF-8. The plan leaves out the text, because a record can never be deleted."""
+    prompt: PlannedPrompt
+    """Digest and size of the prompt. The plan leaves out the text, because a record can never be deleted."""
+    prompt_format: Literal["chat", "raw"]
+    """`chat`: the model's chat template turns the prompt into the model's input. `raw`: the prompt is the input."""
+    parse_special: bool
+    """Whether the names of special tokens in the caller's text become those tokens; false in a chat."""
+    grammar: PlannedGrammar | None
+    """What the answer must match; null: anything."""
     policies: dict[str, Digest]
     """Digest of every policy file, by file name."""
     scheduling: PlannedScheduling

@@ -1,10 +1,12 @@
 """The Run Request: everything a client may ask of the engine (section 5 of the integration specification)."""
 
-from typing import Annotated, ClassVar
+import json
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
-from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import ConfigDict, Field, JsonValue, StringConstraints, field_validator, model_validator
 from pydantic.config import JsonDict
 
+from contracts.wire.canonical import canonical_bytes
 from contracts.wire.document import Contract, Many
 from contracts.wire.types import (
     BackendName,
@@ -16,13 +18,36 @@ from contracts.wire.types import (
     QuantizationName,
 )
 
-__all__ = ["MAX_PROMPT_BYTES", "ExecutionRequest", "LimitsRequest", "RunRequest", "Sampling"]
+__all__ = [
+    "MAX_GRAMMAR_BYTES",
+    "MAX_PROMPT_BYTES",
+    "ExecutionRequest",
+    "Grammar",
+    "GrammarKind",
+    "LimitsRequest",
+    "Message",
+    "PromptForm",
+    "RunRequest",
+    "Sampling",
+    "canonical_messages",
+]
 
-# The prompt is sent to the runner in one JSON line of at most 1 MiB; escaping turns one byte into at most six.
+# Prompt and grammar are sent to the runner in one JSON line of at most 1 MiB; escaping turns one byte into at most six.
 MAX_PROMPT_BYTES = 131_072
+MAX_GRAMMAR_BYTES = 32_768
+MAX_MESSAGES = 512
 MIN_TEMPERATURE = 0.01
 
 StopSequence = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+GrammarKind = Literal["gbnf", "json_schema"]
+PromptForm = Literal["text", "messages"]
+
+
+class Grammar(NamedTuple):
+    """What the answer must match: a text of one of the two kinds."""
+
+    kind: GrammarKind
+    text: str
 
 
 # The two validators of `Sampling` as JSON Schema.
@@ -80,8 +105,38 @@ class LimitsRequest(Contract):
     """Time limit in seconds, counted from the moment the execution is given its CPUs; null: the policy's default."""
 
 
+class Message(Contract):
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    """Who speaks: `system` instructs the model, `user` asks, `assistant` is an earlier answer of the model."""
+    content: Annotated[str, StringConstraints(max_length=MAX_PROMPT_BYTES)]
+    """What is said. It stays text: no part of it becomes a control token of the model."""
+
+
+# The validators of `ExecutionRequest` and `RunRequest` as JSON Schema.
+_SPECIAL_ONLY_IN_RAW: JsonDict = {
+    "if": {"required": ["parse_special"], "properties": {"parse_special": {"type": "boolean"}}},
+    "then": {"required": ["prompt_format"], "properties": {"prompt_format": {"const": "raw"}}},
+    "not": {
+        "required": ["grammar", "json_schema"],
+        "properties": {"grammar": {"type": "string"}, "json_schema": {"type": "object"}},
+    },
+}
+_PROMPT_OR_MESSAGES: JsonDict = {
+    "oneOf": [
+        {"required": ["prompt"], "properties": {"prompt": {"type": "string"}}},
+        {"required": ["messages"], "properties": {"messages": {"type": "array"}}},
+    ],
+    "if": {"required": ["messages"], "properties": {"messages": {"type": "array"}}},
+    "then": {"properties": {"execution": {"properties": {"prompt_format": {"enum": ["auto", "chat"]}}}}},
+}
+
+
 class ExecutionRequest(Contract):
     """How to run the model."""
+
+    model_config = ConfigDict(json_schema_extra=_SPECIAL_ONLY_IN_RAW)
 
     backend: BackendName
     """Name of a build of llama.cpp, such as `cpu_avx2`; `GET /v1/backends` lists the installed ones."""
@@ -100,21 +155,68 @@ class ExecutionRequest(Contract):
     sampling: Sampling = Sampling()
     """How the next token is chosen."""
     stop: Annotated[Many[StopSequence], Field(max_length=8)] = ()
-    """Texts that end the answer. The answer is cut off before the first of them."""
+    """Texts that end the answer. The answer is cut off before the first of them. The name of a special token, such as
+    `<|im_end|>`, ends the answer at that token."""
+    prompt_format: Literal["auto", "chat", "raw"] = "auto"
+    """`chat`: the model's own chat template turns the prompt or the messages into text. `raw`: the prompt is passed to
+    the model unchanged. `auto`: `chat` where the model file carries a template, otherwise `raw`."""
+    parse_special: bool | None = None
+    """Whether the names of special tokens in the prompt become those tokens. Only with `prompt_format` `raw`; null:
+    true. In a chat, texts of the caller never become special tokens."""
+    grammar: Annotated[str, StringConstraints(min_length=1, max_length=MAX_GRAMMAR_BYTES)] | None = None
+    """A grammar in GBNF (llama.cpp's notation), with the rule `root`. The answer matches it, unless a limit ends the
+    answer early; null: none."""
+    json_schema: dict[str, JsonValue] | None = None
+    """A JSON Schema. The answer is a JSON document that the schema accepts, unless a limit ends the answer early.
+    Keywords that cannot be enforced are refused; null: none."""
     isolation: IsolationTier | None = None
     """Isolation tier of the sandbox: `hardened` (runc) or `gvisor` (runsc). null: the tier that a policy demands,
     otherwise the policy's default. A tier that is not installed, or is weaker than the demanded one, is refused."""
 
+    @property
+    def output_grammar(self) -> Grammar | None:
+        """What the answer must match; the properties of a schema stay in their order. None: anything."""
+        if self.grammar is not None:
+            return Grammar("gbnf", self.grammar)
+        if self.json_schema is not None:
+            return Grammar("json_schema", json.dumps(self.json_schema, ensure_ascii=False, separators=(",", ":")))
+        return None
+
+    @model_validator(mode="after")
+    def _refuse_contradictions(self) -> "ExecutionRequest":
+        if self.parse_special is not None and self.prompt_format != "raw":
+            message = "parse_special needs the prompt_format `raw`"
+            raise ValueError(message)
+        if self.grammar is not None and self.json_schema is not None:
+            message = "give either grammar or json_schema"
+            raise ValueError(message)
+        wanted = self.output_grammar
+        if wanted is not None and len(wanted.text.encode("utf-8", "replace")) > MAX_GRAMMAR_BYTES:
+            message = f"{wanted.kind} has more than {MAX_GRAMMAR_BYTES} bytes of UTF-8"
+            raise ValueError(message)
+        return self
+
+
+def canonical_messages(messages: tuple[Message, ...]) -> bytes:
+    """Return a conversation in RFC 8785 form; a plan names the conversation by the digest of these bytes."""
+    return canonical_bytes([message.model_dump(mode="json") for message in messages])
+
 
 class RunRequest(Contract):
-    """A request to run one prompt on one model, once."""
+    """A request to run one prompt, or one conversation, on one model, once."""
+
+    model_config = ConfigDict(json_schema_extra=_PROMPT_OR_MESSAGES)
 
     MAX_BYTES: ClassVar[int] = 1_048_576
 
     model: ModelName
     """Name of an installed model; `GET /v1/models` lists them."""
-    prompt: Annotated[str, StringConstraints(min_length=1, max_length=MAX_PROMPT_BYTES)]
-    """Text to continue, passed to the model unchanged: 1 byte to 128 KiB of UTF-8."""
+    prompt: Annotated[str, StringConstraints(min_length=1, max_length=MAX_PROMPT_BYTES)] | None = None
+    """The question, or the text to continue: 1 byte to 128 KiB of UTF-8. `execution.prompt_format` decides which; null:
+    `messages` is given instead."""
+    messages: Annotated[Many[Message], Field(min_length=1, max_length=MAX_MESSAGES)] | None = None
+    """A conversation, oldest turn first: at most 128 KiB of UTF-8. The model answers its last turn; null: `prompt` is
+    given instead."""
     execution: ExecutionRequest
     """How to run the model."""
     nonce: Nonce | None = None
@@ -124,10 +226,43 @@ class RunRequest(Contract):
     """The only engine version that may execute the request; any other version refuses it with status 412. null: any
     version."""
 
+    @property
+    def prompt_form(self) -> PromptForm:
+        """Whether the request has a prompt or messages."""
+        return "text" if self.messages is None else "messages"
+
+    @property
+    def prompt_bytes(self) -> bytes:
+        """The bytes that a plan names by digest: the prompt in UTF-8, or the messages in RFC 8785 form."""
+        return (self.prompt or "").encode("utf-8") if self.messages is None else canonical_messages(self.messages)
+
+    @property
+    def conversation(self) -> tuple[Message, ...]:
+        """The messages; a prompt is one message of the user."""
+        return self.messages or (Message(role="user", content=self.prompt or ""),)
+
     @field_validator("prompt")
     @classmethod
-    def _bound_prompt_bytes(cls, prompt: str) -> str:
-        if len(prompt.encode("utf-8")) > MAX_PROMPT_BYTES:
+    def _bound_prompt_bytes(cls, prompt: str | None) -> str | None:
+        if prompt is not None and len(prompt.encode("utf-8")) > MAX_PROMPT_BYTES:
             message = f"the prompt has more than {MAX_PROMPT_BYTES} bytes of UTF-8"
             raise ValueError(message)
         return prompt
+
+    @field_validator("messages")
+    @classmethod
+    def _bound_message_bytes(cls, messages: tuple[Message, ...] | None) -> tuple[Message, ...] | None:
+        if sum(len(each.content.encode("utf-8")) for each in messages or ()) > MAX_PROMPT_BYTES:
+            message = f"the messages have more than {MAX_PROMPT_BYTES} bytes of UTF-8"
+            raise ValueError(message)
+        return messages
+
+    @model_validator(mode="after")
+    def _require_one_prompt(self) -> "RunRequest":
+        if (self.prompt is None) == (self.messages is None):
+            message = "give either prompt or messages"
+            raise ValueError(message)
+        if self.messages is not None and self.execution.prompt_format == "raw":
+            message = "messages need a chat template; the prompt_format `raw` takes a prompt"
+            raise ValueError(message)
+        return self

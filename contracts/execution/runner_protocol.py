@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
 
-from contracts.execution.run_request import Sampling
+from contracts.execution.run_request import GrammarKind, Message, Sampling
 from contracts.wire.document import Contract, Many
 from contracts.wire.errors import ContractError, FieldError
 from contracts.wire.strict_json import decode_json
@@ -24,6 +24,7 @@ __all__ = [
     "ExitCommand",
     "FinishReason",
     "JobCommand",
+    "JobGrammar",
     "PromptEvent",
     "ReadyEvent",
     "RunnerEvent",
@@ -65,13 +66,28 @@ class SetupCommand(Contract):
     """Whether to rearrange weights for the CPU's instruction set when the model is loaded."""
 
 
+class JobGrammar(Contract):
+    """What the answer must match."""
+
+    kind: GrammarKind
+    """Notation of `text`."""
+    text: str
+    """The grammar in GBNF, or the JSON Schema."""
+
+
 class JobCommand(Contract):
     """Second line to the runner: its only job."""
 
     type: Literal["job"] = "job"
     """Kind of line."""
-    prompt: str
-    """Text to continue."""
+    prompt: str | None
+    """Text to continue; null: `messages` is given."""
+    messages: Many[Message] | None
+    """Conversation for the model's chat template; null: `prompt` is given."""
+    parse_special: bool
+    """Whether the names of special tokens in `prompt` become those tokens; false with `messages`."""
+    grammar: JobGrammar | None
+    """What the answer must match; null: anything."""
     max_tokens: _Tokens
     """Maximum number of tokens to generate."""
     seed: Annotated[int, Field(ge=0, le=4_294_967_294)]
@@ -98,6 +114,8 @@ class LoadedModel(Contract):
     """Largest context that the model was trained for, in tokens."""
     description: Annotated[str, StringConstraints(max_length=256)]
     """llama.cpp's description of the model."""
+    chat_template: Digest | None
+    """SHA-256 of the chat template in the file, in UTF-8; null: the file carries none."""
 
 
 class ReadyEvent(Contract):
@@ -148,7 +166,8 @@ class DoneEvent(Contract):
     type: Literal["done"]
     """Kind of line."""
     finish_reason: FinishReason
-    """`length`: `max_tokens` was reached. `eos`: the model ended its answer. `stop`: a stop text occurred."""
+    """`length`: `max_tokens` was reached. `eos`: the model ended its answer. `stop`: a stop text or a
+    special token of the request's `stop` occurred."""
     tokens: Count
     """Number of `token` events before this event."""
     text: Annotated[str, StringConstraints(max_length=4096)]
@@ -167,6 +186,9 @@ class ErrorEvent(Contract):
         "lockdown_failed",
         "context_overflow",
         "empty_prompt",
+        "template_refused",
+        "template_failed",
+        "grammar_invalid",
         "decode_failed",
     ]
     """Stable identifier of the failure."""

@@ -9,13 +9,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from pydantic import JsonValue, TypeAdapter
+
 from contracts.execution.execution_plan import ExecutionPlan
 from contracts.execution.metrics_record import MetricsRecord
-from contracts.execution.run_request import ExecutionRequest, LimitsRequest, RunRequest
-from contracts.wire.document import sha256_digest
+from contracts.execution.run_request import ExecutionRequest, LimitsRequest, Message, RunRequest
+from contracts.wire.document import Many, sha256_digest
+from contracts.wire.errors import ContractError
+from contracts.wire.strict_json import decode_json
 
-__all__ = ["ReplayVerdict", "build_request", "find_differences", "judge_replay", "refuse_record"]
+__all__ = ["ReplayInput", "ReplayVerdict", "build_request", "find_differences", "judge_replay", "refuse_record"]
 
+_MESSAGES: TypeAdapter[tuple[Message, ...]] = TypeAdapter(Many[Message])
+_SCHEMA: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(dict[str, JsonValue])
 Verdict = Literal["REPRODUCED", "DIVERGED", "NOT_REPLAYABLE"]
 # Fields of a plan that cannot change the output: names, limits, the role of the caller, and the isolation.
 _WITHOUT_EFFECT = frozenset(
@@ -23,6 +29,16 @@ _WITHOUT_EFFECT = frozenset(
 )
 # Cores and the waiting mode change the speed only; the policy is the name of all of them.
 _SCHEDULING_WITHOUT_EFFECT = frozenset({"policy", "cores", "whole_cores", "omp_wait_policy", "spin_count"})
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayInput:
+    """The texts that a record names by digest only."""
+
+    prompt: bytes
+    """The prompt in UTF-8, or the messages as a JSON array."""
+    grammar: bytes | None = None
+    """The grammar in UTF-8, or the JSON Schema; None: there was none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +51,39 @@ class ReplayVerdict:
     """With DIVERGED: index of the first generated token whose text differs; None if it is not known."""
 
 
-def refuse_record(record: MetricsRecord, prompt: bytes) -> str | None:
+def refuse_record(record: MetricsRecord, given: ReplayInput) -> str | None:
     """Return why nobody can repeat an execution, or None if it can be repeated."""
     if record.outcome != "completed" or record.output is None:
         return f"the execution did not complete ({record.outcome}), so the end of its output cannot be compared"
-    if sha256_digest(prompt) != record.plan.prompt.sha256:
-        return f"the given prompt is not the record's prompt ({record.plan.prompt.sha256})"
+    plan = record.plan
+    if (plan.grammar is None) != (given.grammar is None):
+        return "the record's plan has a grammar: give it too" if plan.grammar else "the record's plan has no grammar"
+    try:
+        request = build_request(plan, given)
+    except (ContractError, ValueError):
+        return "the given prompt or grammar is not of the form that the record's plan names"
+    if sha256_digest(request.prompt_bytes) != plan.prompt.sha256:
+        return f"the given prompt is not the record's prompt ({plan.prompt.sha256})"
+    grammar = request.execution.output_grammar
+    if plan.grammar is not None and (
+        grammar is None or sha256_digest(grammar.text.encode("utf-8")) != plan.grammar.sha256
+    ):
+        return f"the given grammar is not the record's grammar ({plan.grammar.sha256})"
     return None
 
 
-def build_request(plan: ExecutionPlan, prompt: str) -> RunRequest:
-    """Return the request that asks for the same execution again."""
+def build_request(plan: ExecutionPlan, given: ReplayInput) -> RunRequest:
+    """Return the request that asks for the same execution again.
+
+    Raises:
+        ContractError, ValueError: a given text has not the form that the plan names.
+    """
+    messages = _read_messages(given.prompt) if plan.prompt.form == "messages" else None
+    gbnf, schema = _read_grammar(plan, given.grammar)
     return RunRequest(
         model=plan.model.name,
-        prompt=prompt,
+        prompt=given.prompt.decode("utf-8") if messages is None else None,
+        messages=messages,
         execution=ExecutionRequest(
             backend=plan.backend,
             quantization=plan.model.quantization,
@@ -62,9 +97,27 @@ def build_request(plan: ExecutionPlan, prompt: str) -> RunRequest:
             seed=plan.seed,
             sampling=plan.sampling,
             stop=plan.stop,
+            prompt_format=plan.prompt_format,
+            parse_special=plan.parse_special if plan.prompt_format == "raw" else None,
+            grammar=gbnf,
+            json_schema=schema,
             isolation=plan.isolation,
         ),
     )
+
+
+def _read_messages(data: bytes) -> tuple[Message, ...]:
+    decode_json(data, max_bytes=RunRequest.MAX_BYTES)
+    return _MESSAGES.validate_json(data)
+
+
+def _read_grammar(plan: ExecutionPlan, grammar: bytes | None) -> tuple[str | None, dict[str, JsonValue] | None]:
+    if plan.grammar is None or grammar is None:
+        return None, None
+    if plan.grammar.kind == "gbnf":
+        return grammar.decode("utf-8"), None
+    decode_json(grammar, max_bytes=RunRequest.MAX_BYTES)
+    return None, _SCHEMA.validate_json(grammar)
 
 
 def find_differences(original: ExecutionPlan, planned: ExecutionPlan) -> tuple[str, ...]:

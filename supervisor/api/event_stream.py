@@ -5,13 +5,17 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
-from contracts.api.responses import RunView, StreamStarted
+from contracts.api.responses import RunView, StreamDone, StreamStarted
 from supervisor.api.problems import problem_of, problem_of_run
 from supervisor.domain.errors import StorageError
 from supervisor.execution.run import Run
 from supervisor.tasks import beside
 
 __all__ = ["events_of_ended", "events_of_run", "stream_events"]
+
+# Widespread clients end a line at these characters too, as Python's str.splitlines does. In a JSON document they stand
+# in strings only, so that escaping them changes nothing else.
+_LINE_ENDS = {ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"}
 
 
 async def stream_events(
@@ -34,7 +38,7 @@ async def stream_events(
     async with beside(keep_alive(), name="keep-alive"):
         async for name, document in events:
             async with sending:
-                await response.write(f"event: {name}\ndata: {document}\n\n".encode())
+                await response.write(f"event: {name}\ndata: {document.translate(_LINE_ENDS)}\n\n".encode())
     await response.write_eof()
     return response
 
@@ -49,20 +53,20 @@ async def events_of_run(run: Run) -> AsyncIterator[tuple[str, str]]:
     except StorageError as error:
         yield "error", problem_of(error, run.execution_id).model_dump_json(exclude_none=True)
     else:
-        yield _closing_event(view)
+        yield _closing_event(view, run.rest)
 
 
 async def events_of_ended(view: RunView) -> AsyncIterator[tuple[str, str]]:
     """Yield the events of an execution that has ended; its text is in the last event."""
     yield _started(view.execution_id, view.plan_digest)
-    yield _closing_event(view)
+    yield _closing_event(view, view.output or "")
 
 
 def _started(execution_id: str, plan_digest: str) -> tuple[str, str]:
     return "started", StreamStarted(execution_id=execution_id, plan_digest=plan_digest).model_dump_json()
 
 
-def _closing_event(view: RunView) -> tuple[str, str]:
+def _closing_event(view: RunView, rest: str) -> tuple[str, str]:
     if view.status == "completed":
-        return "done", view.model_dump_json()
+        return "done", StreamDone(**dict(view), rest=rest).model_dump_json()
     return "error", problem_of_run(view).model_dump_json(exclude_none=True)

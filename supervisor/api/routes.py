@@ -225,6 +225,9 @@ async def list_models(request: web.Request) -> web.StreamResponse:
             context_length=model.context_length,
             sha256=model.sha256,
             size_bytes=model.size_bytes,
+            mixture=model.mixture,
+            chat_template=model.chat_template,
+            signature=model.signature,
         )
         for model in models
     )

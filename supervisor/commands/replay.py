@@ -13,10 +13,17 @@ import click
 
 from contracts.execution.execution_plan import ExecutionPlan
 from contracts.execution.metrics_record import MetricsRecord, Statement
-from contracts.execution.run_request import MAX_PROMPT_BYTES
+from contracts.execution.run_request import RunRequest
 from contracts.ledger.bundle import Bundle
 from contracts.verify.bundle import verify_bundle
-from contracts.verify.replay import ReplayVerdict, build_request, find_differences, judge_replay, refuse_record
+from contracts.verify.replay import (
+    ReplayInput,
+    ReplayVerdict,
+    build_request,
+    find_differences,
+    judge_replay,
+    refuse_record,
+)
 from contracts.wire.document import sha256_digest
 from contracts.wire.errors import ContractError
 from supervisor.adapters.home import Home, default_home
@@ -58,19 +65,21 @@ def _execute(client: EngineClient, request: bytes) -> tuple[MetricsRecord, list[
     return _read_record(client, f"/v1/runs/{view['execution_id']}/record"), pieces
 
 
-def replay(client: EngineClient, original: MetricsRecord, prompt: bytes, original_output: str | None) -> ReplayVerdict:
+def replay(
+    client: EngineClient, original: MetricsRecord, given: ReplayInput, original_output: str | None
+) -> ReplayVerdict:
     """Repeat an execution.
 
     Args:
         client: speaks to the engine that repeats the execution.
         original: a verified record.
-        prompt: in UTF-8.
+        given: the texts that the record names by digest.
         original_output: the output of the original; None means that the auditor does not have it.
     """
-    refused = refuse_record(original, prompt)
+    refused = refuse_record(original, given)
     if refused is not None:
         return ReplayVerdict("NOT_REPLAYABLE", refused)
-    request = build_request(original.plan, prompt.decode("utf-8")).model_dump_json().encode("utf-8")
+    request = build_request(original.plan, given).model_dump_json().encode("utf-8")
     answer = client.ask("POST", "/v1/plans", request, {"Content-Type": "application/json"})
     if answer.status != 200:  # noqa: PLR2004 - HTTP's OK
         problem = answer.document
@@ -95,7 +104,13 @@ def replay(client: EngineClient, original: MetricsRecord, prompt: bytes, origina
     "prompt_file",
     required=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The prompt, byte for byte; records contain its digest only.",
+    help="The prompt, byte for byte, or the messages as a JSON array; records contain their digest only.",
+)
+@click.option(
+    "--grammar",
+    "grammar_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The grammar or JSON Schema of the request, if it had one.",
 )
 @TRUST_OPTION
 @click.option(
@@ -105,14 +120,24 @@ def replay(client: EngineClient, original: MetricsRecord, prompt: bytes, origina
     help="The original's output; with it, a difference is located by token.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON.")
-def command(*, bundle_file: Path, prompt_file: Path, trust_file: Path, output_file: Path | None, as_json: bool) -> None:
+def command(
+    *,
+    bundle_file: Path,
+    prompt_file: Path,
+    grammar_file: Path | None,
+    trust_file: Path,
+    output_file: Path | None,
+    as_json: bool,
+) -> None:
     """Repeat the execution of BUNDLE on the running engine and compare. Exit status 0 only for REPRODUCED."""
     data = _read_whole(bundle_file, Bundle.MAX_BYTES, "the bundle")
     report = verify_bundle(data, read_trust(trust_file))
     if report.verdict != "VALID" or report.record is None:
         message = f"the bundle is not valid ({report.verdict}); see why with: weos-engine audit verify {bundle_file}"
         raise click.ClickException(message)
-    prompt = _read_whole(prompt_file, MAX_PROMPT_BYTES, "the prompt")
+    # A conversation is JSON, whose escapes and names take more room than its texts.
+    prompt = _read_whole(prompt_file, RunRequest.MAX_BYTES, "the prompt")
+    grammar = None if grammar_file is None else _read_whole(grammar_file, RunRequest.MAX_BYTES, "the grammar")
     original_output = None
     if output_file is not None:
         output = output_file.read_bytes()
@@ -121,7 +146,9 @@ def command(*, bundle_file: Path, prompt_file: Path, trust_file: Path, output_fi
             raise click.ClickException(message)
         original_output = output.decode("utf-8")
     try:
-        verdict = replay(EngineClient(Home(default_home())), report.record, prompt, original_output)
+        verdict = replay(
+            EngineClient(Home(default_home())), report.record, ReplayInput(prompt, grammar), original_output
+        )
     except (EngineError, ContractError) as error:
         verdict = ReplayVerdict("NOT_REPLAYABLE", f"the engine cannot be reached: {error}")
     if as_json:

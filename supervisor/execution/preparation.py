@@ -113,7 +113,7 @@ class Preparer:
             await _watch_guest(sandbox)
         await sandbox.send(encode_command(_setup_of(recipe, model_path(policy))))
         event, _ = await next_event(sandbox)
-        ready = check_ready(event, backend=recipe.backend, architecture=recipe.model.architecture)
+        ready = check_ready(event, backend=recipe.backend, model=recipe.model)
         require_compiled_lock(ready, recipe.policies["lockdown.json"])
         facts = await sandbox.observe(model_path(policy), (*policy.paths.masked, *policy.paths.read_only))
         return PreparedSandbox(sandbox, recipe, fresh.expected, ready, before, facts)

@@ -10,6 +10,7 @@ from datetime import datetime
 from contracts.api.responses import RunStatus, RunView, StreamToken
 from contracts.execution.execution_plan import ExecutionPlan
 from contracts.execution.metrics_record import MetricsRecord
+from contracts.execution.run_request import RunRequest
 from supervisor.domain.errors import StorageError
 from supervisor.domain.records.recording import format_time
 from supervisor.execution.scheduler import Ticket
@@ -39,14 +40,14 @@ class Run:
     """One accepted execution until its record is durable."""
 
     def __init__(
-        self, execution_id: str, plan: ExecutionPlan, prompt: str, accepted_at: datetime, ticket: Ticket
+        self, execution_id: str, plan: ExecutionPlan, request: RunRequest, accepted_at: datetime, ticket: Ticket
     ) -> None:
         self.execution_id = execution_id
         # The ledger assigns the number when the execution is accepted.
         self.seq = 0
         self.plan = plan
         self.plan_digest = plan.canonical_digest()
-        self.prompt = prompt
+        self.request = request
         self.accepted_at = accepted_at
         self.ticket = ticket
         self.container_id: str | None = None
@@ -56,6 +57,8 @@ class Run:
         self.watchers = 0
         self._attempt: asyncio.Task[None] | None = None
         self._tokens: list[str] = []
+        self.rest = ""
+        """Text that was held back until the end of the answer."""
         self._final: RunView | None = None
         self._storage_fault: StorageError | None = None
         self._wake = asyncio.Event()
@@ -69,10 +72,14 @@ class Run:
             return self._final.status
         return "running" if self.started else "queued"
 
-    def add_text(self, text: str) -> None:
+    def add_token(self, text: str) -> None:
         """Publish one token."""
         self._tokens.append(text)
         self._notify()
+
+    def add_rest(self, text: str) -> None:
+        """Publish the text that was held back until the end; the last event of a stream carries it."""
+        self.rest = text
 
     def finish(self, final: RunView) -> None:
         """Publish the final view; the record is durable."""
@@ -129,7 +136,7 @@ class Run:
             accepted_at=format_time(self.accepted_at),
             plan_digest=self.plan_digest,
             metrics=None,
-            output="".join(self._tokens),
+            output="".join(self._tokens) + self.rest,
             reason=None,
             container_id=self.container_id,
             queue_position=self.ticket.position,

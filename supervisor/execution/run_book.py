@@ -172,13 +172,13 @@ class RunBook:
         ticket = self._scheduler.enqueue(demand_of(plan), caller.name)
         try:
             accepted_at = datetime.now(UTC)
-            run = Run(execution_id, plan, request.prompt, accepted_at, ticket)
+            run = Run(execution_id, plan, request, accepted_at, ticket)
             # A caller with a key can repeat the request after a broken connection, so the execution continues.
             run.keep = key is not None
             entry = StartedEntry(
                 execution_id,
                 plan,
-                request.prompt,
+                request.prompt_bytes.decode("utf-8"),
                 accepted_at,
                 key,
                 request.canonical_digest(),

@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 
 from contracts.api.responses import RunView
 from contracts.execution.execution_plan import ExecutionPlan
-from contracts.execution.runner_protocol import JobCommand, encode_command
+from contracts.execution.runner_protocol import encode_command
 from contracts.wire.units import NANO_CPUS_PER_CPU, NS_PER_MS
 from supervisor.domain.errors import ExecutionFault, StorageError
+from supervisor.domain.planning.prompts import build_job
 from supervisor.domain.policies.policy import Policies
 from supervisor.domain.power.metering import Metering, MeteringPort
 from supervisor.domain.records.ports import FinalEntry, LedgerPort
@@ -167,15 +168,7 @@ class ExecutionService:
             await self._generate(run, sandbox, observed, observed.power)
 
     async def _generate(self, run: Run, sandbox: Sandbox, observed: Observed, power: PowerSampler) -> None:
-        job = encode_command(
-            JobCommand(
-                prompt=run.prompt,
-                max_tokens=run.plan.limits.max_tokens,
-                seed=run.plan.seed,
-                sampling=run.plan.sampling,
-                stop=run.plan.stop,
-            )
-        )
+        job = encode_command(build_job(run.request, run.plan))
         transcript = observed.transcript
         observed.job_sent = True
         started_ns = power.begin_job()
@@ -188,8 +181,10 @@ class ExecutionService:
             text = transcript.accept(event, at_ns - started_ns)
             if event.type == "prompt":
                 power.mark("prefill")
-            if event.type == "token" or text:
-                run.add_text(text)
+            if event.type == "token":
+                run.add_token(text)
+            elif text:
+                run.add_rest(text)
             return transcript.finished
 
         await sandbox.listen(take)

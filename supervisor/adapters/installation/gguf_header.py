@@ -5,13 +5,17 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from contracts.execution.execution_plan import TensorTypeCount
 from contracts.wire.canonical import MAX_SAFE_INTEGER
+from contracts.wire.document import sha256_digest
+from contracts.wire.types import Digest
 from supervisor.adapters.installation.gguf_file import MAX_HEAD_BYTES, GgufError, GgufHead, parse_gguf
 from supervisor.adapters.installation.gguf_types import FILE_TYPES
 from supervisor.domain.errors import EngineError
 
 __all__ = ["GgufHeader", "judge_head", "read_gguf_header"]
 
+CHAT_TEMPLATE_KEY = "tokenizer.chat_template"
 KV_ELEMENT_BYTES = 2  # llama.cpp keeps keys and values as 16-bit floats by default
 # llama.cpp's quantizer replaces a type whose block of 256 does not divide the row by one with blocks of 32.
 _FALLBACKS = {
@@ -31,6 +35,10 @@ class GgufHeader:
     quantization: str
     context_length: int
     kv_bytes_per_token: int
+    mixture: tuple[TensorTypeCount, ...]
+    """The types of the weights, the most frequent first."""
+    chat_template: Digest | None
+    """SHA-256 of the chat template; None: the file carries none."""
 
 
 def _refuse(path: Path, why: str) -> EngineError:
@@ -88,6 +96,19 @@ def _kv_bytes_per_token(head: GgufHead, architecture: str) -> int:
     return total
 
 
+def _mixture(head: GgufHead) -> tuple[TensorTypeCount, ...]:
+    elements: Counter[str] = Counter()
+    for tensor in head.tensors:
+        elements[tensor.type] += tensor.elements
+    ordered = sorted(elements.items(), key=lambda item: (-item[1], item[0]))
+    return tuple(TensorTypeCount(type=name, elements=count) for name, count in ordered)
+
+
+def _chat_template(head: GgufHead) -> Digest | None:
+    template = head.values.get(CHAT_TEMPLATE_KEY)
+    return sha256_digest(template.encode("utf-8")) if isinstance(template, str) and template else None
+
+
 def judge_head(head: GgufHead) -> GgufHeader:
     """Take from a file's head what the engine needs, and hold it against the tensors.
 
@@ -101,6 +122,8 @@ def judge_head(head: GgufHead) -> GgufHeader:
         quantization=_declared_quantization(head) or dominant,
         context_length=_integer(head, f"{architecture}.context_length"),
         kv_bytes_per_token=_kv_bytes_per_token(head, architecture),
+        mixture=_mixture(head),
+        chat_template=_chat_template(head),
     )
     base = _base_type(header.quantization)
     if dominant not in {header.quantization, base, *_FALLBACKS.get(base, ())}:

@@ -14,8 +14,8 @@ from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from contracts.execution.execution_plan import PlannedModel
-from contracts.wire.document import Contract
+from contracts.execution.execution_plan import ModelSignature, PlannedModel, TensorTypeCount
+from contracts.wire.document import Contract, Many
 from contracts.wire.errors import ContractError
 from contracts.wire.types import Count, Digest, ModelName, QuantizationName
 from contracts.wire.units import MIB
@@ -65,11 +65,14 @@ class IndexEntry(Contract):
     kv_bytes_per_token: Count
     sha256: Digest
     size_bytes: Count
+    mixture: Many[TensorTypeCount]
+    chat_template: Digest | None
+    signature: ModelSignature | None
     identity: FileIdentity
 
 
 class Index(Contract):
-    """`models/index.json`."""
+    """`models/models.json`."""
 
     schema_version: Literal["weos.model-index/1"]
     models: tuple[IndexEntry, ...]
@@ -80,7 +83,7 @@ class ModelStore:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._index_file = directory / "index.json"
+        self._index_file = directory / "models.json"
 
     def list(self) -> tuple[InstalledModel, ...]:
         """Return all installed models by name and quantization."""
@@ -93,6 +96,9 @@ class ModelStore:
                 kv_bytes_per_token=entry.kv_bytes_per_token,
                 sha256=entry.sha256,
                 size_bytes=entry.size_bytes,
+                mixture=entry.mixture,
+                chat_template=entry.chat_template,
+                signature=entry.signature,
             )
             for entry in sorted(self._entries(), key=lambda entry: (entry.name, entry.quantization))
         )
@@ -133,6 +139,9 @@ class ModelStore:
                 kv_bytes_per_token=header.kv_bytes_per_token,
                 sha256=sha256,
                 size_bytes=identity.size_bytes,
+                mixture=header.mixture,
+                chat_template=header.chat_template,
+                signature=None,
                 identity=identity,
             )
             self._enter(entry)

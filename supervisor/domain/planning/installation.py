@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from contracts.execution.execution_plan import ModelSignature, TensorTypeCount
 from contracts.wire.types import Digest
 from supervisor.domain.policies.policy import Policies
 from supervisor.domain.power.facts import GPU_BACKENDS, PowerFacts
@@ -26,6 +27,12 @@ class InstalledModel:
     kv_bytes_per_token: int
     sha256: Digest
     size_bytes: int
+    mixture: tuple[TensorTypeCount, ...]
+    """The types of the weights, the most frequent first."""
+    chat_template: Digest | None
+    """SHA-256 of the chat template in the file; None: the file carries none."""
+    signature: ModelSignature | None
+    """The verified signature of the file; None: it was installed without one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,10 @@ the same plan and digest.
 
 from contracts.execution.execution_plan import (
     ExecutionPlan,
-    PlannedArtifact,
+    PlannedGrammar,
     PlannedLimits,
     PlannedModel,
+    PlannedPrompt,
     PlannedScheduling,
 )
 from contracts.execution.run_request import LimitsRequest, RunRequest
@@ -16,6 +17,7 @@ from contracts.wire.document import sha256_digest
 from contracts.wire.types import RoleName
 from supervisor.domain.errors import Refusal
 from supervisor.domain.planning.installation import Backend, Installation, InstalledModel
+from supervisor.domain.planning.prompts import choose_prompt_format
 from supervisor.domain.policies.policy import AdmissionPolicy, SchedulerPolicy
 from supervisor.domain.power.energy import threads_within
 from supervisor.domain.sandbox.isolation import choose_tier
@@ -191,6 +193,14 @@ def _resolve_limits(
     return context_tokens, planned
 
 
+def _plan_grammar(request: RunRequest) -> PlannedGrammar | None:
+    wanted = request.execution.output_grammar
+    if wanted is None:
+        return None
+    text = wanted.text.encode("utf-8")
+    return PlannedGrammar(kind=wanted.kind, sha256=sha256_digest(text), size_bytes=len(text))
+
+
 def plan_execution(request: RunRequest, installation: Installation, *, role: RoleName = "operator") -> ExecutionPlan:
     """Resolve a request into a plan.
 
@@ -218,7 +228,8 @@ def plan_execution(request: RunRequest, installation: Installation, *, role: Rol
         policy=installation.policies.sandbox.isolation,
         roles=installation.policies.roles,
     )
-    prompt = request.prompt.encode("utf-8")
+    prompt_format = choose_prompt_format(request, model)
+    prompt = request.prompt_bytes
     return ExecutionPlan(
         schema_version="weos.execution-plan/1",
         engine_version=installation.engine_version,
@@ -230,8 +241,14 @@ def plan_execution(request: RunRequest, installation: Installation, *, role: Rol
             architecture=model.architecture,
             sha256=model.sha256,
             size_bytes=model.size_bytes,
+            mixture=model.mixture,
+            chat_template=model.chat_template,
+            signature=model.signature,
         ),
-        prompt=PlannedArtifact(sha256=sha256_digest(prompt), size_bytes=len(prompt)),
+        prompt=PlannedPrompt(form=request.prompt_form, sha256=sha256_digest(prompt), size_bytes=len(prompt)),
+        prompt_format=prompt_format,
+        parse_special=prompt_format == "raw" and request.execution.parse_special is not False,
+        grammar=_plan_grammar(request),
         policies=dict(installation.policies.digests),
         scheduling=_choose_scheduling(request, scheduler, context_tokens, installation),
         context_tokens=context_tokens,

@@ -1,6 +1,6 @@
 """The runner's events of one job; each event is checked for content and order before it counts."""
 
-from contracts.execution.execution_plan import ExecutionPlan
+from contracts.execution.execution_plan import ExecutionPlan, PlannedModel
 from contracts.execution.metrics import Measurements
 from contracts.execution.runner_protocol import (
     DoneEvent,
@@ -18,7 +18,21 @@ __all__ = ["Transcript", "check_ready"]
 
 
 # Errors that the runner may blame on the request; every other error is the engine's.
-_CALLERS_FAULT = {"context_overflow", "empty_prompt"}
+_CALLERS_FAULT = {"context_overflow", "empty_prompt", "template_refused", "template_failed", "grammar_invalid"}
+# Field and explanation; the runner's own words may quote the prompt.
+_DETAILS = {
+    "empty_prompt": ("/prompt", "the model's tokenizer turns this prompt into no tokens"),
+    "template_refused": (
+        "/messages",
+        "the model's chat template refuses these messages; many allow no `system` message, or demand that `user` and "
+        "`assistant` take turns, `user` first",
+    ),
+    "template_failed": (
+        "/execution/prompt_format",
+        "the model's chat template cannot be rendered; use the prompt_format `raw` and write the turns yourself",
+    ),
+    "grammar_invalid": ("/execution/grammar", "llama.cpp cannot parse the grammar; its first rule is named `root`"),
+}
 # This error means that no job was sent, so the runner may not report it after a job.
 _BEFORE_THE_JOB = "lockdown_failed"
 
@@ -52,7 +66,7 @@ class Transcript:
         Raises:
             ExecutionFault: the event is not `ready`, or its backend or model differs from the plan's.
         """
-        self.ready = check_ready(event, backend=self._plan.backend, architecture=self._plan.model.architecture)
+        self.ready = check_ready(event, backend=self._plan.backend, model=self._plan.model)
         return self.ready
 
     def accept(self, event: RunnerEvent, at_ns: int) -> str:
@@ -122,7 +136,7 @@ class Transcript:
         self._finish_reason = event.finish_reason
 
 
-def check_ready(event: RunnerEvent, *, backend: str, architecture: str) -> ReadyEvent:
+def check_ready(event: RunnerEvent, *, backend: str, model: PlannedModel) -> ReadyEvent:
     """Return the first event of a runner.
 
     Raises:
@@ -134,7 +148,7 @@ def check_ready(event: RunnerEvent, *, backend: str, architecture: str) -> Ready
         raise _broken("an event came before `ready`")
     if event.backend != backend:
         raise _broken(f"the image reports that its backend is {event.backend}")
-    if event.model.architecture != architecture:
+    if (event.model.architecture, event.model.chat_template) != (model.architecture, model.chat_template):
         raise _broken("the runner loaded another model than the plan's")
     return event
 
@@ -149,8 +163,9 @@ def _fault_of(event: ErrorEvent) -> ExecutionFault:
         tokens = "" if event.prompt_tokens is None else f" The prompt alone has {event.prompt_tokens} tokens."
         detail = f"prompt and max_tokens together do not fit the context.{tokens} Increase context_tokens."
         return ExecutionFault("context_overflow", detail, field="/execution/context_tokens")
-    if event.code in _CALLERS_FAULT:
-        return ExecutionFault(event.code, "the model's tokenizer turns this prompt into no tokens", field="/prompt")
+    if event.code in _DETAILS:
+        field, detail = _DETAILS[event.code]
+        return ExecutionFault(event.code, detail, field=field)
     if event.code == "lockdown_failed":
         return ExecutionFault("lock_missing", "the job was not sent: the runner could not set its second lock")
     return ExecutionFault("runner_failed", f"the runner reported: {event.code}")
