@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from contracts.execution.execution_plan import ExecutionPlan
+from contracts.execution.execution_plan import ExecutionPlan, TensorTypeCount
 from supervisor.adapters.policies import load_policies
 from supervisor.domain.errors import Refusal
 from supervisor.domain.planning.installation import Backend, HostFacts, Installation, InstalledModel
@@ -14,10 +14,11 @@ from tests.fakes.sandbox_facts import IMAGE_FACTS
 from tests.meters import make_metering
 from tests.places import REPOSITORY
 
-__all__ = ["IMAGE", "MODEL_SHA256", "VERSION", "FakeInstallation", "fixed_installation"]
+__all__ = ["CHAT_TEMPLATE", "IMAGE", "MODEL_SHA256", "VERSION", "FakeInstallation", "fixed_installation"]
 
 IMAGE = "sha256:" + "a" * 64
 MODEL_SHA256 = "sha256:" + "b" * 64
+CHAT_TEMPLATE = "sha256:" + "c" * 64
 VERSION = "0.1.0+dev.0123456789ab"
 
 
@@ -41,6 +42,9 @@ def fixed_installation(
                 kv_bytes_per_token=23_040,
                 sha256=MODEL_SHA256,
                 size_bytes=98_362_432,
+                mixture=(TensorTypeCount(type="q4_1", elements=134_479_872),),
+                chat_template=CHAT_TEMPLATE,
+                signature=None,
             ),
         ),
         backends=(

@@ -8,13 +8,14 @@ from hypothesis import strategies as st
 
 from contracts.execution.determinism import classify_determinism
 from contracts.execution.metrics_record import MetricsRecord, Reason
-from contracts.verify.replay import build_request, find_differences, judge_replay, refuse_record
+from contracts.verify.replay import ReplayInput, build_request, find_differences, judge_replay, refuse_record
 from contracts.wire.document import sha256_digest
 from supervisor.domain.records.recording import Conclusion, build_record
 from tests.factories import EXECUTION_ID, WHEN, make_conclusion, make_plan
 
 TEXT = "Paris is the capital."
 PROMPT = b"The capital of France is"
+GIVEN = ReplayInput(PROMPT)
 
 
 def record_of(conclusion: Conclusion, plan_changes: dict[str, object] | None = None) -> MetricsRecord:
@@ -93,7 +94,7 @@ def test_a_repetition_that_does_not_end_says_why(reason: Reason | None) -> None:
 
 def test_what_did_not_complete_cannot_be_repeated() -> None:
     failed = record_of(make_conclusion(outcome="cancelled", reason=Reason(code="cancelled", message="")))
-    refused = refuse_record(failed, PROMPT)
+    refused = refuse_record(failed, GIVEN)
     assert refused is not None
     assert "did not complete" in refused
 
@@ -102,15 +103,15 @@ def test_only_the_prompt_of_the_record_is_repeated() -> None:
     plan = make_plan()
     artifact = plan.prompt.model_copy(update={"sha256": sha256_digest(PROMPT)})
     original = record_of(make_conclusion(), {"prompt": artifact})
-    assert refuse_record(original, PROMPT) is None
-    refused = refuse_record(original, PROMPT + b" ")
+    assert refuse_record(original, GIVEN) is None
+    refused = refuse_record(original, ReplayInput(PROMPT + b" "))
     assert refused is not None
     assert "prompt" in refused
 
 
 def test_the_request_asks_for_everything_that_the_plan_says() -> None:
     plan = make_plan()
-    request = build_request(plan, "x")
+    request = build_request(plan, ReplayInput(b"x"))
     execution = request.execution
     assert (request.model, execution.backend, execution.quantization) == (
         plan.model.name,
