@@ -121,7 +121,15 @@ def test_a_prompt_that_just_fits_and_a_requested_stop_are_accepted() -> None:
         error("context_overflow"),
         error("empty_prompt"),
     ],
-    ids=["another event", "another backend", "another model", "another template", "an error", "too long a prompt", "no prompt"],
+    ids=[
+        "another event",
+        "another backend",
+        "another model",
+        "another template",
+        "an error",
+        "too long a prompt",
+        "no prompt",
+    ],
 )
 def test_the_first_event_must_be_ready_with_the_right_backend_and_model(first: RunnerEvent) -> None:
     transcript = listening()
