@@ -47,8 +47,24 @@ def _install_demo_model(home: Home, progress: Progress) -> None:
         store.add(DEMO_MODEL, DEMO_QUANTIZATION, source, architecture="llama", progress=count)
 
 
-def prepare(home: Home, progress: Progress) -> Prepared:
+def _install_model(home: Home, name: str, progress: Progress, accepted_terms: frozenset[str]) -> None:
+    del accepted_terms
+    if name == DEMO_MODEL:
+        _install_demo_model(home, progress)
+    elif all(model.name != name for model in ModelStore(home.models).list()):
+        raise EngineError("model_missing", f"{name} is not installed; see: weos-engine models --help")
+
+
+def prepare(
+    home: Home, progress: Progress, *, model: str = DEMO_MODEL, accepted_terms: frozenset[str] = frozenset()
+) -> Prepared:
     """Do every step that is not done yet.
+
+    Args:
+        home: place of the installation.
+        progress: shows the steps.
+        model: the model to install.
+        accepted_terms: names of the terms of use that the user has accepted, such as `gemma`.
 
     Raises:
         SetupError: something is missing; the message names it, says why it is needed and how to fix it.
@@ -59,7 +75,7 @@ def prepare(home: Home, progress: Progress) -> Prepared:
     home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
     docker_host = ensure_container_engine(home.root, progress)
     build_runtime_image(home.root, DEMO_BACKEND, progress, docker_host)
-    _install_demo_model(home, progress)
+    _install_model(home, model, progress, accepted_terms)
     return Prepared(home, docker_host)
 
 
