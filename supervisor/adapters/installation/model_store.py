@@ -23,6 +23,7 @@ from supervisor.adapters.files import locked, write_private
 from supervisor.adapters.installation.gguf_header import read_gguf_header
 from supervisor.adapters.kernel.container_facts import facts_of
 from supervisor.domain.errors import EngineError, Refusal
+from supervisor.domain.models.cache_shape import CacheShape
 from supervisor.domain.planning.installation import InstalledModel
 from supervisor.domain.sandbox.ports import LocatedModel
 
@@ -62,7 +63,7 @@ class IndexEntry(Contract):
     quantization: QuantizationName
     architecture: str
     context_length: Count
-    kv_bytes_per_token: Count
+    cache: CacheShape
     sha256: Digest
     size_bytes: Count
     mixture: Many[TensorTypeCount]
@@ -93,7 +94,7 @@ class ModelStore:
                 quantization=entry.quantization,
                 architecture=entry.architecture,
                 context_length=entry.context_length,
-                kv_bytes_per_token=entry.kv_bytes_per_token,
+                cache=entry.cache,
                 sha256=entry.sha256,
                 size_bytes=entry.size_bytes,
                 mixture=entry.mixture,
@@ -136,7 +137,7 @@ class ModelStore:
                 quantization=quantization,
                 architecture=header.architecture,
                 context_length=header.context_length,
-                kv_bytes_per_token=header.kv_bytes_per_token,
+                cache=header.cache,
                 sha256=sha256,
                 size_bytes=identity.size_bytes,
                 mixture=header.mixture,

@@ -73,7 +73,7 @@ def test_the_header_says_what_the_engine_needs(tmp_path: Path) -> None:
     header = read_gguf_header(write_model(tmp_path / "m.gguf"))
     assert (header.architecture, header.quantization, header.context_length) == ("llama", "f32", 128)
     # 2 layers, 2 heads for keys and values, 8 numbers each, key and value, 2 bytes a number
-    assert header.kv_bytes_per_token == 2 * 2 * (8 + 8) * 2
+    assert header.cache.token_bytes == 2 * 2 * (8 + 8) * 2
 
 
 def test_a_header_without_a_type_is_read_from_the_weights(tmp_path: Path) -> None:
