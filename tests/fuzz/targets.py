@@ -238,7 +238,7 @@ def try_gguf(data: bytes) -> None:
     except GgufError as error:
         require(str(error).isprintable())
         return
-    assert min(header.context_length, header.kv_bytes_per_token) >= 1
+    assert min(header.context_length, header.cache.token_bytes) >= 1
     assert header.architecture.isascii()
 
 

@@ -2,7 +2,6 @@
 
 import re
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 from contracts.execution.execution_plan import TensorTypeCount
@@ -12,6 +11,8 @@ from contracts.wire.types import Digest
 from supervisor.adapters.installation.gguf_file import MAX_HEAD_BYTES, GgufError, GgufHead, parse_gguf
 from supervisor.adapters.installation.gguf_types import FILE_TYPES
 from supervisor.domain.errors import EngineError
+from supervisor.domain.models.cache_shape import CacheShape
+from supervisor.domain.models.model_header import GgufHeader, ModelDescription
 
 __all__ = ["GgufHeader", "judge_head", "read_gguf_header"]
 
@@ -25,20 +26,6 @@ _FALLBACKS = {
     "q5_k": {"q5_1"},
     "q6_k": {"q8_0"},
 }
-
-
-@dataclass(frozen=True, slots=True)
-class GgufHeader:
-    """The facts that the engine needs."""
-
-    architecture: str
-    quantization: str
-    context_length: int
-    kv_bytes_per_token: int
-    mixture: tuple[TensorTypeCount, ...]
-    """The types of the weights, the most frequent first."""
-    chat_template: Digest | None
-    """SHA-256 of the chat template; None: the file carries none."""
 
 
 def _refuse(path: Path, why: str) -> EngineError:
@@ -109,6 +96,29 @@ def _chat_template(head: GgufHead) -> Digest | None:
     return sha256_digest(template.encode("utf-8")) if isinstance(template, str) and template else None
 
 
+def _describe(head: GgufHead, architecture: str) -> ModelDescription:
+    def text(key: str) -> str | None:
+        value = head.values.get(key)
+        return value[:256] if isinstance(value, str) and value else None
+
+    return ModelDescription(
+        name=text("general.name"),
+        author=text("general.author") or text("general.organization"),
+        license=text("general.license"),
+        license_link=text("general.license.link"),
+        source=text("general.source.url") or text("general.repo_url"),
+        description=text("general.description"),
+        size_label=text("general.size_label"),
+        tokenizer=text("tokenizer.ggml.model") or "none",
+        vocabulary_tokens=0,
+        parameters=sum(tensor.elements for tensor in head.tensors),
+        layers=_integer(head, f"{architecture}.block_count"),
+        embedding_length=_integer(head, f"{architecture}.embedding_length"),
+        experts=0,
+        experts_used=0,
+    )
+
+
 def judge_head(head: GgufHead) -> GgufHeader:
     """Take from a file's head what the engine needs, and hold it against the tensors.
 
@@ -121,9 +131,12 @@ def judge_head(head: GgufHead) -> GgufHeader:
         architecture=architecture,
         quantization=_declared_quantization(head) or dominant,
         context_length=_integer(head, f"{architecture}.context_length"),
-        kv_bytes_per_token=_kv_bytes_per_token(head, architecture),
+        cache=CacheShape(
+            token_bytes=_kv_bytes_per_token(head, architecture), window_token_bytes=0, window_tokens=0, state_bytes=0
+        ),
         mixture=_mixture(head),
         chat_template=_chat_template(head),
+        description=_describe(head, architecture),
     )
     base = _base_type(header.quantization)
     if dominant not in {header.quantization, base, *_FALLBACKS.get(base, ())}:

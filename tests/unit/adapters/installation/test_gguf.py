@@ -171,4 +171,4 @@ def test_a_number_for_each_layer_counts_by_its_largest(tmp_path: Path) -> None:
     heads = listed("llama.attention.head_count_kv", U32, 2, struct.pack("<II", 1, 2))
     path.write_bytes(head(ARCHITECTURE, *SIZES, heads, tensors=(tensor(),)) + bytes(1000))
     # 2 layers, 2 heads for keys and values, 8 numbers each, key and value, 2 bytes a number
-    assert read_gguf_header(path).kv_bytes_per_token == 2 * 2 * (8 + 8) * 2
+    assert read_gguf_header(path).cache.token_bytes == 2 * 2 * (8 + 8) * 2
