@@ -44,8 +44,8 @@ Event = dict[str, object]
 class RunnerError(Exception):
     """A failure that the supervisor is told of; the message never holds prompt or output text.
 
-    The codes are protocol_error, model_load_failed, context_failed, lockdown_failed, context_overflow, empty_prompt
-    and decode_failed.
+    The codes are protocol_error, model_load_failed, context_failed, out_of_memory, lockdown_failed, context_overflow,
+    empty_prompt and decode_failed.
     """
 
     def __init__(self, code: str, message: str, prompt_tokens: int | None = None) -> None:
