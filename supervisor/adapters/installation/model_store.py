@@ -189,6 +189,13 @@ class ModelStore:
             raise _altered(model.name)
         return LocatedModel(str(directory), facts_of(status))
 
+    def is_unchanged(self, model: LocatedModel) -> bool:
+        """See ``ports.ModelStorePort``."""
+        try:
+            return facts_of((Path(model.directory) / FILE_NAME).lstat()) == model.file
+        except OSError:
+            return False
+
     @contextmanager
     def _copied(self, source: Path, progress: Progress) -> Iterator[tuple[Path, str]]:
         # `incoming-` directories are never named by the index, so a copy that was cut short never counts.
