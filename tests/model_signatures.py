@@ -16,7 +16,11 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
-HASHES = {256: hashes.SHA256, 384: hashes.SHA384, 521: hashes.SHA512}
+HASHES: dict[int, type[hashes.SHA256 | hashes.SHA384 | hashes.SHA512]] = {
+    256: hashes.SHA256,
+    384: hashes.SHA384,
+    521: hashes.SHA512,
+}
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 
 

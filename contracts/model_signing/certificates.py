@@ -106,7 +106,7 @@ def _require_chain(signer: x509.Certificate, others: list[x509.Certificate], tru
     )
     verifier = (
         PolicyBuilder()
-        .store(Store(trusted.certificates))
+        .store(Store(list(trusted.certificates)))
         .time(trusted.now)
         .extension_policies(ca_policy=authority, ee_policy=ExtensionPolicy.permit_all())
         .build_client_verifier()
