@@ -148,7 +148,16 @@ def _memory_before_and_after(prepared: list[_Prepared], path: str) -> tuple[_Mem
         return [private_and_file_bytes(each.pid, path) for each in prepared]
 
     ready = read()
-    job = JobCommand(prompt="1, 2, 3,", max_tokens=TOKENS, seed=0, sampling=Sampling(), stop=())
+    job = JobCommand(
+        prompt="1, 2, 3,",
+        messages=None,
+        parse_special=True,
+        grammar=None,
+        max_tokens=TOKENS,
+        seed=0,
+        sampling=Sampling(),
+        stop=(),
+    )
     for each in prepared:
         each.send(encode_command(job))
     for each in prepared:

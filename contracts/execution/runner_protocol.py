@@ -114,8 +114,8 @@ class LoadedModel(Contract):
     """Largest context that the model was trained for, in tokens."""
     description: Annotated[str, StringConstraints(max_length=256)]
     """llama.cpp's description of the model."""
-    chat_template: Digest | None
-    """SHA-256 of the chat template in the file, in UTF-8; null: the file carries none."""
+    has_chat_template: bool
+    """Whether the file carries a chat template, so that the runner takes messages."""
 
 
 class ReadyEvent(Contract):

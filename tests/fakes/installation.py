@@ -15,10 +15,11 @@ from tests.fakes.sandbox_facts import IMAGE_FACTS
 from tests.meters import make_metering
 from tests.places import REPOSITORY
 
-__all__ = ["IMAGE", "MODEL_SHA256", "VERSION", "FakeInstallation", "fixed_installation"]
+__all__ = ["CHAT_TEMPLATE", "IMAGE", "MODEL_SHA256", "VERSION", "FakeInstallation", "fixed_installation"]
 
 IMAGE = "sha256:" + "a" * 64
 MODEL_SHA256 = "sha256:" + "b" * 64
+CHAT_TEMPLATE = "sha256:" + "c" * 64
 VERSION = "0.1.0+dev.0123456789ab"
 
 
@@ -43,7 +44,7 @@ def fixed_installation(
                 sha256=MODEL_SHA256,
                 size_bytes=98_362_432,
                 mixture=(TensorTypeCount(type="q4_1", elements=134_479_872),),
-                chat_template=None,
+                chat_template=CHAT_TEMPLATE,
                 signature=None,
             ),
         ),

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pydantic import BaseModel
 
 from contracts.api.problem import PROBLEM_CODES
 from contracts.execution.execution_plan import ExecutionPlan
@@ -134,7 +135,7 @@ def try_request(data: bytes) -> None:
         require(refusal.code in PROBLEM_CODES)
     else:
         assert ExecutionPlan.parse(plan.canonical()) == plan
-        assert plan.prompt.size_bytes == len(request.prompt.encode())
+        assert plan.prompt.size_bytes == len(request.prompt_bytes)
 
 
 def try_statement(data: bytes) -> None:
@@ -172,6 +173,19 @@ def try_bundle(data: bytes) -> None:
     require(all(check.code == "OK" for check in report.checks[:-1]))
 
 
+def _as_heard(value: object) -> object:
+    """A value of the runner's parser, as the contract's JSON has it."""
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return value._asdict()
+    return tuple(_as_heard(each) for each in value) if isinstance(value, tuple) else value
+
+
+def _as_said(value: object) -> object:
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    return tuple(_as_said(each) for each in value) if isinstance(value, tuple) else value
+
+
 def try_command(data: bytes) -> None:
     """A line to the runner: its own parser, which shares no code with the supervisor's, reads what that one says."""
     for parse in (parse_setup, parse_job):
@@ -189,7 +203,7 @@ def try_command(data: bytes) -> None:
         heard = read(encode_command(command).rstrip(b"\n"))
         for name, value in heard._asdict().items():
             said = getattr(command, name)
-            assert value == (tuple(said.model_dump().values()) if name == "sampling" else said), name
+            assert _as_heard(value) == _as_said(said), name
 
 
 def try_stream(data: bytes) -> None:

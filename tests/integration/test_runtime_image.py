@@ -45,6 +45,9 @@ SETUP: dict[str, Any] = {
 JOB: dict[str, Any] = {
     "type": "job",
     "prompt": PROMPT,
+    "messages": None,
+    "parse_special": True,
+    "grammar": None,
     "max_tokens": 16,
     "seed": 0,
     "sampling": GREEDY,

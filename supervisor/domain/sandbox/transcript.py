@@ -148,7 +148,8 @@ def check_ready(event: RunnerEvent, *, backend: str, model: PlannedModel) -> Rea
         raise _broken("an event came before `ready`")
     if event.backend != backend:
         raise _broken(f"the image reports that its backend is {event.backend}")
-    if (event.model.architecture, event.model.chat_template) != (model.architecture, model.chat_template):
+    loaded = event.model
+    if (loaded.architecture, loaded.has_chat_template) != (model.architecture, model.chat_template is not None):
         raise _broken("the runner loaded another model than the plan's")
     return event
 

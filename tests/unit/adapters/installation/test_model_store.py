@@ -64,6 +64,9 @@ def planned(model: InstalledModel) -> PlannedModel:
         architecture=model.architecture,
         sha256=model.sha256,
         size_bytes=model.size_bytes,
+        mixture=model.mixture,
+        chat_template=model.chat_template,
+        signature=model.signature,
     )
 
 

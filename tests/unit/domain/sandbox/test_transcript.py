@@ -7,7 +7,7 @@ from contracts.execution.runner_protocol import RunnerEvent, parse_event
 from supervisor.domain.errors import ExecutionFault
 from supervisor.domain.sandbox.transcript import Transcript
 from tests.factories import make_plan
-from tests.fakes.runner_scripts import READY
+from tests.fakes.runner_scripts import MODEL, READY
 
 
 def event(**fields: Any) -> RunnerEvent:
@@ -115,12 +115,21 @@ def test_a_prompt_that_just_fits_and_a_requested_stop_are_accepted() -> None:
     [
         PROMPT,
         event(**(READY | {"backend": "cpu_x86_64"})),
-        event(**(READY | {"model": {"architecture": "gpt2", "context_length": 1, "description": ""}})),
+        event(**(READY | {"model": MODEL | {"architecture": "gpt2"}})),
+        event(**(READY | {"model": MODEL | {"has_chat_template": False}})),
         error("model_load_failed"),
         error("context_overflow"),
         error("empty_prompt"),
     ],
-    ids=["another event", "another backend", "another model", "an error", "too long a prompt", "no prompt"],
+    ids=[
+        "another event",
+        "another backend",
+        "another model",
+        "another template",
+        "an error",
+        "too long a prompt",
+        "no prompt",
+    ],
 )
 def test_the_first_event_must_be_ready_with_the_right_backend_and_model(first: RunnerEvent) -> None:
     transcript = listening()
