@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import click
 
 from supervisor.adapters.home import Home, default_home
-from supervisor.adapters.installation.model_store import ModelStore
+from supervisor.adapters.installation.model_store import Claim, ModelStore
 from supervisor.console.steps import ConsoleProgress, Progress
 from supervisor.domain.errors import EngineError
 from supervisor.setup.host.container_engine import ensure_container_engine
@@ -44,7 +44,7 @@ def _install_demo_model(home: Home, progress: Progress) -> None:
             done += size
             step.update(done, total)
 
-        store.add(DEMO_MODEL, DEMO_QUANTIZATION, source, architecture="llama", progress=count)
+        store.add(DEMO_MODEL, source, Claim(DEMO_QUANTIZATION, "llama"), progress=count)
 
 
 def prepare(home: Home, progress: Progress) -> Prepared:

@@ -19,7 +19,7 @@ from supervisor.domain.policies.policy import Policies
 from supervisor.domain.sandbox.gvisor import judge_gvisor
 from supervisor.domain.sandbox.hardening import build_container_config, model_path
 from supervisor.domain.sandbox.locks import ThreadStatus, judge_locks, require_compiled_lock, under_filter
-from supervisor.domain.sandbox.ports import ModelStorePort, Sandbox, SandboxPort
+from supervisor.domain.sandbox.ports import LocatedModel, ModelStorePort, Sandbox, SandboxPort
 from supervisor.domain.sandbox.receipt import Expectation, SandboxFacts, build_receipt
 from supervisor.domain.sandbox.recipe import SandboxRecipe
 from supervisor.domain.sandbox.transcript import check_ready
@@ -79,7 +79,15 @@ class Preparer:
         Raises:
             EngineError: the model or image does not exist, or the container cannot be created.
         """
-        model = self._models.locate(recipe.model)
+        # The model may be removed meanwhile; its file stays until the container has ended.
+        with self._models.hold(recipe.model) as model:
+            async with self._open(name, recipe, cpus, model) as fresh:
+                yield fresh
+
+    @asynccontextmanager
+    async def _open(
+        self, name: str, recipe: SandboxRecipe, cpus: tuple[int, ...], model: LocatedModel
+    ) -> AsyncIterator[FreshSandbox]:
         config = build_container_config(
             recipe,
             self._policies.sandbox,

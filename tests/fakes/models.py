@@ -1,5 +1,7 @@
 """A model store with every model: the stand-in for `ModelStorePort`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from contracts.execution.execution_plan import PlannedModel
@@ -25,3 +27,8 @@ class FakeModels:
             raise self.fault
         self.fault = self.later_fault
         return LocatedModel(f"/models/{model.sha256}", MODEL_FILE)
+
+    @contextmanager
+    def hold(self, model: PlannedModel) -> Iterator[LocatedModel]:
+        """See `ModelStorePort`."""
+        yield self.locate(model)

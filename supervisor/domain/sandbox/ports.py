@@ -1,7 +1,7 @@
 """The ports to the sandboxes and the model store: what an adapter must provide, and the errors it raises."""
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -214,6 +214,14 @@ class ModelStorePort(Protocol):
 
     def locate(self, model: PlannedModel) -> LocatedModel:
         """Return the file to mount, after checking that it is unchanged since it was installed.
+
+        Raises:
+            Refusal: ``model_missing`` or ``model_altered``.
+        """
+        ...
+
+    def hold(self, model: PlannedModel) -> AbstractContextManager[LocatedModel]:
+        """Return the file to mount as `locate` does, and keep it while the block runs, even if the model is removed.
 
         Raises:
             Refusal: ``model_missing`` or ``model_altered``.
