@@ -31,6 +31,8 @@ def write_model(
     writer.add_block_count(2)
     writer.add_head_count(4)
     writer.add_head_count_kv(2)
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(["<unk>", "<s>", "</s>", "a"])
     writer.add_uint32("test.seed", seed)
     if tensor_type is GGMLQuantizationType.F32:
         writer.add_tensor("blk.0.attn_q.weight", F32_TENSOR)
