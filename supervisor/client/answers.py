@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,16 +31,17 @@ class Answer:
         Raises:
             EngineError: the request was refused or did not complete.
         """
-        for event in self.client.stream_run(request):
-            if event.name == "started":
-                self.execution_id = event.document["execution_id"]
-            elif event.name == "token":
-                on_text(event.document["text"])
-            elif event.name == "error":
-                raise EngineError(event.document["code"], event.document["detail"])
-            elif event.name == "done":
-                on_text(event.document["rest"])
-                return event.document
+        with closing(self.client.stream_run(request)) as events:
+            for event in events:
+                if event.name == "started":
+                    self.execution_id = event.document["execution_id"]
+                elif event.name == "token":
+                    on_text(event.document["text"])
+                elif event.name == "error":
+                    raise EngineError(event.document["code"], event.document["detail"])
+                elif event.name == "done":
+                    on_text(event.document["rest"])
+                    return event.document
         raise EngineError("engine_unavailable", "the supervisor ended the stream without a result; see its log")
 
     def describe_wait(self) -> str:
