@@ -162,7 +162,8 @@ def _fault_of(event: ErrorEvent) -> ExecutionFault:
     # The runner's own message is not passed on: after the job was sent it could contain anything.
     if event.code == "context_overflow":
         tokens = "" if event.prompt_tokens is None else f" The prompt alone has {event.prompt_tokens} tokens."
-        detail = f"prompt and max_tokens together do not fit the context.{tokens} Increase context_tokens."
+        way_out = "Shorten the prompt, reduce max_tokens or increase context_tokens."
+        detail = f"prompt and max_tokens together do not fit the context.{tokens} {way_out}"
         return ExecutionFault("context_overflow", detail, field="/execution/context_tokens")
     if event.code in _DETAILS:
         field, detail = _DETAILS[event.code]
