@@ -165,7 +165,8 @@ def _fault_of(event: ErrorEvent, model: PlannedModel, *, words: str = "") -> Exe
     match event.code:
         case "context_overflow":
             tokens = "" if event.prompt_tokens is None else f" The prompt alone has {event.prompt_tokens} tokens."
-            detail = f"prompt and max_tokens together do not fit the context.{tokens} Increase context_tokens."
+            way_out = "Shorten the prompt, reduce max_tokens or increase context_tokens."
+            detail = f"prompt and max_tokens together do not fit the context.{tokens} {way_out}"
             return ExecutionFault("context_overflow", detail, field="/execution/context_tokens")
         case "lockdown_failed":
             return ExecutionFault("lock_missing", "the job was not sent: the runner could not set its second lock")
