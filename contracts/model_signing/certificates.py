@@ -18,7 +18,7 @@ from cryptography.x509.verification import (
 
 from contracts.model_signing.errors import ModelSignatureError
 
-__all__ = ["TrustedAuthorities", "certified_key"]
+__all__ = ["MAX_AUTHORITIES_BYTES", "TrustedAuthorities", "certified_key"]
 
 MAX_AUTHORITIES_BYTES = 1_048_576
 MAX_IDENTITY_CHARACTERS = 256
@@ -106,7 +106,7 @@ def _require_chain(signer: x509.Certificate, others: list[x509.Certificate], tru
     )
     verifier = (
         PolicyBuilder()
-        .store(Store(trusted.certificates))
+        .store(Store(list(trusted.certificates)))
         .time(trusted.now)
         .extension_policies(ca_policy=authority, ee_policy=ExtensionPolicy.permit_all())
         .build_client_verifier()
