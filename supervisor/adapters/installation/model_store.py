@@ -15,6 +15,8 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from contracts.execution.execution_plan import ModelSignature, PlannedModel
+from contracts.model_signing.errors import ModelSignatureError
+from contracts.model_signing.verification import SignedModel
 from contracts.wire.types import Digest, ModelName
 from supervisor.adapters.files import sync_directory
 from supervisor.adapters.installation.gguf_header import read_gguf_header
@@ -53,8 +55,8 @@ class Claim:
     """Capitals do not matter."""
     sha256: Digest | None = None
     """Digest of the whole file."""
-    signature: ModelSignature | None = None
-    """A signature that was verified for `sha256`."""
+    signed: SignedModel | None = None
+    """A signature that holds; the file must be one of those that it covers."""
 
 
 class ModelStore:
@@ -87,6 +89,7 @@ class ModelStore:
         Raises:
             EngineError: ``model_refused`` where the claim is wrong, the file is no model, or the name is taken by
                 another file; ``digest_mismatch``; ``disk_full``.
+            ModelSignatureError: the claimed signature is of other files.
         """
         claim = claim or Claim()
         _require_name(name)
@@ -101,16 +104,18 @@ class ModelStore:
             sha256 = move_in(source, copy, progress) if take else None
             if sha256 is None:
                 sha256 = copy_in(file, source, copy, progress)
-            elif claim.sha256 is not None and sha256 != claim.sha256:
-                # It stays what it was: its user's file.
-                copy.rename(source)
-            if claim.sha256 is not None and sha256 != claim.sha256:
-                detail = f"{source} is not installed: its SHA-256 is {sha256}, not {claim.sha256}"
-                raise EngineError("digest_mismatch", detail)
+                take = False
+            try:
+                signature = _judge_content(source, claim, sha256)
+            except (EngineError, ModelSignatureError):
+                if take:
+                    # It stays what it was: its user's file.
+                    copy.rename(source)
+                raise
             _require_unchanged(copy, header, source)
             with self._index.locked():
                 self._require_free((name, header.quantization), source, sha256=sha256)
-                return self._place(name, header, copy, sha256, claim.signature)
+                return self._place(name, header, copy, sha256, signature)
 
     def remove(self, name: str, quantization: str) -> Removal:
         """Forget a model, and delete its file where nobody else uses it.
@@ -265,6 +270,13 @@ def _judge(source: Path, claim: Claim) -> GgufHeader:
         if claimed is not None and claimed.lower() != real.lower():
             raise EngineError("model_refused", f"{source.name} is refused: its {what} is {real}, not {claimed}")
     return header
+
+
+def _judge_content(source: Path, claim: Claim, sha256: Digest) -> ModelSignature | None:
+    if claim.sha256 is not None and sha256 != claim.sha256:
+        detail = f"{source} is not installed: its SHA-256 is {sha256}, not {claim.sha256}"
+        raise EngineError("digest_mismatch", detail)
+    return None if claim.signed is None else claim.signed.vouch_for(sha256)
 
 
 def _require_unchanged(copy: Path, header: GgufHeader, source: Path) -> None:
