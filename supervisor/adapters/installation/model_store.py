@@ -8,18 +8,20 @@ and its content again by `verify`; the store is writable by its owner only.
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import TypeAdapter, ValidationError
-
 from contracts.execution.execution_plan import ModelSignature, PlannedModel
 from contracts.model_signing.errors import ModelSignatureError
-from contracts.model_signing.verification import SignedModel
-from contracts.wire.types import Digest, ModelName
+from contracts.wire.types import Digest
 from supervisor.adapters.files import sync_directory
-from supervisor.adapters.installation.gguf_header import read_gguf_header
+from supervisor.adapters.installation.model_claim import (
+    Claim,
+    judge_content,
+    judge_source,
+    require_name,
+    require_unchanged,
+)
 from supervisor.adapters.installation.model_directories import (
     LeftDirectory,
     asides,
@@ -37,26 +39,12 @@ from supervisor.domain.models.model_header import GgufHeader
 from supervisor.domain.planning.installation import InstalledModel
 from supervisor.domain.sandbox.ports import LocatedModel
 
-__all__ = ["Claim", "ModelStore", "Removal"]
+__all__ = ["ModelStore", "Removal"]
 
 FILE_NAME = "model.gguf"
 # What became of the file of a removed model: deleted, kept for another name, or deleted when the last sandbox that uses
 # it ends.
 Removal = Literal["deleted", "shared", "in_use"]
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """What is said of a file, and is held against it when it is installed; None: nothing is said."""
-
-    quantization: str | None = None
-    """Capitals do not matter."""
-    architecture: str | None = None
-    """Capitals do not matter."""
-    sha256: Digest | None = None
-    """Digest of the whole file."""
-    signed: SignedModel | None = None
-    """A signature that holds; the file must be one of those that it covers."""
 
 
 class ModelStore:
@@ -92,10 +80,10 @@ class ModelStore:
             ModelSignatureError: the claimed signature is of other files.
         """
         claim = claim or Claim()
-        _require_name(name)
+        require_name(name)
         with ExitStack() as stack:
             file = stack.enter_context(open_model_file(source))
-            header = _judge(source, claim)
+            header = judge_source(source, claim)
             with self._index.locked():
                 remove_left(self._directory)
                 self._require_free((name, header.quantization), source, size_bytes=os.fstat(file.fileno()).st_size)
@@ -106,13 +94,13 @@ class ModelStore:
                 sha256 = copy_in(file, source, copy, progress)
                 take = False
             try:
-                signature = _judge_content(source, claim, sha256)
+                signature = judge_content(source, claim, sha256)
             except (EngineError, ModelSignatureError):
                 if take:
                     # It stays what it was: its user's file.
                     copy.rename(source)
                 raise
-            _require_unchanged(copy, header, source)
+            require_unchanged(copy, header, source)
             with self._index.locked():
                 self._require_free((name, header.quantization), source, sha256=sha256)
                 return self._place(name, header, copy, sha256, signature)
@@ -247,46 +235,6 @@ class ModelStore:
 
     def _blob_directory(self, sha256: str) -> Path:
         return self._directory / sha256.removeprefix("sha256:")
-
-
-def _require_name(name: str) -> None:
-    try:
-        TypeAdapter(ModelName).validate_python(name)
-    except ValidationError as error:
-        detail = (
-            f"{name!r} is no name for a model: it has lower-case letters, digits, dots, dashes and underscores, "
-            "at most 64, and begins with a letter or digit"
-        )
-        raise EngineError("model_refused", detail) from error
-
-
-def _judge(source: Path, claim: Claim) -> GgufHeader:
-    header = read_gguf_header(source)
-    claims = (
-        ("quantization", claim.quantization, header.quantization),
-        ("architecture", claim.architecture, header.architecture),
-    )
-    for what, claimed, real in claims:
-        if claimed is not None and claimed.lower() != real.lower():
-            raise EngineError("model_refused", f"{source.name} is refused: its {what} is {real}, not {claimed}")
-    return header
-
-
-def _judge_content(source: Path, claim: Claim, sha256: Digest) -> ModelSignature | None:
-    if claim.sha256 is not None and sha256 != claim.sha256:
-        detail = f"{source} is not installed: its SHA-256 is {sha256}, not {claim.sha256}"
-        raise EngineError("digest_mismatch", detail)
-    return None if claim.signed is None else claim.signed.vouch_for(sha256)
-
-
-def _require_unchanged(copy: Path, header: GgufHeader, source: Path) -> None:
-    # The copy is what will run, so the copy is judged too: the source may have changed since it was judged.
-    try:
-        is_same = read_gguf_header(copy) == header
-    except EngineError:
-        is_same = False
-    if not is_same:
-        raise EngineError("model_refused", f"{source} is refused: it changed while it was copied")
 
 
 def _status_of(path: Path) -> os.stat_result | None:

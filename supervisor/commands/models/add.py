@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from contracts.model_signing.verification import SignedModel
-from supervisor.adapters.installation.model_store import Claim
+from supervisor.adapters.installation.model_claim import Claim
 from supervisor.commands.models.installed import open_store
 from supervisor.commands.models.signature import signature_options
 from supervisor.console.bar import show_progress

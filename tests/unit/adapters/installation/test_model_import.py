@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from contracts.execution.execution_plan import ModelSignature
 from supervisor.adapters.files import digest_of_file
+from supervisor.adapters.installation.model_claim import Claim
 from supervisor.adapters.installation.model_source import require_room
-from supervisor.adapters.installation.model_store import Claim, ModelStore
+from supervisor.adapters.installation.model_store import ModelStore
 from supervisor.domain.errors import EngineError
 from supervisor.domain.planning.installation import InstalledModel
 from tests.gguf_files import write_gguf
@@ -21,7 +21,6 @@ from tests.places import REPOSITORY
 
 DEADLINE_S = 60
 TERABYTE = 10**12
-SIGNATURE = ModelSignature(signer="sha256:" + "a" * 64, bundle="sha256:" + "b" * 64)
 
 
 @pytest.fixture
@@ -341,10 +340,3 @@ def test_a_file_that_is_taken_is_moved_unless_it_has_another_name(store: ModelSt
     (tmp_path / "second-name").hardlink_to(other)
     store.add("other", other, progress=lambda _: None, take=True)
     assert other.exists()
-
-
-def test_a_signature_stays_when_the_file_is_added_again(store: ModelStore, tmp_path: Path) -> None:
-    source = write_gguf(tmp_path / "m.gguf")
-    assert add(store, source, claim=Claim(signature=SIGNATURE)).signature == SIGNATURE
-    assert add(store, source).signature == SIGNATURE
-    assert add(store, source, "other").signature is None

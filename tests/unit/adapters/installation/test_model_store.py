@@ -11,7 +11,8 @@ from contracts.execution.execution_plan import PlannedModel
 from contracts.model_signing.errors import ModelSignatureError
 from contracts.model_signing.verification import SignedModel, TrustedKey, open_signature
 from supervisor.adapters.installation.gguf_header import GgufHeader, read_gguf_header
-from supervisor.adapters.installation.model_store import Claim, ModelStore
+from supervisor.adapters.installation.model_claim import Claim
+from supervisor.adapters.installation.model_store import ModelStore
 from supervisor.domain.errors import EngineError, Refusal
 from supervisor.domain.planning.installation import InstalledModel
 from tests.model_signatures import make_bundle, make_statement, public_pem
@@ -246,7 +247,7 @@ def test_what_is_installed_is_what_was_looked_at(
         looked_at.append(path)
         return read_gguf_header(path)
 
-    monkeypatch.setattr("supervisor.adapters.installation.model_store.read_gguf_header", look)
+    monkeypatch.setattr("supervisor.adapters.installation.model_claim.read_gguf_header", look)
     add(store, source)
     assert looked_at[0] == source
     assert looked_at[-1].is_relative_to(tmp_path / "models")
