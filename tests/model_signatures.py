@@ -16,11 +16,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
-HASHES: dict[int, type[hashes.SHA256 | hashes.SHA384 | hashes.SHA512]] = {
-    256: hashes.SHA256,
-    384: hashes.SHA384,
-    521: hashes.SHA512,
-}
+AROUND_NOW = (NOW - 100 * DAY, NOW + 100 * DAY)
+HASHES: dict[int, Any] = {256: hashes.SHA256, 384: hashes.SHA384, 521: hashes.SHA512}
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 
 
@@ -87,10 +84,11 @@ class Authority:
     certificate: x509.Certificate
 
     @classmethod
-    def make(cls, name: str = "root") -> "Authority":
+    def make(cls, name: str = "root", valid: tuple[datetime, datetime] = AROUND_NOW) -> "Authority":
         key = ec.generate_private_key(ec.SECP384R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        return cls(key, _build(subject, subject, key.public_key(), key, _authority_extensions(key.public_key(), key)))
+        extensions = _authority_extensions(key.public_key(), key)
+        return cls(key, _build(subject, subject, key.public_key(), key, extensions, valid))
 
     def certify_authority(self, name: str, *, key: Any = None) -> "Authority":
         key = key or ec.generate_private_key(ec.SECP384R1())
@@ -155,7 +153,7 @@ def _build(
     key: Any,
     issuer_key: Any,
     extensions: Iterable[tuple[x509.ExtensionType, bool]],
-    valid: tuple[datetime, datetime] = (NOW - 100 * DAY, NOW + 100 * DAY),
+    valid: tuple[datetime, datetime] = AROUND_NOW,
 ) -> x509.Certificate:
     builder = (
         x509.CertificateBuilder()

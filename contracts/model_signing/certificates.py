@@ -18,7 +18,7 @@ from cryptography.x509.verification import (
 
 from contracts.model_signing.errors import ModelSignatureError
 
-__all__ = ["TrustedAuthorities", "certified_key"]
+__all__ = ["MAX_AUTHORITIES_BYTES", "TrustedAuthorities", "certified_key"]
 
 MAX_AUTHORITIES_BYTES = 1_048_576
 MAX_IDENTITY_CHARACTERS = 256

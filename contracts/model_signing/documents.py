@@ -14,11 +14,10 @@ from pydantic import ConfigDict, Field, StringConstraints
 from contracts.wire.document import Contract, Many
 from contracts.wire.types import Digest
 
-__all__ = ["Manifest", "ManifestStatement", "Resource", "SignatureBundle", "StatementHead"]
+__all__ = ["MAX_BUNDLE_BYTES", "Manifest", "ManifestStatement", "Resource", "SignatureBundle", "StatementHead"]
 
 # A directory of 10,000 files has a manifest of some 2 MB.
 MAX_BUNDLE_BYTES = 4_194_304
-MAX_BUNDLE_CHARACTERS = MAX_BUNDLE_BYTES
 MAX_CERTIFICATES = 8
 MAX_CERTIFICATE_CHARACTERS = 32_768
 # A DER signature of P-521 has at most 141 bytes.
@@ -69,7 +68,7 @@ class _Signature(_Open):
 class _Envelope(_Open):
     """A DSSE envelope."""
 
-    payload: Annotated[str, Field(max_length=MAX_BUNDLE_CHARACTERS)]
+    payload: Annotated[str, Field(max_length=MAX_BUNDLE_BYTES)]
     """The signed bytes in base64: an in-toto Statement."""
     payloadType: Annotated[str, Field(max_length=128)]  # noqa: N815 - DSSE's name
     """Media type of the payload."""

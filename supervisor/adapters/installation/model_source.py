@@ -101,6 +101,10 @@ def _no_room(what: str, needed_bytes: int, directory: Path) -> EngineError:
     return EngineError("disk_full", detail)
 
 
+def _changed(shown: Path) -> EngineError:
+    return _refuse(shown, "it changed while it was copied; add it when nothing writes to it any more")
+
+
 def require_room(what: str, needed_bytes: int, directory: Path) -> None:
     """Require that a disk has room for a file.
 
@@ -137,6 +141,8 @@ def copy_in(source: IO[bytes], shown: Path, target: Path, progress: Progress) ->
             while chunk := source.read(CHUNK_BYTES):
                 digest.update(chunk)
                 writer.write(chunk)
+                if writer.tell() > before.st_size:
+                    raise _changed(shown)
                 progress(len(chunk))
             writer.flush()
             os.fsync(writer.fileno())
@@ -146,7 +152,7 @@ def copy_in(source: IO[bytes], shown: Path, target: Path, progress: Progress) ->
         raise
     after = os.fstat(source.fileno())
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise _refuse(shown, "it changed while it was copied; add it when nothing writes to it any more")
+        raise _changed(shown)
     # Read by the container's own user through the mount; written by nobody.
     target.chmod(0o444)
     return f"sha256:{digest.hexdigest()}"

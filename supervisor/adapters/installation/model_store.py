@@ -8,16 +8,20 @@ and its content again by `verify`; the store is writable by its owner only.
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import TypeAdapter, ValidationError
-
 from contracts.execution.execution_plan import ModelSignature, PlannedModel
-from contracts.wire.types import Digest, ModelName
+from contracts.model_signing.errors import ModelSignatureError
+from contracts.wire.types import Digest
 from supervisor.adapters.files import sync_directory
-from supervisor.adapters.installation.gguf_header import read_gguf_header
+from supervisor.adapters.installation.model_claim import (
+    Claim,
+    judge_content,
+    judge_source,
+    require_name,
+    require_unchanged,
+)
 from supervisor.adapters.installation.model_directories import (
     LeftDirectory,
     asides,
@@ -35,26 +39,12 @@ from supervisor.domain.models.model_header import GgufHeader
 from supervisor.domain.planning.installation import InstalledModel
 from supervisor.domain.sandbox.ports import LocatedModel
 
-__all__ = ["Claim", "ModelStore", "Removal"]
+__all__ = ["ModelStore", "Removal"]
 
 FILE_NAME = "model.gguf"
 # What became of the file of a removed model: deleted, kept for another name, or deleted when the last sandbox that uses
 # it ends.
 Removal = Literal["deleted", "shared", "in_use"]
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """What is said of a file, and is held against it when it is installed; None: nothing is said."""
-
-    quantization: str | None = None
-    """Capitals do not matter."""
-    architecture: str | None = None
-    """Capitals do not matter."""
-    sha256: Digest | None = None
-    """Digest of the whole file."""
-    signature: ModelSignature | None = None
-    """A signature that was verified for `sha256`."""
 
 
 class ModelStore:
@@ -87,12 +77,13 @@ class ModelStore:
         Raises:
             EngineError: ``model_refused`` where the claim is wrong, the file is no model, or the name is taken by
                 another file; ``digest_mismatch``; ``disk_full``.
+            ModelSignatureError: the claimed signature is of other files.
         """
         claim = claim or Claim()
-        _require_name(name)
+        require_name(name)
         with ExitStack() as stack:
             file = stack.enter_context(open_model_file(source))
-            header = _judge(source, claim)
+            header = judge_source(source, claim)
             with self._index.locked():
                 remove_left(self._directory)
                 self._require_free((name, header.quantization), source, size_bytes=os.fstat(file.fileno()).st_size)
@@ -101,16 +92,18 @@ class ModelStore:
             sha256 = move_in(source, copy, progress) if take else None
             if sha256 is None:
                 sha256 = copy_in(file, source, copy, progress)
-            elif claim.sha256 is not None and sha256 != claim.sha256:
-                # It stays what it was: its user's file.
-                copy.rename(source)
-            if claim.sha256 is not None and sha256 != claim.sha256:
-                detail = f"{source} is not installed: its SHA-256 is {sha256}, not {claim.sha256}"
-                raise EngineError("digest_mismatch", detail)
-            _require_unchanged(copy, header, source)
+                take = False
+            try:
+                signature = judge_content(source, claim, sha256)
+            except (EngineError, ModelSignatureError):
+                if take:
+                    # It stays what it was: its user's file.
+                    copy.rename(source)
+                raise
+            require_unchanged(copy, header, source)
             with self._index.locked():
                 self._require_free((name, header.quantization), source, sha256=sha256)
-                return self._place(name, header, copy, sha256, claim.signature)
+                return self._place(name, header, copy, sha256, signature)
 
     def remove(self, name: str, quantization: str) -> Removal:
         """Forget a model, and delete its file where nobody else uses it.
@@ -242,39 +235,6 @@ class ModelStore:
 
     def _blob_directory(self, sha256: str) -> Path:
         return self._directory / sha256.removeprefix("sha256:")
-
-
-def _require_name(name: str) -> None:
-    try:
-        TypeAdapter(ModelName).validate_python(name)
-    except ValidationError as error:
-        detail = (
-            f"{name!r} is no name for a model: it has lower-case letters, digits, dots, dashes and underscores, "
-            "at most 64, and begins with a letter or digit"
-        )
-        raise EngineError("model_refused", detail) from error
-
-
-def _judge(source: Path, claim: Claim) -> GgufHeader:
-    header = read_gguf_header(source)
-    claims = (
-        ("quantization", claim.quantization, header.quantization),
-        ("architecture", claim.architecture, header.architecture),
-    )
-    for what, claimed, real in claims:
-        if claimed is not None and claimed.lower() != real.lower():
-            raise EngineError("model_refused", f"{source.name} is refused: its {what} is {real}, not {claimed}")
-    return header
-
-
-def _require_unchanged(copy: Path, header: GgufHeader, source: Path) -> None:
-    # The copy is what will run, so the copy is judged too: the source may have changed since it was judged.
-    try:
-        is_same = read_gguf_header(copy) == header
-    except EngineError:
-        is_same = False
-    if not is_same:
-        raise EngineError("model_refused", f"{source} is refused: it changed while it was copied")
 
 
 def _status_of(path: Path) -> os.stat_result | None:

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from supervisor.adapters.home import Home
-from supervisor.adapters.installation.model_store import Claim, ModelStore
+from supervisor.adapters.installation.model_claim import Claim
+from supervisor.adapters.installation.model_store import ModelStore
 from supervisor.console.steps import Progress
 from supervisor.domain.errors import SetupError
 from supervisor.domain.planning.installation import InstalledModel

@@ -1,15 +1,21 @@
+import json
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from gguf import GGMLQuantizationType, GGUFWriter, LlamaFileType
 
 from contracts.execution.execution_plan import PlannedModel
+from contracts.model_signing.errors import ModelSignatureError
+from contracts.model_signing.verification import SignedModel, TrustedKey, open_signature
 from supervisor.adapters.installation.gguf_header import GgufHeader, read_gguf_header
-from supervisor.adapters.installation.model_store import Claim, ModelStore
+from supervisor.adapters.installation.model_claim import Claim
+from supervisor.adapters.installation.model_store import ModelStore
 from supervisor.domain.errors import EngineError, Refusal
 from supervisor.domain.planning.installation import InstalledModel
+from tests.model_signatures import make_bundle, make_statement, public_pem
 
 F32_TENSOR = np.zeros((32, 32), dtype=np.float32)
 
@@ -253,7 +259,7 @@ def test_what_is_installed_is_what_was_looked_at(
         looked_at.append(path)
         return read_gguf_header(path)
 
-    monkeypatch.setattr("supervisor.adapters.installation.model_store.read_gguf_header", look)
+    monkeypatch.setattr("supervisor.adapters.installation.model_claim.read_gguf_header", look)
     add(store, source)
     assert looked_at[0] == source
     assert looked_at[-1].is_relative_to(tmp_path / "models")
@@ -276,3 +282,32 @@ def test_a_damaged_index_says_so(store: ModelStore, tmp_path: Path) -> None:
     (tmp_path / "models" / "models.json").write_text("{")
     with pytest.raises(EngineError, match="damaged"):
         store.list()
+
+
+def signed_model(path: Path) -> SignedModel:
+    key = ec.generate_private_key(ec.SECP256R1())
+    bundle = json.dumps(make_bundle(make_statement({".": path.read_bytes()}), key)).encode()
+    return open_signature(bundle, TrustedKey.load(public_pem(key)))
+
+
+def test_a_signature_of_the_file_is_kept_with_the_model(tmp_path: Path, store: ModelStore) -> None:
+    source = write_model(tmp_path / "m.gguf")
+    signed = signed_model(source)
+    model = store.add("tiny", source, Claim(signed=signed), progress=lambda _: None)
+    assert model.signature == signed.signature
+    assert [each.signature for each in store.list()] == [signed.signature]
+    # Added again without the signature, it is still the file that was signed.
+    assert add(store, source).signature == signed.signature
+
+
+@pytest.mark.parametrize("take", [False, True], ids=["copied", "moved"])
+def test_a_signature_of_another_file_is_refused_and_the_file_stays(
+    tmp_path: Path, store: ModelStore, *, take: bool
+) -> None:
+    source = write_model(tmp_path / "m.gguf")
+    content = source.read_bytes()
+    signed = signed_model(write_model(tmp_path / "other.gguf", seed=1))
+    with pytest.raises(ModelSignatureError, match="another file"):
+        store.add("tiny", source, Claim(signed=signed), progress=lambda _: None, take=take)
+    assert store.list() == ()
+    assert source.read_bytes() == content
