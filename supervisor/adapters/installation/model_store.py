@@ -32,6 +32,7 @@ from supervisor.adapters.installation.model_source import Progress, copy_in, has
 from supervisor.adapters.kernel.container_facts import facts_of
 from supervisor.domain.errors import EngineError, Refusal
 from supervisor.domain.models.model_header import GgufHeader
+from supervisor.domain.models.quantization import normal_quantization
 from supervisor.domain.planning.installation import InstalledModel
 from supervisor.domain.sandbox.ports import LocatedModel
 
@@ -258,11 +259,11 @@ def _require_name(name: str) -> None:
 def _judge(source: Path, claim: Claim) -> GgufHeader:
     header = read_gguf_header(source)
     claims = (
-        ("quantization", claim.quantization, header.quantization),
-        ("architecture", claim.architecture, header.architecture),
+        ("quantization", claim.quantization, header.quantization, normal_quantization),
+        ("architecture", claim.architecture, header.architecture, str.lower),
     )
-    for what, claimed, real in claims:
-        if claimed is not None and claimed.lower() != real.lower():
+    for what, claimed, real, normal in claims:
+        if claimed is not None and normal(claimed) != normal(real):
             raise EngineError("model_refused", f"{source.name} is refused: its {what} is {real}, not {claimed}")
     return header
 
