@@ -5,8 +5,8 @@ Executions that start cold and the pool use the same steps, because preparation 
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from contracts.execution.execution_plan import ExecutionPlan
@@ -16,6 +16,7 @@ from contracts.wire.errors import ContractError
 from supervisor.domain.errors import ExecutionFault
 from supervisor.domain.planning.ports import InstallationPort
 from supervisor.domain.policies.policy import Policies
+from supervisor.domain.sandbox.ending import FAILURES_OF_LLAMA_CPP
 from supervisor.domain.sandbox.gvisor import judge_gvisor
 from supervisor.domain.sandbox.hardening import build_container_config, model_path
 from supervisor.domain.sandbox.locks import ThreadStatus, judge_locks, require_compiled_lock, under_filter
@@ -41,6 +42,7 @@ class FreshSandbox:
     sandbox: Sandbox
     recipe: SandboxRecipe
     expected: Expectation
+    model: LocatedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +102,10 @@ class Preparer:
         image = self._installation.describe_image(recipe.backend, recipe.runtime_image)
         expected = Expectation(config, self._policies.sandbox, image, model.file)
         budget_bytes = self._policies.admission.output.base_bytes
-        async with self._sandboxes.open(f"weos-{name}", config, output_bytes=budget_bytes) as sandbox:
-            yield FreshSandbox(sandbox, recipe, expected)
+        async with self._sandboxes.open(
+            f"weos-{name}", config, model=recipe.model.name, output_bytes=budget_bytes
+        ) as sandbox:
+            yield FreshSandbox(sandbox, recipe, expected, model)
 
     async def load(self, fresh: FreshSandbox, *, is_held: Callable[[], bool] = lambda: False) -> PreparedSandbox:
         """Load the model, have the runner put on the second lock, and observe the sandbox from outside.
@@ -124,7 +128,30 @@ class Preparer:
         ready = check_ready(event, backend=recipe.backend, model=recipe.model)
         require_compiled_lock(ready, recipe.policies["lockdown.json"])
         facts = await sandbox.observe(model_path(policy), (*policy.paths.masked, *policy.paths.read_only))
-        return PreparedSandbox(sandbox, recipe, fresh.expected, ready, before, facts)
+        return PreparedSandbox(sandbox, recipe, fresh.expected, fresh.model, ready, before, facts)
+
+    def has_its_model(self, fresh: FreshSandbox) -> bool:
+        """Return whether the model file is still the one that the sandbox was started with.
+
+        The weights are mapped, so a sandbox computes with whatever is written to the file.
+        """
+        return self._models.is_unchanged(fresh.model)
+
+    @contextmanager
+    def requiring_model(self, fresh: FreshSandbox) -> Iterator[None]:
+        """Require that the model file does not change during the block.
+
+        Raises:
+            ExecutionFault: ``model_changed``; in place of a failure of llama.cpp too, which the change explains.
+        """
+        try:
+            yield
+        except ExecutionFault as fault:
+            if fault.code in FAILURES_OF_LLAMA_CPP and not self.has_its_model(fresh):
+                raise _model_changed(fresh.recipe.model.name) from fault
+            raise
+        if not self.has_its_model(fresh):
+            raise _model_changed(fresh.recipe.model.name)
 
     def judge(self, prepared: PreparedSandbox, plan: ExecutionPlan, cpus: tuple[int, ...]) -> IsolationReceipt:
         """Compare what was observed with the plan and return the receipt; the caller must refuse a difference.
@@ -151,6 +178,14 @@ class Preparer:
             ggml_features=prepared.ready.cpu_features,
             escape=self._installation.find_escape_evidence(plan),
         )
+
+
+def _model_changed(name: str) -> ExecutionFault:
+    detail = (
+        f"the file of '{name}' changed while the execution used it, so the answer is not this model's; check the file "
+        f"with: weos-engine models verify {name}"
+    )
+    return ExecutionFault("model_changed", detail)
 
 
 def _setup_of(recipe: SandboxRecipe, path: str) -> SetupCommand:

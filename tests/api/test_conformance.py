@@ -208,7 +208,7 @@ async def test_every_property_has_an_engine_that_breaks_it(
     assert seen in result.observed
 
 
-SMALL = Workload(cases=(Case("short_answer", "Where?", 2), Case("long_answer", "When?", 4)), repeats=3)
+SMALL = Workload(cases=(Case("short_answer", "Where?", 2, "raw"), Case("long_answer", "When?", 4, "raw")), repeats=3)
 
 
 async def test_a_workload_is_executed_in_turns_and_names_its_records(engine: Engine) -> None:

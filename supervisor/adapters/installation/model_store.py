@@ -174,7 +174,7 @@ class ModelStore:
             yield self.locate(model)
 
     def is_unchanged(self, model: LocatedModel) -> bool:
-        """Return whether a file is still what `locate` returned; any write to it since then has changed it."""
+        """See ``ports.ModelStorePort``."""
         # A model that was removed meanwhile lies aside, its file untouched.
         places = (Path(model.directory), *asides(self._directory))
         found = (_status_of(place / FILE_NAME) for place in places)

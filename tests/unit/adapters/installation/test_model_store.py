@@ -170,6 +170,16 @@ def test_a_changed_file_is_never_mounted(store: ModelStore, tmp_path: Path, chan
         store.verify("tiny", "f32", lambda _: None)
 
 
+@pytest.mark.parametrize("change", [alter_in_place, truncate, replace_by_link, Path.unlink])
+def test_a_file_that_changes_while_it_is_used_is_noticed(store: ModelStore, tmp_path: Path, change: object) -> None:
+    model = add(store, write_model(tmp_path / "m.gguf"))
+    located = store.locate(planned(model))
+    assert store.is_unchanged(located)
+    assert callable(change)
+    change(blob(store, model))
+    assert not store.is_unchanged(located)
+
+
 def test_a_missing_file_is_said_to_be_missing(store: ModelStore, tmp_path: Path) -> None:
     model = add(store, write_model(tmp_path / "m.gguf"))
     blob(store, model).unlink()
