@@ -133,7 +133,8 @@ def _ask(
 ) -> dict[str, Any]:
     """Execute a request; a plain question to a chat model gets the default instruction before it."""
     is_plain = isinstance(asked, str) and given.system is None and given.prompt_format != "raw"
-    if not (is_plain and target.has_chat_template):
+    fits = len(str(asked).encode("utf-8")) + len(DEFAULT_SYSTEM) <= MAX_PROMPT_BYTES
+    if not (is_plain and fits and target.has_chat_template):
         return execute(asked)
     try:
         return execute([{"role": "system", "content": DEFAULT_SYSTEM}, {"role": "user", "content": str(asked)}])

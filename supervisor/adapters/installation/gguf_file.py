@@ -175,7 +175,7 @@ def _check_places(tensors: list[Tensor], alignment: int, begin: int, file_bytes:
             message = f"the tensor {tensor.name!a} {why}"
             raise GgufError(message)
         if begin + tensor.offset + tensor.size_bytes > file_bytes:
-            message = "it is cut short: not all weights are there"
+            message = "it is cut short: not all weights are there; get the whole file"
             raise GgufError(message)
         expected += -(-tensor.size_bytes // alignment) * alignment
 
@@ -208,7 +208,9 @@ def parse_gguf(head: bytes, file_bytes: int) -> GgufHead:
         GgufError: it is no GGUF file that llama.cpp reads, or its weights are not all there.
     """
     if head[:4] != b"GGUF":
-        message = "it does not begin like one"
+        message = (
+            "it does not begin like one; convert a model of another format with convert_hf_to_gguf.py of llama.cpp"
+        )
         raise GgufError(message)
     cursor = _Cursor(head)
     cursor.take(4)

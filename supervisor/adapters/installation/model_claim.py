@@ -11,6 +11,7 @@ from contracts.wire.types import Digest, ModelName
 from supervisor.adapters.installation.gguf_header import read_gguf_header
 from supervisor.domain.errors import EngineError
 from supervisor.domain.models.model_header import GgufHeader
+from supervisor.domain.models.quantization import normal_quantization
 
 __all__ = ["Claim", "judge_content", "judge_source", "require_name", "require_unchanged"]
 
@@ -53,11 +54,11 @@ def judge_source(source: Path, claim: Claim) -> GgufHeader:
     """
     header = read_gguf_header(source)
     claims = (
-        ("quantization", claim.quantization, header.quantization),
-        ("architecture", claim.architecture, header.architecture),
+        ("quantization", claim.quantization, header.quantization, normal_quantization),
+        ("architecture", claim.architecture, header.architecture, str.lower),
     )
-    for what, claimed, real in claims:
-        if claimed is not None and claimed.lower() != real.lower():
+    for what, claimed, real, normal in claims:
+        if claimed is not None and normal(claimed) != normal(real):
             raise EngineError("model_refused", f"{source.name} is refused: its {what} is {real}, not {claimed}")
     return header
 

@@ -84,15 +84,22 @@ def _refuse_encoders(head: GgufHead, architecture: str) -> None:
         raise GgufError(NO_TEXT["bert"])
 
 
-def _refuse_missing_layers(head: GgufHead, architecture: str) -> None:
+def _refuse_wrong_layers(head: GgufHead, architecture: str) -> None:
     if not head.tensors:
         message = "it holds a vocabulary and no weights; add the file with the weights"
         raise GgufError(message)
+    names = {tensor.name for tensor in head.tensors}
+    # Ollama packs both parts of a multimodal model into one file.
+    if any(name.startswith(("v.", "mm.")) for name in names):
+        message = (
+            "it holds a language model and a multimodal projector in one file, which llama.cpp does not load; get the "
+            "model with its projector in a file of its own"
+        )
+        raise GgufError(message)
     # Layers that predict further tokens (MTP) are also published alone, to draft for the model.
-    if head.number(f"{architecture}.nextn_predict_layers"):
-        names = {tensor.name for tensor in head.tensors}
-        if any(".nextn." in name for name in names) and not any(name.startswith("blk.0.") for name in names):
-            raise GgufError(NO_TEXT["eagle3"])
+    predicts = head.number(f"{architecture}.nextn_predict_layers") and any(".nextn." in name for name in names)
+    if predicts and not any(name.startswith("blk.0.") for name in names):
+        raise GgufError(NO_TEXT["eagle3"])
 
 
 def require_text_model(head: GgufHead) -> str:
@@ -104,6 +111,6 @@ def require_text_model(head: GgufHead) -> str:
     _refuse_parts(head)
     _refuse_companions(head)
     architecture = _architecture(head)
-    _refuse_missing_layers(head, architecture)
+    _refuse_wrong_layers(head, architecture)
     _refuse_encoders(head, architecture)
     return architecture

@@ -77,6 +77,8 @@ def test_what_is_no_text_model_is_refused_as_what_it_is(keys: dict[str, Any], wh
         (("blk.0.attn_q.weight.lora_b", (8, 4), "f32"), "LoRA adapter"),
         (("blk.0.attn_q.weight.in_sum2", (8, 4), "f32"), "importance matrix"),
         (("direction.1", (8,), "f32"), "control vector"),
+        (("v.blk.0.attn_q.weight", (8, 4), "f32"), "a multimodal projector in one file"),
+        (("mm.0.weight", (8, 4), "f32"), "a multimodal projector in one file"),
         (("cls.output.weight", (8, 1), "f32"), RERANKER),
         (("cls.weight", (8, 1), "f32"), RERANKER),
         (("dense_2.weight", (8, 8), "f32"), EMBEDDING),
