@@ -34,7 +34,8 @@ from supervisor.adapters.policies import load_policies
 from supervisor.adapters.power.nvml_limit import restore_left_limit
 from supervisor.adapters.power.rapl import READ_AT_LEAST_EVERY_S
 from supervisor.adapters.unix_socket import listen_unix
-from supervisor.api.routes import ApiContext, build_app
+from supervisor.api.context import ApiContext
+from supervisor.api.routes import build_app
 from supervisor.api.server import BACKLOG, ApiRunner
 from supervisor.domain.errors import EngineError
 from supervisor.domain.policies.policy import Policies, PowerPolicy

@@ -1,13 +1,15 @@
 """The API: one list of operations, from which the routes and the OpenAPI document are both built."""
 
+from http import HTTPStatus
 from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
 from contracts.api.ledger_operations import LEDGER_OPERATIONS
-from contracts.api.operation import EXECUTION_ID, Operation, Parameter
+from contracts.api.openai.errors import OpenAiErrorAnswer, codes_of, status_of
+from contracts.api.openai.operations import OPENAI_OPERATIONS
+from contracts.api.operation import EXECUTION_ID, Operation, Parameter, Shape
 from contracts.api.problem import PROBLEM_CODES, Problem
-from contracts.api.responses import StreamDone, StreamStarted, StreamToken
 from contracts.api.run_operations import EVENT_STREAM, RUN_OPERATIONS
 from contracts.wire.document import Contract
 from contracts.wire.envelope import Envelope
@@ -22,7 +24,7 @@ REFERENCE = "#/components/schemas/{model}"
 # `bad_header` is also the answer to bytes that are not an HTTP/1.1 request.
 _ALWAYS = ("bad_header", "unauthorized", "host_not_allowed", "internal_error")
 
-OPERATIONS = (*RUN_OPERATIONS, *LEDGER_OPERATIONS)
+OPERATIONS = (*RUN_OPERATIONS, *LEDGER_OPERATIONS, *OPENAI_OPERATIONS)
 
 
 def _links(pointer: str) -> dict[str, Any]:
@@ -34,25 +36,30 @@ def _links(pointer: str) -> dict[str, Any]:
     }
 
 
-def _event_schema() -> dict[str, Any]:
+def _event_schema(operation: Operation) -> dict[str, Any]:
     """Return the schema of one event; OpenAPI 3.1 cannot describe the items of a stream (3.2: `itemSchema`)."""
-    events = {"started": StreamStarted, "token": StreamToken, "done": StreamDone, "error": Problem}
+    data_of: list[tuple[str, dict[str, Any]]] = [
+        (
+            name,
+            {
+                "type": "string",
+                "contentMediaType": JSON,
+                "contentSchema": {"$ref": REFERENCE.format(model=model.__name__)},
+            },
+        )
+        for name, model in operation.events.items()
+    ]
+    if operation.last_data is not None:
+        data_of.append(("message", {"const": operation.last_data}))
     return {
-        "description": "One event of the stream.",
+        "description": "One event of the stream. An event without a name is a `message`.",
         "oneOf": [
             {
                 "type": "object",
                 "required": ["event", "data"],
-                "properties": {
-                    "event": {"const": name},
-                    "data": {
-                        "type": "string",
-                        "contentMediaType": JSON,
-                        "contentSchema": {"$ref": REFERENCE.format(model=model.__name__)},
-                    },
-                },
+                "properties": {"event": {"const": name}, "data": data},
             }
-            for name, model in events.items()
+            for name, data in data_of
         ],
     }
 
@@ -63,22 +70,29 @@ def _content(operation: Operation, model: type[Contract] | None, status: int) ->
         return {operation.media_type: {"schema": {"type": kind}}}
     media_type = RECORD_TYPE if model is Envelope else JSON
     content: dict[str, Any] = {media_type: {"schema": {"$ref": REFERENCE.format(model=model.__name__)}}}
-    if operation.streams and status == 200:  # noqa: PLR2004 - HTTP OK
-        content[EVENT_STREAM] = {"schema": _event_schema()}
+    if operation.events and status == HTTPStatus.OK:
+        content[EVENT_STREAM] = {"schema": _event_schema(operation)}
     return content
 
 
-def _problem_responses(codes: tuple[str, ...]) -> dict[str, Any]:
-    by_status: dict[int, list[str]] = {}
+def _error_responses(codes: tuple[str, ...], shape: Shape) -> dict[str, Any]:
+    by_status: dict[int, set[str]] = {}
     for code in codes:
-        by_status.setdefault(PROBLEM_CODES[code][0], []).append(code)
-    return {
-        str(status): {
-            "description": "`code`: " + ", ".join(f"`{code}`" for code in sorted(names)),
-            "content": {PROBLEM_TYPE: {"schema": {"$ref": REFERENCE.format(model="Problem")}}},
-        }
-        for status, names in sorted(by_status.items())
-    }
+        if shape == "openai":
+            by_status.setdefault(status_of(code), set()).update(codes_of(code))
+        else:
+            by_status.setdefault(PROBLEM_CODES[code][0], set()).add(code)
+    problem = {PROBLEM_TYPE: {"schema": {"$ref": REFERENCE.format(model=Problem.__name__)}}}
+    answer = {JSON: {"schema": {"$ref": REFERENCE.format(model=OpenAiErrorAnswer.__name__)}}}
+    responses: dict[str, Any] = {}
+    for status, names in sorted(by_status.items()):
+        content = problem if shape == "problem" else answer
+        if shape == "openai" and status == HTTPStatus.BAD_REQUEST:
+            # Bytes that are not HTTP have no path yet.
+            content = {**answer, **problem}
+        description = "`code`: " + ", ".join(f"`{code}`" for code in sorted(names))
+        responses[str(status)] = {"description": description, "content": content}
+    return responses
 
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:
@@ -93,7 +107,7 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
 
 
 def _operation(operation: Operation) -> dict[str, Any]:
-    responses = _problem_responses((*_ALWAYS, *operation.problems))
+    responses = _error_responses((*_ALWAYS, *operation.problems), operation.shape)
     for status, (description, model) in operation.responses.items():
         answer = {"description": description, "content": _content(operation, model, status)}
         if operation.names_execution is not None and operation.names_execution[0] == status:
@@ -115,9 +129,10 @@ def _operation(operation: Operation) -> dict[str, Any]:
 
 def build_openapi() -> dict[str, Any]:
     """Return the OpenAPI 3.1 document of the API."""
-    models: set[type[Contract]] = {Problem, StreamDone, StreamStarted, StreamToken}
+    models: set[type[Contract]] = {OpenAiErrorAnswer, Problem}
     for operation in OPERATIONS:
         models.update(model for _, model in operation.responses.values() if model is not None)
+        models.update(operation.events.values())
         if operation.request is not None:
             models.add(operation.request)
     ordered = sorted(models, key=lambda model: model.__name__)

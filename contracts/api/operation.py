@@ -1,15 +1,19 @@
 """One operation of the API, described as data."""
 
 import re
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from contracts.wire.document import Contract
 
-__all__ = ["EXECUTION_ID", "Operation", "Parameter"]
+__all__ = ["EXECUTION_ID", "Operation", "Parameter", "Shape"]
 
 # 2^53 - 1, the largest integer that every JSON reader holds exactly, has 16 digits.
 _INTEGER = re.compile(r"[0-9]{1,16}")
+
+# How errors are told: as problem documents (RFC 9457), or as OpenAI's clients expect them.
+Shape = Literal["problem", "openai"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +59,14 @@ class Operation:
     problems: tuple[str, ...]
     request: type[Contract] | None = None
     parameters: tuple[Parameter, ...] = ()
-    streams: bool = False
+    # The events of a stream by name; an event without a name is a `message` to its reader. Empty: there is no stream.
+    events: Mapping[str, type[Contract]] = field(default_factory=dict)
+    # The data of the last event of a stream, where it is no document.
+    last_data: str | None = None
     # Status and JSON Pointer at which a response has the execution_id that other operations take as a parameter.
     names_execution: tuple[int, str] | None = None
     media_type: str = "application/json"
+    shape: Shape = "problem"
 
 
 EXECUTION_ID = Parameter(

@@ -1,11 +1,33 @@
 """The operations of the API, except those on the ledger, as data."""
 
 from contracts.api.operation import EXECUTION_ID, Operation, Parameter
-from contracts.api.responses import BackendList, Health, ModelList, PlanView, RunList, RunView, VersionView
+from contracts.api.problem import Problem
+from contracts.api.responses import (
+    BackendList,
+    Health,
+    ModelList,
+    PlanView,
+    RunList,
+    RunView,
+    StreamDone,
+    StreamStarted,
+    StreamToken,
+    VersionView,
+)
 from contracts.execution.run_request import RunRequest
 from contracts.wire.envelope import Envelope
 
-__all__ = ["ACCEPT", "EVENT_STREAM", "IDEMPOTENCY_KEY", "PREFER", "RESPOND_ASYNC", "RUN_OPERATIONS"]
+__all__ = [
+    "ACCEPT",
+    "BODY_PROBLEMS",
+    "EVENT_STREAM",
+    "EXECUTION_PROBLEMS",
+    "IDEMPOTENCY_KEY",
+    "PLANNING_PROBLEMS",
+    "PREFER",
+    "RESPOND_ASYNC",
+    "RUN_OPERATIONS",
+]
 
 EVENT_STREAM = "text/event-stream"
 RESPOND_ASYNC = "respond-async"
@@ -47,8 +69,8 @@ LIMIT = Parameter(
     {"type": "integer", "minimum": 1, "maximum": 200, "default": 50},
 )
 
-_BODY = ("malformed_json", "body_too_large", "unsupported_media_type", "invalid_request")
-_PLANNING = (
+BODY_PROBLEMS = ("malformed_json", "body_too_large", "unsupported_media_type", "invalid_request")
+PLANNING_PROBLEMS = (
     "unknown_model",
     "unknown_backend",
     "unknown_quantization",
@@ -65,7 +87,7 @@ _PLANNING = (
     "chat_template_missing",
     "json_schema_unsupported",
 )
-_EXECUTION = (
+EXECUTION_PROBLEMS = (
     "idempotency_key_reused",
     "queue_full",
     "engine_unavailable",
@@ -88,6 +110,12 @@ _EXECUTION = (
     "power_limit_exceeded",
     "power_sensor_lost",
     "power_limit_not_restored",
+    "model_load_failed",
+    "model_assertion_failed",
+    "model_exception",
+    "model_crashed",
+    "model_changed",
+    "lock_violated",
     "runner_failed",
     "sandbox_failed",
     "isolation_mismatch",
@@ -105,10 +133,10 @@ RUN_OPERATIONS = (
         "ended, or at once with `Prefer: respond-async`. If a waiting client disconnects, its execution is cancelled. "
         "With an `Idempotency-Key` it continues, and repeating the request fetches the result.",
         {200: ("The execution completed.", RunView), 202: ("The execution was accepted.", RunView)},
-        (*_BODY, *_PLANNING, *_EXECUTION),
+        (*BODY_PROBLEMS, *PLANNING_PROBLEMS, *EXECUTION_PROBLEMS),
         request=RunRequest,
         parameters=(PREFER, IDEMPOTENCY_KEY, ACCEPT),
-        streams=True,
+        events={"started": StreamStarted, "token": StreamToken, "done": StreamDone, "error": Problem},
         names_execution=(202, "/execution_id"),
     ),
     Operation(
@@ -158,7 +186,7 @@ RUN_OPERATIONS = (
         "Plan a request",
         "Returns the plan that the request would get. Nothing is executed or recorded.",
         {200: ("The plan.", PlanView)},
-        (*_BODY, *_PLANNING, "image_missing"),
+        (*BODY_PROBLEMS, *PLANNING_PROBLEMS, "image_missing"),
         request=RunRequest,
     ),
     Operation(

@@ -20,7 +20,9 @@ from contracts.wire.types import (
 
 __all__ = [
     "MAX_GRAMMAR_BYTES",
+    "MAX_MESSAGES",
     "MAX_PROMPT_BYTES",
+    "MIN_TEMPERATURE",
     "ExecutionRequest",
     "Grammar",
     "GrammarKind",
@@ -29,6 +31,7 @@ __all__ = [
     "PromptForm",
     "RunRequest",
     "Sampling",
+    "StopSequence",
     "canonical_messages",
 ]
 

@@ -1,6 +1,6 @@
 """Put the runtime image's file tree together, inside the toolchain container.
 
-Usage: ``assemble.py INPUT ROOTFS``. INPUT holds runner/, shims/, start.py, llama_cpp/ (bindings and lib/),
+Usage: ``assemble.py INPUT ROOTFS``. INPUT holds runner/, shims/, start.py, llama_cpp/ (bindings and lib/), minijinja/,
 build.json, lockdown.json and lockdown_compiler.py. What goes in is found, not listed: the modules that the runner's
 import loads, and the shared libraries that those and the interpreter map. So the image follows the code and holds
 nothing besides.
@@ -28,7 +28,7 @@ FIXED_TIME_S = 0
 LIST_MODULE_FILES = """
 import sys
 sys.path.insert(0, sys.argv[1])
-import runner.main
+import runner.main, runner.templates
 for module in list(sys.modules.values()):
     file = getattr(module, "__file__", None)
     if file:
@@ -62,6 +62,7 @@ def install_application(input_dir: Path, rootfs: Path) -> None:
     for package_root, pattern in (
         (input_dir, "runner/*.py"),
         (input_dir, "llama_cpp/*.py"),
+        (input_dir, "minijinja/*.py"),
         (input_dir / "shims", "*.py"),
     ):
         for source in sorted(package_root.glob(pattern)):
@@ -72,6 +73,8 @@ def install_application(input_dir: Path, rootfs: Path) -> None:
     compiler = input_dir / "lockdown_compiler.py"
     run_tool(str(PYTHON), "-I", "-B", str(compiler), str(input_dir / "lockdown.json"), str(rootfs / APPLICATION))
     shutil.copytree(input_dir / "llama_cpp" / "lib", library / "llama_cpp" / "lib")
+    for extension in sorted((input_dir / "minijinja").glob("*.so")):
+        shutil.copyfile(extension, library / "minijinja" / extension.name)
 
 
 def find_module_files(rootfs: Path) -> list[Path]:

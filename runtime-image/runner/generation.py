@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from runner.prompt import Renderer, Tokenizer, find_stop_tokens, tokenize_job
 from runner.protocol import Event, Job, RunnerError, Sampling, done_event, prompt_event, token_event
 from runner.text import TextStream
 
 __all__ = ["Model", "generate"]
 
 
-class Model(Protocol):
+class Model(Tokenizer, Protocol):
     """A loaded model with one context, used for one job.
 
     `prefill` and `decode` raise RunnerError (decode_failed); the others do not fail.
@@ -20,8 +21,9 @@ class Model(Protocol):
         """Tokens that fit: the prompt's and the generated ones together."""
         ...
 
-    def count_and_tokens(self, prompt: str) -> tuple[int, Sequence[int]]:
-        """Tokenise; where there are more tokens than fit, return their number and none of them."""
+    @property
+    def renderer(self) -> Renderer | None:
+        """The chat template; None where the model file carries none."""
         ...
 
     def prefill(self, tokens: Sequence[int]) -> None:
@@ -53,10 +55,11 @@ def generate(model: Model, job: Job) -> Iterator[Event]:
     """Yield the events of a job, each when it happens.
 
     Raises:
-        RunnerError: empty_prompt, context_overflow or decode_failed.
+        RunnerError: empty_prompt, template_refused, template_failed, context_overflow or decode_failed.
     """
-    count, tokens = model.count_and_tokens(job.prompt)
-    if not job.prompt or count == 0:
+    tokens = tokenize_job(job, model, model.renderer)
+    count = len(tokens)
+    if count == 0:
         message = "the prompt holds no token"
         raise RunnerError("empty_prompt", message)
     if count + job.max_tokens > model.context_tokens:
@@ -70,12 +73,16 @@ def generate(model: Model, job: Job) -> Iterator[Event]:
 
 def _generate_tokens(model: Model, job: Job) -> Iterator[Event]:
     stream = TextStream(job.stop)
+    stop_tokens = find_stop_tokens(job.stop, model)
     generated = 0
     finish_reason = "length"
     while generated < job.max_tokens:
         token_id = model.sample()
         if model.is_end(token_id):
             finish_reason = "eos"
+            break
+        if token_id in stop_tokens:
+            finish_reason = "stop"
             break
         text = stream.feed(model.piece(token_id))
         yield token_event(generated, token_id, text)
@@ -86,4 +93,6 @@ def _generate_tokens(model: Model, job: Job) -> Iterator[Event]:
         # Nothing is sampled after the last token, so nothing needs its logits.
         if generated < job.max_tokens:
             model.decode(token_id)
-    yield done_event(finish_reason, generated, stream.finish())
+    rest = stream.finish()
+    # The end of the answer may complete a stop text: a character that was cut off becomes U+FFFD.
+    yield done_event("stop" if stream.stopped else finish_reason, generated, rest)

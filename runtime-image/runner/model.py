@@ -1,11 +1,13 @@
 """The one module that calls llama.cpp, through the low-level bindings of llama-cpp-python."""
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 # Part of the image only, so a type checker outside it finds nothing.
 import llama_cpp.llama_cpp as bindings  # type: ignore[import-not-found]
 
+from runner.llama_log import silence, words_of_failure
+from runner.prompt import Renderer, SpecialToken
 from runner.protocol import ModelInfo, RunnerError, Sampling, Setup
 from runner.system_info import parse_cpu_features
 
@@ -14,16 +16,25 @@ __all__ = ["LlamaModel"]
 # The window that llama.cpp's own tools penalise repetition in (common_params_sampling.penalty_last_n).
 PENALTY_WINDOW_TOKENS = 64
 TEXT_BYTES_MAX = 256
+# The supervisor reads no longer template out of a file's head either.
+TEMPLATE_BYTES_MAX = 1 << 20
+# A text has at most one token a byte, and what a tokenizer puts around it.
+TOKENS_AROUND_TEXT = 8
+SPECIAL_ATTRIBUTES = (
+    bindings.LLAMA_TOKEN_ATTR_UNKNOWN | bindings.LLAMA_TOKEN_ATTR_CONTROL | bindings.LLAMA_TOKEN_ATTR_USER_DEFINED
+)
 
 
-def _silence_log() -> None:
-    """Give llama.cpp a function of the C library without effect as its log.
+# How llama.cpp and ggml word a failed allocation.
+NO_MEMORY = ("failed to allocate", "unable to allocate", "bad_alloc", "insufficient memory")
 
-    A Python function would need a closure of libffi, for which Debian's build asks a page that is writable and
-    executable. There is none in this process, and lock one gives none. What fails is told by `RunnerError`.
-    """
-    without_effect = ctypes.CDLL(None).abs
-    bindings.llama_log_set(ctypes.cast(without_effect, bindings.llama_log_callback), None)
+
+def _failure(code: str, attempt: Callable[[], object]) -> RunnerError:
+    """Return the error of an attempt that llama.cpp has just refused, with llama.cpp's reason as its message."""
+    words = words_of_failure(attempt)
+    if any(phrase in words for phrase in NO_MEMORY):
+        code = "out_of_memory"
+    return RunnerError(code, words or "it gave no reason")
 
 
 class LlamaModel:
@@ -33,9 +44,9 @@ class LlamaModel:
         """Load the model and allocate the context.
 
         Raises:
-            RunnerError: model_load_failed or context_failed.
+            RunnerError: model_load_failed, context_failed or out_of_memory.
         """
-        _silence_log()
+        silence()
         bindings.llama_backend_init()
         self.context_tokens = setup.context_tokens
         self._model = self._load_model(setup)
@@ -43,10 +54,10 @@ class LlamaModel:
         self._context = self._new_context(setup)
         self._batch_tokens = min(setup.batch_tokens, setup.context_tokens)
         self._batch = bindings.llama_batch_init(self._batch_tokens, 0, 1)
-        self._token_buffer = (bindings.llama_token * setup.context_tokens)()
         self._piece_buffer = ctypes.create_string_buffer(TEXT_BYTES_MAX)
         self._position = 0
         self._sampler = None
+        self.renderer = self._load_renderer()
 
     def _load_model(self, setup: Setup) -> object:
         parameters = bindings.llama_model_default_params()
@@ -55,10 +66,13 @@ class LlamaModel:
         # second open of the file later.
         parameters.load_mode = bindings.LLAMA_LOAD_MODE_MMAP
         parameters.lazy_mode = bindings.LLAMA_LAZY_MODE_OFF
-        model = bindings.llama_model_load_from_file(setup.model_path.encode("utf-8"), parameters)
+
+        def load() -> object:
+            return bindings.llama_model_load_from_file(setup.model_path.encode("utf-8"), parameters)
+
+        model = load()
         if not model:
-            message = "llama.cpp cannot load the model file"
-            raise RunnerError("model_load_failed", message)
+            raise _failure("model_load_failed", load)
         if bindings.llama_model_has_encoder(model) or not bindings.llama_model_has_decoder(model):
             message = "the model is not a decoder-only language model"
             raise RunnerError("model_load_failed", message)
@@ -75,11 +89,31 @@ class LlamaModel:
         # A sliding window needs no full-size cache where nothing is ever rolled back.
         parameters.swa_full = False
         parameters.no_perf = True
-        context = bindings.llama_init_from_model(self._model, parameters)
+
+        def create() -> object:
+            return bindings.llama_init_from_model(self._model, parameters)
+
+        context = create()
         if not context:
-            message = f"llama.cpp cannot allocate a context of {setup.context_tokens} tokens"
-            raise RunnerError("context_failed", message)
+            raise _failure("context_failed", create)
         return context
+
+    def _load_renderer(self) -> Renderer | None:
+        """Load the template engine where the model file carries a template."""
+        template = bindings.llama_model_chat_template(self._model, None)
+        if not template or len(template) > TEMPLATE_BYTES_MAX:
+            return None
+        # Only here: the engine takes some milliseconds and megabytes, which other models do without.
+        from runner.templates import ChatRenderer  # noqa: PLC0415
+
+        bos, eos = bindings.llama_vocab_bos(self._vocab), bindings.llama_vocab_eos(self._vocab)
+        return ChatRenderer(template.decode("utf-8", "replace"), self._vocabulary_text(bos), self._vocabulary_text(eos))
+
+    def _vocabulary_text(self, token_id: int) -> str:
+        if token_id < 0:
+            return ""
+        text: bytes = bindings.llama_vocab_get_text(self._vocab, token_id)
+        return text.decode("utf-8", "replace")
 
     def warm_up(self) -> None:
         """Compute one token and forget it, so that every thread runs and every page is in place.
@@ -98,19 +132,47 @@ class LlamaModel:
         architecture = buffer.value.decode("utf-8", "replace")
         bindings.llama_model_desc(self._model, buffer, TEXT_BYTES_MAX)
         description = buffer.value.decode("utf-8", "replace")
-        return ModelInfo(architecture, bindings.llama_model_n_ctx_train(self._model), description)
+        context_length = bindings.llama_model_n_ctx_train(self._model)
+        return ModelInfo(architecture, context_length, description, self.renderer is not None)
 
     def cpu_features(self) -> list[str]:
         """Return what the loaded build uses."""
         return parse_cpu_features(bindings.llama_print_system_info().decode("ascii", "replace"))
 
-    def count_and_tokens(self, prompt: str) -> tuple[int, Sequence[int]]:
-        """Tokenise with the model's special tokens; see Model."""
-        text = prompt.encode("utf-8")
-        count: int = bindings.llama_tokenize(
-            self._vocab, text, len(text), self._token_buffer, self.context_tokens, True, True
+    @property
+    def beginning(self) -> int | None:
+        """The token that the model's input begins with, or None."""
+        return self._token_if(bindings.llama_vocab_get_add_bos(self._vocab), bindings.llama_vocab_bos(self._vocab))
+
+    @property
+    def ending(self) -> int | None:
+        """The token that the model's input ends with where it is not a chat, or None."""
+        return self._token_if(bindings.llama_vocab_get_add_eos(self._vocab), bindings.llama_vocab_eos(self._vocab))
+
+    def _token_if(self, wanted: bool, token_id: int) -> int | None:
+        return token_id if wanted and token_id >= 0 else None
+
+    def tokenize(self, text: str, parse_special: bool) -> list[int]:
+        """Return a text's tokens, without those that the model puts at the beginning or end of its input."""
+        data = text.encode("utf-8")
+        room = len(data) + TOKENS_AROUND_TEXT
+        buffer = (bindings.llama_token * room)()
+        count: int = bindings.llama_tokenize(self._vocab, data, len(data), buffer, room, False, parse_special)
+        tokens: list[int] = buffer[: max(0, count)]
+        return tokens
+
+    def special_token(self, token_id: int) -> SpecialToken | None:
+        """Return what is special about a token, or None."""
+        attributes = bindings.llama_vocab_get_attr(self._vocab, token_id)
+        if not attributes & SPECIAL_ATTRIBUTES:
+            return None
+        return SpecialToken(
+            token_id,
+            self._piece(token_id, is_special=True).decode("utf-8", "replace"),
+            is_control=not attributes & bindings.LLAMA_TOKEN_ATTR_USER_DEFINED,
+            strips_left=bool(attributes & bindings.LLAMA_TOKEN_ATTR_LSTRIP),
+            strips_right=bool(attributes & bindings.LLAMA_TOKEN_ATTR_RSTRIP),
         )
-        return (count, self._token_buffer[:count]) if count >= 0 else (-count, ())
 
     def prefill(self, tokens: Sequence[int]) -> None:
         """Process the prompt in batches; only its last token yields logits."""
@@ -178,11 +240,14 @@ class LlamaModel:
 
     def piece(self, token_id: int) -> bytes:
         """Return a token's bytes; control tokens have none."""
+        return self._piece(token_id, is_special=False)
+
+    def _piece(self, token_id: int, *, is_special: bool) -> bytes:
         size = bindings.llama_token_to_piece(
-            self._vocab, token_id, self._piece_buffer, len(self._piece_buffer), 0, False
+            self._vocab, token_id, self._piece_buffer, len(self._piece_buffer), 0, is_special
         )
         if size < 0:
             # The longest token of the vocabulary sets the size, once.
             self._piece_buffer = ctypes.create_string_buffer(-size)
-            return self.piece(token_id)
+            return self._piece(token_id, is_special=is_special)
         return self._piece_buffer.raw[:size]

@@ -8,7 +8,9 @@ __all__ = [
     "LINE_BYTES_MAX",
     "PROTOCOL_VERSION",
     "Event",
+    "Grammar",
     "Job",
+    "Message",
     "ModelInfo",
     "RunnerError",
     "Sampling",
@@ -32,6 +34,9 @@ THREADS_MAX = 512
 PATH_CHARS_MAX = 4096
 STOP_SEQUENCES_MAX = 16
 STOP_CHARS_MAX = 1024
+MESSAGES_MAX = 1024
+ROLES = ("system", "user", "assistant")
+GRAMMAR_KINDS = ("gbnf", "json_schema")
 TOP_K_MAX = 1 << 20
 TEMPERATURE_MAX = 100.0
 REPEAT_PENALTY_MAX = 100.0
@@ -44,8 +49,8 @@ Event = dict[str, object]
 class RunnerError(Exception):
     """A failure that the supervisor is told of; the message never holds prompt or output text.
 
-    The codes are protocol_error, model_load_failed, context_failed, lockdown_failed, context_overflow, empty_prompt
-    and decode_failed.
+    The codes are protocol_error, model_load_failed, context_failed, out_of_memory, lockdown_failed, context_overflow,
+    empty_prompt, template_refused, template_failed, grammar_invalid and decode_failed.
     """
 
     def __init__(self, code: str, message: str, prompt_tokens: int | None = None) -> None:
@@ -75,10 +80,27 @@ class Sampling(NamedTuple):
     repeat_penalty: float
 
 
-class Job(NamedTuple):
-    """The one job of this process."""
+class Message(NamedTuple):
+    """One turn of a conversation."""
 
-    prompt: str
+    role: str
+    content: str
+
+
+class Grammar(NamedTuple):
+    """What the answer must match."""
+
+    kind: str
+    text: str
+
+
+class Job(NamedTuple):
+    """The one job of this process: a prompt or, for the chat template, messages."""
+
+    prompt: str | None
+    messages: tuple[Message, ...] | None
+    parse_special: bool
+    grammar: Grammar | None
     max_tokens: int
     seed: int
     sampling: Sampling
@@ -91,6 +113,7 @@ class ModelInfo(NamedTuple):
     architecture: str
     context_length: int
     description: str
+    has_chat_template: bool
 
 
 def _refuse(message: str) -> NoReturn:
@@ -151,6 +174,28 @@ class _Fields:
 
     def fields(self, name: str) -> "_Fields":
         return _Fields(self._take(name), name)
+
+    def optional_text(self, name: str) -> str | None:
+        value = self._take(name)
+        return None if value is None else _checked_text(value, name)
+
+    def optional_fields(self, name: str) -> "_Fields | None":
+        value = self._take(name)
+        return None if value is None else _Fields(value, name)
+
+    def optional_list(self, name: str) -> "list[_Fields] | None":
+        values = self._take(name)
+        if values is None:
+            return None
+        if not isinstance(values, list):
+            _refuse(f"{name} is not a list")
+        return [_Fields(value, name) for value in values]
+
+    def choice(self, name: str, choices: tuple[str, ...]) -> str:
+        value = self.text(name)
+        if value not in choices:
+            _refuse(f"{name} is not one of: {', '.join(choices)}")
+        return value
 
     def end(self) -> None:
         if self._values:
@@ -215,6 +260,26 @@ def _parse_sampling(fields: _Fields) -> Sampling:
     return sampling
 
 
+def _parse_messages(items: "list[_Fields] | None") -> tuple[Message, ...] | None:
+    if items is None:
+        return None
+    if not 0 < len(items) <= MESSAGES_MAX:
+        _refuse(f"messages has none or more than {MESSAGES_MAX} messages")
+    messages = []
+    for fields in items:
+        messages.append(Message(role=fields.choice("role", ROLES), content=fields.text("content")))
+        fields.end()
+    return tuple(messages)
+
+
+def _parse_grammar(fields: "_Fields | None") -> Grammar | None:
+    if fields is None:
+        return None
+    grammar = Grammar(kind=fields.choice("kind", GRAMMAR_KINDS), text=fields.text("text"))
+    fields.end()
+    return grammar
+
+
 def parse_job(line: bytes) -> Job:
     """Parse the second line.
 
@@ -223,13 +288,18 @@ def parse_job(line: bytes) -> Job:
     """
     fields = _parse(line, "job")
     job = Job(
-        prompt=fields.text("prompt"),
+        prompt=fields.optional_text("prompt"),
+        messages=_parse_messages(fields.optional_list("messages")),
+        parse_special=fields.boolean("parse_special"),
+        grammar=_parse_grammar(fields.optional_fields("grammar")),
         max_tokens=fields.integer("max_tokens", 1, CONTEXT_TOKENS_MAX),
         seed=fields.integer("seed", 0, SEED_MAX),
         sampling=_parse_sampling(fields.fields("sampling")),
         stop=fields.texts("stop"),
     )
     fields.end()
+    if (job.prompt is None) == (job.messages is None):
+        _refuse("the job has both a prompt and messages, or neither")
     if len(job.stop) > STOP_SEQUENCES_MAX:
         _refuse(f"stop has more than {STOP_SEQUENCES_MAX} sequences")
     if not all(0 < len(sequence) <= STOP_CHARS_MAX for sequence in job.stop):

@@ -1,7 +1,7 @@
 """One execution as server-sent events: `started`, `token`, then `done` or `error`."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 from aiohttp import web
 
@@ -19,12 +19,15 @@ _LINE_ENDS = {ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"}
 
 
 async def stream_events(
-    request: web.Request, events: AsyncIterator[tuple[str, str]], *, keep_alive_s: float
+    request: web.Request,
+    events: AsyncIterator[tuple[str | None, str]],
+    *,
+    keep_alive_s: float,
+    headers: Mapping[str, str] | None = None,
 ) -> web.StreamResponse:
-    """Send events, each a name and a JSON document, and a comment where nothing else was sent for a while."""
-    response = web.StreamResponse(
-        headers={"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store"}
-    )
+    """Send events, each a name or None and a JSON document, and a comment where nothing else was sent for a while."""
+    stream_headers = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store"}
+    response = web.StreamResponse(headers={**stream_headers, **(headers or {})})
     await response.prepare(request)
     sending = asyncio.Lock()
 
@@ -38,9 +41,14 @@ async def stream_events(
     async with beside(keep_alive(), name="keep-alive"):
         async for name, document in events:
             async with sending:
-                await response.write(f"event: {name}\ndata: {document.translate(_LINE_ENDS)}\n\n".encode())
+                await response.write(_encode(name, document))
     await response.write_eof()
     return response
+
+
+def _encode(name: str | None, document: str) -> bytes:
+    head = "" if name is None else f"event: {name}\n"
+    return f"{head}data: {document.translate(_LINE_ENDS)}\n\n".encode()
 
 
 async def events_of_run(run: Run) -> AsyncIterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ from contracts.execution.run_request import ExecutionRequest
 from contracts.wire.errors import ContractError
 from supervisor.domain.errors import EngineError
 
-__all__ = ["answer_problem", "problem_of", "problem_of_parsing", "problem_of_run"]
+__all__ = ["answer_problem", "headers_of", "problem_of", "problem_of_parsing", "problem_of_run"]
 
 RETRY_AFTER_S = 5
 MAX_FIELD_CHARACTERS = 256
@@ -25,17 +25,21 @@ _PROBLEMS_OF_PARSING = {
 
 def answer_problem(problem: Problem, headers: dict[str, str] | None = None) -> web.Response:
     """Return the response that carries a problem document, with the headers that belong to its code."""
-    extra = dict(headers or {})
-    if problem.code in _RETRY:
-        extra["Retry-After"] = str(RETRY_AFTER_S)
-    if problem.code == "unauthorized":
-        extra["WWW-Authenticate"] = 'Bearer realm="weos-engine"'
     return web.Response(
         body=problem.model_dump_json(exclude_none=True).encode("utf-8"),
         status=problem.status,
         content_type=problem.media_type,
-        headers=extra,
+        headers={**(headers or {}), **headers_of(problem)},
     )
+
+
+def headers_of(problem: Problem) -> dict[str, str]:
+    """Return the headers that belong to a problem's code."""
+    if problem.code in _RETRY:
+        return {"Retry-After": str(RETRY_AFTER_S)}
+    if problem.code == "unauthorized":
+        return {"WWW-Authenticate": 'Bearer realm="weos-engine"'}
+    return {}
 
 
 def problem_of(error: EngineError, execution_id: str | None = None) -> Problem:

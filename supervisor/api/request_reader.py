@@ -4,6 +4,7 @@ import asyncio
 import hmac
 import re
 from collections.abc import Mapping
+from typing import TypeVar
 
 from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMessage
@@ -11,7 +12,7 @@ from aiohttp.http_exceptions import BadHttpMessage
 from contracts.api.openapi import OPERATIONS
 from contracts.api.operation import EXECUTION_ID, Parameter
 from contracts.api.run_operations import ACCEPT, EVENT_STREAM, IDEMPOTENCY_KEY, PREFER, RESPOND_ASYNC
-from contracts.execution.run_request import RunRequest
+from contracts.wire.document import Contract
 from supervisor.domain.caller import Caller
 from supervisor.domain.errors import Refusal
 
@@ -19,13 +20,14 @@ __all__ = [
     "Query",
     "find_caller",
     "host_is_local",
+    "read_document",
     "read_execution_id",
     "read_idempotency_key",
-    "read_run_request",
     "wants_events",
     "wants_no_wait",
 ]
 
+_Document = TypeVar("_Document", bound=Contract)
 ALLOWED_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _QUERY_PARAMETERS = {
     operation.operation_id: {each.name: each for each in operation.parameters if each.where == "query"}
@@ -50,20 +52,20 @@ def find_caller(header: str | None, tokens: Mapping[Caller, str]) -> Caller | No
     return found if scheme.lower() == "bearer" else None
 
 
-async def read_run_request(request: web.Request, deadline_s: float) -> RunRequest:
-    """Return the Run Request in the body.
+async def read_document(request: web.Request, model: type[_Document], deadline_s: float) -> _Document:
+    """Return the document in the body.
 
     Raises:
         Refusal: the body has another media type, is encoded, or did not arrive whole and in time.
-        ContractError: the body is not a Run Request.
-        HTTPRequestEntityTooLarge: the body is larger than any Run Request.
+        ContractError: the body is not such a document.
+        HTTPRequestEntityTooLarge: the body is larger than any such document.
     """
     if request.content_type != "application/json":
         raise Refusal("unsupported_media_type", "send the request with 'Content-Type: application/json'")
     if request.headers.get("Content-Encoding", "identity") != "identity":
         raise Refusal("unsupported_media_type", "send the body without Content-Encoding")
-    if (request.content_length or 0) > RunRequest.MAX_BYTES:
-        raise web.HTTPRequestEntityTooLarge(RunRequest.MAX_BYTES, request.content_length or 0)
+    if (request.content_length or 0) > model.MAX_BYTES:
+        raise web.HTTPRequestEntityTooLarge(model.MAX_BYTES, request.content_length or 0)
     try:
         async with asyncio.timeout(deadline_s):
             body = await request.read()
@@ -71,7 +73,7 @@ async def read_run_request(request: web.Request, deadline_s: float) -> RunReques
         raise Refusal("malformed_json", f"the body did not arrive within {deadline_s:g} s") from error
     except (web.RequestPayloadError, BadHttpMessage) as error:
         raise Refusal("malformed_json", "the body is incomplete, or its chunks are malformed") from error
-    return RunRequest.parse(body)
+    return model.parse(body)
 
 
 class Query:

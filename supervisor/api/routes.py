@@ -1,18 +1,13 @@
-"""Routes of the local HTTP API, and the answers to errors. Every document in and out is a contract."""
+"""Routes of the local HTTP API. Every document in and out is a contract."""
 
 import asyncio
 import functools
 import json
-import logging
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
-from prometheus_client.registry import Collector
 
 from contracts.api.openapi import OPERATIONS, RECORD_TYPE, build_openapi
-from contracts.api.problem import Problem
 from contracts.api.responses import (
     BackendList,
     BackendView,
@@ -21,63 +16,27 @@ from contracts.api.responses import (
     ModelView,
     PlanView,
     RunView,
-    VersionView,
 )
 from contracts.execution.run_request import RunRequest
 from contracts.wire.document import Contract
-from contracts.wire.errors import ContractError
+from supervisor.api.context import CALLER, CONTEXT, ApiContext
 from supervisor.api.event_stream import events_of_ended, events_of_run, stream_events
+from supervisor.api.guard import guard
 from supervisor.api.ledger_routes import LEDGER, LEDGER_HANDLERS, RELEASES
 from supervisor.api.metrics_route import METRICS, METRICS_HANDLERS, build_registry
-from supervisor.api.problems import answer_problem, problem_of, problem_of_parsing, problem_of_run
+from supervisor.api.openai.routes import OPENAI_HANDLERS
+from supervisor.api.problems import answer_problem, problem_of, problem_of_run
 from supervisor.api.request_reader import (
     Query,
-    find_caller,
-    host_is_local,
+    read_document,
     read_execution_id,
     read_idempotency_key,
-    read_run_request,
     wants_events,
     wants_no_wait,
 )
-from supervisor.domain.caller import Caller
-from supervisor.domain.errors import EngineError, StorageError
-from supervisor.domain.planning.ports import InstallationPort, ReleasesPort
-from supervisor.domain.records.ports import LedgerPort
-from supervisor.domain.sandbox.ports import SandboxPort
-from supervisor.execution.run_book import RunBook
-from supervisor.execution.service import ExecutionService
+from supervisor.domain.errors import StorageError
 
-__all__ = ["ApiContext", "build_app"]
-
-_log = logging.getLogger(__name__)
-
-# Some proxies and clients cut a silent connection after 30 to 60 s.
-KEEP_ALIVE_S = 15
-# A body that trickles in occupies a connection; 1 MiB normally arrives in milliseconds on loopback.
-BODY_TIMEOUT_S = 30
-# A container engine that hangs counts as down; a ping of a healthy one took a few milliseconds.
-HEALTH_TIMEOUT_S = 5
-CALLER: web.RequestKey[Caller] = web.RequestKey("caller")
-CONTEXT: web.AppKey["ApiContext"] = web.AppKey("context")
-
-
-@dataclass(frozen=True, slots=True)
-class ApiContext:
-    """Everything that the routes use."""
-
-    tokens: Mapping[Caller, str]
-    version: VersionView
-    book: RunBook
-    ledger: LedgerPort
-    service: ExecutionService
-    sandboxes: SandboxPort
-    installation: InstallationPort
-    releases: ReleasesPort
-    metrics: tuple[Collector, ...]
-    keep_alive_s: float = KEEP_ALIVE_S
-    body_timeout_s: float = BODY_TIMEOUT_S
-    health_timeout_s: float = HEALTH_TIMEOUT_S
+__all__ = ["HANDLERS", "build_app"]
 
 
 def _answer(document: Contract, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
@@ -89,53 +48,10 @@ def _answer(document: Contract, status: int = 200, headers: dict[str, str] | Non
     )
 
 
-@web.middleware
-async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Check Host and token first, and turn every error into a problem document."""
-    try:
-        if not host_is_local(request.headers.get("Host", "")):
-            detail = "the Host header must name this machine: 127.0.0.1 or localhost"
-            return answer_problem(Problem.of("host_not_allowed", detail))
-        caller = find_caller(request.headers.get("Authorization"), request.app[CONTEXT].tokens)
-        if caller is None:
-            detail = "send the header 'Authorization: Bearer TOKEN'; the token is in the file `token` of WEOS_HOME"
-            return answer_problem(Problem.of("unauthorized", detail))
-        request[CALLER] = caller
-        return await handler(request)
-    except EngineError as error:
-        again = None if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
-        return answer_problem(problem_of(error), again)
-    except ContractError as error:
-        return answer_problem(problem_of_parsing(error))
-    except web.HTTPMethodNotAllowed as error:
-        allowed = ", ".join(sorted(error.allowed_methods))
-        problem = Problem.of("method_not_allowed", f"{request.method} is not one of: {allowed}")
-        return answer_problem(problem, {"Allow": allowed})
-    except web.HTTPNotFound:
-        return answer_problem(Problem.of("not_found", "/openapi.json lists the paths that exist"))
-    except web.HTTPRequestEntityTooLarge:
-        detail = f"a request may have at most {RunRequest.MAX_BYTES} bytes"
-        response = answer_problem(Problem.of("body_too_large", detail))
-        response.force_close()
-        return response
-    except Exception as error:  # noqa: BLE001 - the boundary: no caller sees a traceback
-        return _answer_fault(request, error)
-
-
-def _answer_fault(request: web.Request, error: Exception) -> web.Response:
-    transport = request.transport
-    if isinstance(error, ConnectionError) and (transport is None or transport.is_closing()):
-        raise error
-    _log.error("a request failed in the supervisor", exc_info=error)
-    if request.writer.output_size > 0:
-        raise ConnectionResetError("the answer had already begun, so the connection is cut") from error
-    return answer_problem(Problem.of("internal_error", "the supervisor failed; see its log"))
-
-
 async def create_run(request: web.Request) -> web.StreamResponse:
     """POST /v1/runs."""
     context = request.app[CONTEXT]
-    run_request = await read_run_request(request, context.body_timeout_s)
+    run_request = await read_document(request, RunRequest, context.body_timeout_s)
     key = read_idempotency_key(request)
     run = await context.book.accept(run_request, key, request[CALLER])
     if isinstance(run, RunView):
@@ -193,7 +109,7 @@ async def get_record(request: web.Request) -> web.StreamResponse:
 async def create_plan(request: web.Request) -> web.StreamResponse:
     """POST /v1/plans."""
     context = request.app[CONTEXT]
-    plan = context.book.plan(await read_run_request(request, context.body_timeout_s), request[CALLER].role)
+    plan = context.book.plan(await read_document(request, RunRequest, context.body_timeout_s), request[CALLER].role)
     return _answer(PlanView(plan=plan, plan_digest=plan.canonical_digest()))
 
 
@@ -282,12 +198,13 @@ HANDLERS: dict[str, Callable[[web.Request], Awaitable[web.StreamResponse]]] = {
     "getOpenApi": get_open_api,
     **LEDGER_HANDLERS,
     **METRICS_HANDLERS,
+    **OPENAI_HANDLERS,
 }
 
 
 def build_app(context: ApiContext) -> web.Application:
     """Return the application; every operation of `contracts.api` has exactly one handler."""
-    app = web.Application(middlewares=[_guard], client_max_size=RunRequest.MAX_BYTES)
+    app = web.Application(middlewares=[guard], client_max_size=RunRequest.MAX_BYTES)
     app[CONTEXT] = context
     app[LEDGER] = context.ledger
     app[METRICS] = build_registry(context.metrics)

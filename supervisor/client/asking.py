@@ -5,7 +5,11 @@ from typing import Any
 
 from supervisor.client.choices import Target
 
-__all__ = ["Choices", "Turn", "build_request"]
+__all__ = ["DEFAULT_SYSTEM", "Choices", "Turn", "build_request"]
+
+# What the model is told where a person says nothing. Templates have sentences of their own for that case, with which
+# small models answer worse.
+DEFAULT_SYSTEM = "You are a helpful assistant."
 
 Turn = dict[str, str]
 

@@ -19,6 +19,8 @@ class Target:
     model: str
     quantization: str
     backend: str
+    has_chat_template: bool
+    """Whether the model takes messages."""
 
 
 def choose_target(client: EngineClient, model: str | None, quantization: str | None, backend: str | None) -> Target:
@@ -30,8 +32,14 @@ def choose_target(client: EngineClient, model: str | None, quantization: str | N
     """
     if model is None or quantization is None:
         chosen = choose_model(client, model, quantization)
-        model, quantization = chosen.name, chosen.quantization
-    return Target(model, quantization.lower(), backend or choose_backend(client))
+        return Target(
+            chosen.name, chosen.quantization, backend or choose_backend(client), chosen.chat_template is not None
+        )
+    quantization = quantization.lower()
+    installed = ModelList.parse(client.get_bytes("/v1/models")).models
+    named = [each for each in installed if (each.name, each.quantization) == (model, quantization)]
+    has_chat_template = any(each.chat_template for each in named)
+    return Target(model, quantization, backend or choose_backend(client), has_chat_template)
 
 
 def choose_model(client: EngineClient, model: str | None, quantization: str | None) -> ModelView:

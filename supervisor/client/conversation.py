@@ -13,6 +13,11 @@ class Conversation:
         self._turns: list[Turn] = []
 
     @property
+    def instruction(self) -> str | None:
+        """What the model is told before all turns; None: nothing."""
+        return self._system
+
+    @property
     def messages(self) -> list[Turn]:
         """The whole conversation, oldest turn first; the instruction comes before all turns."""
         before = [] if self._system is None else [{"role": "system", "content": self._system}]

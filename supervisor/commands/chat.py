@@ -11,7 +11,7 @@ import click
 from contracts.execution.run_request import MAX_PROMPT_BYTES
 from contracts.wire.types import IsolationTier
 from supervisor.adapters.home import Home, default_home
-from supervisor.client.asking import Choices, build_request
+from supervisor.client.asking import DEFAULT_SYSTEM, Choices, build_request
 from supervisor.client.choices import Target, choose_backend, choose_model
 from supervisor.client.conversation import Conversation
 from supervisor.client.engine_client import EngineClient
@@ -47,6 +47,8 @@ class _Chat:
         self._choices = choices
         self._conversation = conversation
         self._last: str | None = None
+        # The default instruction is dropped where the model's template takes none.
+        self._may_drop_instruction = conversation.instruction == DEFAULT_SYSTEM
         self._commands: dict[str, Follow] = {
             "/help": lambda _words: _tell(HELP),
             "/record": self._show_record,
@@ -81,6 +83,14 @@ class _Chat:
         except KeyboardInterrupt:
             self._cancel(view.execution_id)
             raise
+        except EngineError as fault:
+            if fault.code != "template_refused" or not self._may_drop_instruction:
+                raise
+            self._may_drop_instruction = False
+            self._conversation.instruct(None)
+            _tell("the model's chat template takes no system message; the question is asked without it")
+            self.ask(question)
+            return
         finally:
             self._last = view.execution_id or self._last
         _tell(_summary(done))
@@ -217,7 +227,7 @@ def _ask_of_pipe(chat: _Chat, question: str) -> None:
 @click.option("--model", help="Name of an installed model; default: the only one.")
 @click.option("--quantization", help="Quantization of the model; default: the only one.")
 @click.option("--backend", help="Build of llama.cpp; default: the best that is installed and runs here.")
-@click.option("--system", help="Instruction to the model.")
+@click.option("--system", default=DEFAULT_SYSTEM, show_default=True, help="Instruction to the model; '' for none.")
 @click.option("--max-tokens", type=int, default=512, show_default=True, help="Limit of each answer.")
 @click.option("--context", "context_tokens", type=int, help="Room for the conversation, in tokens.")
 @click.option("--temperature", type=float, help="0, the default: always the most probable token.")
@@ -228,7 +238,7 @@ def command(
     model: str | None,
     quantization: str | None,
     backend: str | None,
-    system: str | None,
+    system: str,
     **choices: Any,  # noqa: ANN401 - the options that are passed on
 ) -> None:
     """Hold a conversation with a model; through a pipe, each line is a question.
@@ -243,8 +253,8 @@ def command(
             "it continue a text with: weos-engine run"
         )
         raise EngineError("chat_template_missing", detail)
-    target = Target(chosen.name, chosen.quantization, backend or choose_backend(client))
-    chat = _Chat(client, target, Choices(**choices), Conversation(system))
+    target = Target(chosen.name, chosen.quantization, backend or choose_backend(client), has_chat_template=True)
+    chat = _Chat(client, target, Choices(**choices), Conversation(system or None))
     if not _is_at_terminal():
         _hold_through_pipe(chat)
         return

@@ -16,11 +16,12 @@ from contracts.wire.strict_json import decode_json
 from contracts.wire.types import IsolationTier
 from supervisor.adapters.home import Home, default_home
 from supervisor.client.answers import Answer
-from supervisor.client.asking import Choices, Turn, build_request
-from supervisor.client.choices import choose_target
+from supervisor.client.asking import DEFAULT_SYSTEM, Choices, Turn, build_request
+from supervisor.client.choices import Target, choose_target
 from supervisor.client.engine_client import EngineClient
 from supervisor.commands.answer_view import execute_and_show
 from supervisor.console.waiting import show_waiting
+from supervisor.domain.errors import EngineError
 
 __all__ = ["command"]
 
@@ -75,7 +76,7 @@ def _options(function: Callable[..., None]) -> Callable[..., None]:
             help="chat: the model's chat template turns PROMPT into a question. raw: the model continues PROMPT. "
             "auto: chat where the model has a template.",
         ),
-        click.option("--system", help="Instruction to the model, before the question."),
+        click.option("--system", help=f"Instruction to the model; default: '{DEFAULT_SYSTEM}'; '' for none."),
         click.option("--messages", "messages_file", type=_FILE, help="A conversation: a JSON array of messages."),
         click.option("--grammar", "grammar_file", type=_FILE, help="A grammar in GBNF that the answer must match."),
         click.option("--json-schema", "schema_file", type=_FILE, help="A JSON Schema that the answer must match."),
@@ -112,19 +113,35 @@ def command(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 
     """
     given = _Given(**options)
     client = EngineClient(Home(default_home()))
+    execute = _execute_as_json if given.as_json else execute_and_show
     if given.file is not None:
         _refuse_beside_a_request(context)
         # One byte more than the API's limit is enough for a refusal; the API judges everything else too.
-        request: dict[str, Any] | bytes = _read_up_to(given.file, RunRequest.MAX_BYTES + 1)
+        view = execute(client, _read_up_to(given.file, RunRequest.MAX_BYTES + 1))
     else:
         asked, choices = _asked(given), _choices(given)
         target = choose_target(client, given.model, given.quantization, given.backend)
-        request = build_request(target, asked, choices)
-    view = _execute_as_json(client, request) if given.as_json else execute_and_show(client, request)
+        view = _ask(lambda asked: execute(client, build_request(target, asked, choices)), asked, target, given)
     if given.record_file is not None:
         given.record_file.write_bytes(client.get_bytes(view["record"]))
     if given.bundle_file is not None:
         given.bundle_file.write_bytes(client.get_bytes(f"/v1/runs/{view['execution_id']}/bundle"))
+
+
+def _ask(
+    execute: Callable[[str | list[Turn]], dict[str, Any]], asked: str | list[Turn], target: Target, given: _Given
+) -> dict[str, Any]:
+    """Execute a request; a plain question to a chat model gets the default instruction before it."""
+    is_plain = isinstance(asked, str) and given.system is None and given.prompt_format != "raw"
+    if not (is_plain and target.has_chat_template):
+        return execute(asked)
+    try:
+        return execute([{"role": "system", "content": DEFAULT_SYSTEM}, {"role": "user", "content": str(asked)}])
+    except EngineError as fault:
+        if fault.code != "template_refused":
+            raise
+        click.echo("The model's chat template takes no system message; the question is asked without it.", err=True)
+        return execute(asked)
 
 
 def _execute_as_json(client: EngineClient, request: dict[str, Any] | bytes) -> dict[str, Any]:
@@ -153,7 +170,7 @@ def _asked(given: _Given) -> str | list[Turn]:
     prompt = _read_stdin(is_named=given.prompt == "-") if given.prompt in {None, "-"} else given.prompt
     if not prompt:
         _refuse("the prompt is empty; give a PROMPT, or pipe a text into standard input")
-    if given.system is None:
+    if not given.system:
         return prompt
     if given.prompt_format == "raw":
         _refuse("--system needs a chat template, so it cannot stand beside --format raw")

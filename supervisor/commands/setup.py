@@ -5,18 +5,18 @@ from dataclasses import dataclass
 import click
 
 from supervisor.adapters.home import Home, default_home
-from supervisor.adapters.installation.model_store import ModelStore
 from supervisor.console.steps import ConsoleProgress, Progress
 from supervisor.domain.errors import EngineError
 from supervisor.setup.host.container_engine import ensure_container_engine
-from supervisor.setup.images.demo_model import fetch_demo_model
 from supervisor.setup.images.runtime_image import build_runtime_image
+from supervisor.setup.models.catalogue import SMOLLM2_135M_INSTRUCT
+from supervisor.setup.models.installing import ensure_model
 
 __all__ = ["DEMO_BACKEND", "DEMO_MODEL", "DEMO_QUANTIZATION", "command", "prepare"]
 
 DEMO_BACKEND = "cpu_avx2"
-DEMO_MODEL = "smollm2-135m-instruct"
-DEMO_QUANTIZATION = "q4_1"
+DEMO_MODEL = SMOLLM2_135M_INSTRUCT.name
+DEMO_QUANTIZATION = SMOLLM2_135M_INSTRUCT.quantization
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,34 +25,6 @@ class Prepared:
 
     home: Home
     docker_host: str
-
-
-def _install_demo_model(home: Home, progress: Progress) -> None:
-    store = ModelStore(home.models)
-    if any((model.name, model.quantization) == (DEMO_MODEL, DEMO_QUANTIZATION) for model in store.list()):
-        progress.unchanged("demonstration model")
-        return
-    source = fetch_demo_model(home.root, progress)
-    total = source.stat().st_size
-    with progress.step(
-        "installing the demonstration model", "models are stored by the digest of their content"
-    ) as step:
-        done = 0
-
-        def count(size: int) -> None:
-            nonlocal done
-            done += size
-            step.update(done, total)
-
-        store.add(DEMO_MODEL, DEMO_QUANTIZATION, source, architecture="llama", progress=count)
-
-
-def _install_model(home: Home, name: str, progress: Progress, accepted_terms: frozenset[str]) -> None:
-    del accepted_terms
-    if name == DEMO_MODEL:
-        _install_demo_model(home, progress)
-    elif all(model.name != name for model in ModelStore(home.models).list()):
-        raise EngineError("model_missing", f"{name} is not installed; see: weos-engine models --help")
 
 
 def prepare(
@@ -75,7 +47,7 @@ def prepare(
     home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
     docker_host = ensure_container_engine(home.root, progress)
     build_runtime_image(home.root, DEMO_BACKEND, progress, docker_host)
-    _install_model(home, model, progress, accepted_terms)
+    ensure_model(home, model, progress, accepted_terms=accepted_terms)
     return Prepared(home, docker_host)
 
 

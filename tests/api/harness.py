@@ -11,6 +11,7 @@ from aiohttp import ClientResponse, ClientSession, ClientTimeout, TraceConfig, T
 from aiohttp.test_utils import TestClient, TestServer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from contracts.api.openai.errors import OpenAiError, OpenAiErrorAnswer
 from contracts.api.openapi import build_openapi
 from contracts.api.problem import PROBLEM_CODES, Problem
 from contracts.api.responses import VersionView
@@ -18,7 +19,8 @@ from contracts.execution.metrics_record import MetricsRecord
 from contracts.verify.record import verify_record
 from contracts.verify.trust import Trust, TrustedKey
 from supervisor.adapters.identity.keys import FileSigner
-from supervisor.api.routes import ApiContext, build_app
+from supervisor.api.context import ApiContext
+from supervisor.api.routes import build_app
 from supervisor.api.server import CONNECTIONS_MAX, STALL_S, ApiRunner
 from supervisor.domain.caller import Caller
 from supervisor.domain.planning.installation import Installation
@@ -66,6 +68,26 @@ def check_problem(method: str, path: str, status: int, media_type: str, body: by
     return problem
 
 
+def check_openai_error(method: str, path: str, status: int, media_type: str, body: bytes) -> OpenAiError:
+    """Every error has OpenAI's shape, is listed for its operation, and quotes neither prompt nor token."""
+    assert media_type == "application/json", body
+    error = OpenAiErrorAnswer.parse(body).error
+    assert error.message
+    assert not any(secret in body.decode() for secret in SECRETS)
+    operation = _operation(method, path)
+    if operation is None:
+        assert error.code in _WITHOUT_OPERATION | {"invalid_api_key"}
+    else:
+        assert f"`{error.code}`" in operation["responses"][str(status)]["description"]
+    return error
+
+
+def check_error(method: str, path: str, status: int, media_type: str, body: bytes) -> None:
+    """Every error has the shape of its path."""
+    check = check_openai_error if path.startswith("/openai/") else check_problem
+    check(method, path, status, media_type, body)
+
+
 def _operation(method: str, path: str) -> dict[str, Any] | None:
     for template, operations in _PATHS.items():
         if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), path):
@@ -79,7 +101,7 @@ async def _check_answer(session: ClientSession, context: Any, params: TraceReque
     response = params.response
     is_health = params.url.path == "/healthz" and response.content_type == "application/json"
     if response.status >= 400 and params.method != "HEAD" and not is_health:
-        check_problem(params.method, params.url.path, response.status, response.content_type, await response.read())
+        check_error(params.method, params.url.path, response.status, response.content_type, await response.read())
 
 
 def _checking() -> TraceConfig:

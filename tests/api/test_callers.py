@@ -226,7 +226,7 @@ async def test_an_execution_that_is_stopped_before_it_begins_never_opens_a_sandb
         return engine.recorder.seal_started(execution_id, plan, seq=seq, accepted_at=now)
 
     entry = StartedEntry(execution_id, plan, "prompt", now, None, "sha256:" + "0" * 64, seal)
-    run = Run(execution_id, plan, "prompt", now, engine.scheduler.enqueue(Demand(cores=2), "operator"))
+    run = Run(execution_id, plan, RunRequest.parse(SPEC), now, engine.scheduler.enqueue(Demand(cores=2), "operator"))
     run.seq = await engine.ledger.append_started(entry)
     run.stop("cancelled")
     await engine.service.execute(run)

@@ -39,7 +39,8 @@ def computing(noise: Callable[[dict[str, Any], int], str] = lambda job, count: "
         count += 1
         if job["max_tokens"] == LONG_TOKENS and not fast:
             await asyncio.sleep(3600)
-        words = [f"{job['prompt'][:3]}{job['seed']}{noise(job, count)}", " and", " so", " on"][: job["max_tokens"]]
+        said = job["prompt"] or job["messages"][-1]["content"]
+        words = [f"{said[:3]}{job['seed']}{noise(job, count)}", " and", " so", " on"][: job["max_tokens"]]
         sandbox.say({"type": "prompt", "tokens": 5})
         for index, text in enumerate(words):
             sandbox.say({"type": "token", "index": index, "token_id": index, "text": text})

@@ -5,15 +5,19 @@ from typing import Any
 
 import pytest
 
+from contracts.api.openai.chat_request import ChatCompletionRequest
+from contracts.api.openai.completion_request import CompletionRequest
 from contracts.api.openapi import OPERATIONS, build_openapi
 from contracts.api.responses import BackendList, ModelList, PlanView, VersionView
+from contracts.execution.run_request import RunRequest
 from contracts.wire.canonical import canonical_bytes
 from contracts.wire.document import sha256_digest
 from tests.api.harness import TOKEN, Engine
 from tests.fakes.installation import IMAGE, MODEL_SHA256, VERSION
-from tests.fakes.run_requests import spec_request
+from tests.fakes.run_requests import chat_request, completion_request, spec_request
 from tests.places import REPOSITORY
 
+BODIES = {RunRequest: spec_request(), ChatCompletionRequest: chat_request(), CompletionRequest: completion_request()}
 COMMITTED = REPOSITORY / "contracts" / "openapi.json"
 
 
@@ -99,12 +103,12 @@ async def test_the_document_served_is_the_one_committed(engine: Engine) -> None:
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.operation_id)
 async def test_every_operation_of_the_document_is_served(engine: Engine, operation: Any) -> None:
     execution_id = (await (await engine.post()).json())["execution_id"]
-    path = operation.path.replace("{execution_id}", execution_id)
+    path = operation.path.replace("{execution_id}", execution_id).replace("{model}", "smollm2-135m-instruct")
     required = [
         parameter.name for parameter in operation.parameters if parameter.required and parameter.where == "query"
     ]
     path += "?" + "&".join(f"{name}=1" for name in required) if required else ""
-    body = spec_request() if operation.request is not None else None
+    body = None if operation.request is None else BODIES[operation.request]
     answer = await engine.client.request(operation.method, path, json=body)
     # An execution that has ended cannot be cancelled; every other operation succeeds.
     assert answer.status == (409 if operation.operation_id == "cancelRun" else 200)

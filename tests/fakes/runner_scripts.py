@@ -7,16 +7,22 @@ from supervisor.adapters.policies import load_policies
 from tests.fakes.sandboxes import FakeSandbox, Script
 from tests.places import REPOSITORY
 
-__all__ = ["LOCKDOWN_POLICY", "READY", "HeldRunner", "answering", "saying"]
+__all__ = ["LOCKDOWN_POLICY", "MODEL", "READY", "HeldRunner", "answering", "saying"]
 
 LOCKDOWN_POLICY = load_policies(REPOSITORY / "policies").digests["lockdown.json"]
+MODEL = {
+    "architecture": "llama",
+    "context_length": 8192,
+    "description": "llama 134M Q4_1",
+    "has_chat_template": True,
+}
 READY = {
     "type": "ready",
     "protocol": 1,
     "backend": "cpu_avx2",
     "cpu_features": ["AVX2", "FMA"],
     "llama_cpp_version": "0.3.36",
-    "model": {"architecture": "llama", "context_length": 8192, "description": "llama 134M Q4_1"},
+    "model": MODEL,
     "lockdown_policy": LOCKDOWN_POLICY,
 }
 

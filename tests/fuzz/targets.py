@@ -8,8 +8,10 @@ import asyncio
 import json
 from base64 import b64encode
 from collections.abc import Callable
+from dataclasses import asdict
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pydantic import BaseModel
 
 from contracts.api.problem import PROBLEM_CODES
 from contracts.execution.execution_plan import ExecutionPlan
@@ -29,7 +31,7 @@ from contracts.ledger.proof import parse_proof
 from contracts.verify.bundle import verify_bundle
 from contracts.verify.record import CHECKS, verify_record
 from contracts.verify.trust import Trust
-from contracts.wire.canonical import canonical_bytes
+from contracts.wire.canonical import MAX_SAFE_INTEGER, canonical_bytes
 from contracts.wire.document import sha256_digest
 from contracts.wire.envelope import Envelope, seal
 from contracts.wire.errors import ContractError
@@ -37,9 +39,10 @@ from contracts.wire.strict_json import decode_json
 from runner.protocol import RunnerError, is_exit, parse_job, parse_setup
 from supervisor.adapters.docker.frames import AttachedStream
 from supervisor.adapters.identity.keys import FileSigner
-from supervisor.adapters.installation.gguf_file import GgufError, parse_gguf
-from supervisor.adapters.installation.gguf_header import judge_head
+from supervisor.adapters.installation.gguf_file import parse_gguf
 from supervisor.domain.errors import ExecutionFault, Refusal
+from supervisor.domain.models.gguf_head import GgufError
+from supervisor.domain.models.judgement import judge_head
 from supervisor.domain.planning.planning import plan_execution
 from supervisor.domain.sandbox.transcript import Transcript
 from tests.factories import make_plan, make_trust
@@ -132,7 +135,7 @@ def try_request(data: bytes) -> None:
         require(refusal.code in PROBLEM_CODES)
     else:
         assert ExecutionPlan.parse(plan.canonical()) == plan
-        assert plan.prompt.size_bytes == len(request.prompt.encode())
+        assert plan.prompt.size_bytes == len(request.prompt_bytes)
 
 
 def try_statement(data: bytes) -> None:
@@ -170,6 +173,19 @@ def try_bundle(data: bytes) -> None:
     require(all(check.code == "OK" for check in report.checks[:-1]))
 
 
+def _as_heard(value: object) -> object:
+    """A value of the runner's parser, as the contract's JSON has it."""
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return value._asdict()
+    return tuple(_as_heard(each) for each in value) if isinstance(value, tuple) else value
+
+
+def _as_said(value: object) -> object:
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    return tuple(_as_said(each) for each in value) if isinstance(value, tuple) else value
+
+
 def try_command(data: bytes) -> None:
     """A line to the runner: its own parser, which shares no code with the supervisor's, reads what that one says."""
     for parse in (parse_setup, parse_job):
@@ -187,7 +203,7 @@ def try_command(data: bytes) -> None:
         heard = read(encode_command(command).rstrip(b"\n"))
         for name, value in heard._asdict().items():
             said = getattr(command, name)
-            assert value == (tuple(said.model_dump().values()) if name == "sampling" else said), name
+            assert _as_heard(value) == _as_said(said), name
 
 
 def try_stream(data: bytes) -> None:
@@ -224,8 +240,12 @@ def try_gguf(data: bytes) -> None:
     except GgufError as error:
         require(str(error).isprintable())
         return
-    assert min(header.context_length, header.kv_bytes_per_token) >= 1
+    assert header.context_length >= 1
+    assert header.cache.cache_bytes(1_048_576, 65_536) <= MAX_SAFE_INTEGER
     assert header.architecture.isascii()
+    shown = asdict(header.description).values()
+    assert all(str(each).isprintable() for each in shown)
+    assert header.description.parameters == sum(each.elements for each in header.mixture)
 
 
 def try_proof(data: bytes) -> None:

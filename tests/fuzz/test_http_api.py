@@ -19,7 +19,8 @@ import pytest
 from aiohttp import web
 
 from contracts.api.openapi import OPERATIONS, build_openapi
-from supervisor.api.routes import CONTEXT, HANDLERS
+from supervisor.api.context import CONTEXT
+from supervisor.api.routes import HANDLERS
 from supervisor.domain.errors import Refusal
 from tests.api.harness import TOKEN, Engine
 from tests.conftest import FUZZ_DEPTH
@@ -48,6 +49,8 @@ INSTALLED: dict[tuple[str, str], dict[str, Any]] = {
     ("ExecutionRequest", "context_tokens"): {
         "anyOf": [{"type": "null"}, {"type": "integer", "minimum": 16, "maximum": 8192}]
     },
+    ("ChatCompletionRequest", "model"): {"enum": ["smollm2-135m-instruct", "smollm2-135m-instruct:q4_1"]},
+    ("CompletionRequest", "model"): {"enum": ["smollm2-135m-instruct", "smollm2-135m-instruct:q4_1"]},
     ("LimitsRequest", "max_tokens"): {"type": "integer", "minimum": 1, "maximum": 8192},
     ("LimitsRequest", "timeout_s"): {"anyOf": [{"type": "null"}, {"type": "integer", "minimum": 1, "maximum": 3600}]},
 }
@@ -153,7 +156,7 @@ PLANTED: dict[str, tuple[Handler, str]] = {
 def test_planted_faults_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, (handler, _) in PLANTED.items():
         monkeypatch.setitem(HANDLERS, name, handler)
-    monkeypatch.setattr("supervisor.api.routes.find_caller", lambda header, tokens: (header, next(iter(tokens)))[1])
+    monkeypatch.setattr("supervisor.api.guard.find_caller", lambda header, tokens: (header, next(iter(tokens)))[1])
     chosen = [option for name in PLANTED for option in ("--include-operation-id", name)]
     with served(Engine(obedient)) as api:
         explored = explore(api, tmp_path, "--phases", "coverage", *chosen)

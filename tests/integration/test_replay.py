@@ -11,6 +11,7 @@ import pytest
 
 from contracts.execution.execution_plan import PlannedArtifact
 from contracts.execution.metrics_record import MetricsRecord, Statement
+from contracts.verify.replay import ReplayInput
 from contracts.wire.document import sha256_digest
 from supervisor.adapters.home import Home
 from supervisor.client.engine_client import EngineClient
@@ -84,7 +85,7 @@ async def test_a_record_of_another_output_is_found_at_its_token(served: Api, tmp
     told = PlannedArtifact(sha256=sha256_digest(said.encode()), size_bytes=len(said.encode()))
     lie = record_of(files).model_copy(update={"output": told})
     prompt = files["prompt.txt"].read_bytes()
-    verdict = await asyncio.to_thread(replay, EngineClient(served.home), lie, prompt, said)
+    verdict = await asyncio.to_thread(replay, EngineClient(served.home), lie, ReplayInput(prompt), said)
     assert verdict.code == "DIVERGED"
     assert verdict.token is not None
     assert 0 < verdict.token < view["metrics"]["tokens_total"]
@@ -95,7 +96,7 @@ async def test_an_installation_with_other_artifacts_says_which(served: Api, tmp_
     record = record_of(files)
     other = record.model_copy(update={"plan": record.plan.model_copy(update={"runtime_image": "sha256:" + "0" * 64})})
     prompt = files["prompt.txt"].read_bytes()
-    verdict = await asyncio.to_thread(replay, EngineClient(served.home), other, prompt, None)
+    verdict = await asyncio.to_thread(replay, EngineClient(served.home), other, ReplayInput(prompt), None)
     assert verdict.code == "NOT_REPLAYABLE"
     assert "runtime_image" in verdict.message
 
@@ -105,7 +106,9 @@ async def test_a_model_that_is_not_there_is_named(served: Api, tmp_path: Path) -
     record = record_of(files)
     model = record.plan.model.model_copy(update={"name": "absent"})
     other = record.model_copy(update={"plan": record.plan.model_copy(update={"model": model})})
-    verdict = await asyncio.to_thread(replay, EngineClient(served.home), other, files["prompt.txt"].read_bytes(), None)
+    verdict = await asyncio.to_thread(
+        replay, EngineClient(served.home), other, ReplayInput(files["prompt.txt"].read_bytes()), None
+    )
     assert verdict.code == "NOT_REPLAYABLE"
     assert "absent" in verdict.message
 
@@ -127,4 +130,4 @@ async def test_without_an_engine_it_says_what_to_start(served: Api, tmp_path: Pa
     _, files = await execute(served, tmp_path)
     nowhere = Home(tmp_path / "nowhere")
     with pytest.raises(Exception, match="make serve"):
-        replay(EngineClient(nowhere), record_of(files), files["prompt.txt"].read_bytes(), None)
+        replay(EngineClient(nowhere), record_of(files), ReplayInput(files["prompt.txt"].read_bytes()), None)

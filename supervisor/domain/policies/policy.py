@@ -15,6 +15,7 @@ from supervisor.domain.policies.lockdown import LockdownPolicy
 from supervisor.domain.policies.seccomp_profile import CallName, SeccompProfile
 
 __all__ = [
+    "AdmissionLimits",
     "AdmissionPolicy",
     "GovernorPolicy",
     "GvisorTier",

@@ -5,6 +5,7 @@ import json
 import shutil
 import tarfile
 import tempfile
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,8 +46,10 @@ __all__ = [
     "build_runtime_image",
 ]
 SOURCE_NAME = "llama-cpp-python"
+TEMPLATE_ENGINE = "minijinja"
 # All that the runner imports of the package; the high-level one, with numpy and jinja2, stays out.
 BINDINGS = ("llama_cpp.py", "_ctypes_extensions.py")
+TEMPLATE_ENGINE_FILES = ("__init__.py", "_internal.py", "_lowlevel.abi3.so")
 IMAGE_MANIFEST = "/opt/weos/manifest.json"
 
 
@@ -58,6 +61,7 @@ class _Parts:
     archive: Archive
     source_dir: Path
     libraries: Path
+    template_engine: Path
     base: BaseImage
     toolchain_id: str
 
@@ -100,14 +104,17 @@ def _is_present(image: BuiltImage, docker_host: str) -> bool:
 
 
 def _prepare_parts(home: Path, backend: BackendDefinition, root: Path, progress: Progress, docker_host: str) -> _Parts:
-    archive = parse_archives((root / "runtime-image" / "sources.txt").read_text(encoding="utf-8"))[SOURCE_NAME]
+    archives = parse_archives((root / "runtime-image" / "sources.txt").read_text(encoding="utf-8"))
+    archive = archives[SOURCE_NAME]
     base = ensure_base_image(home, progress, docker_host)
     toolchain_id = ensure_toolchain(home, base, root, progress, docker_host)
     file = fetch_archive(home, archive, "llama.cpp and its bindings, compiled here from source", progress)
     source_dir = unpack_source(home, archive, file, progress)
     key = build_key(archive, backend, toolchain_id, root)
     libraries = ensure_build(home, key, source_dir, backend, toolchain_id, root, progress, docker_host)
-    return _Parts(backend, archive, source_dir, libraries, base, toolchain_id)
+    reason = "renders the chat templates of models, in the sandbox"
+    template_engine = fetch_archive(home, archives[TEMPLATE_ENGINE], reason, progress)
+    return _Parts(backend, archive, source_dir, libraries, template_engine, base, toolchain_id)
 
 
 def _assemble(home: Path, key: str, parts: _Parts, root: Path, progress: Progress, docker_host: str) -> BuiltImage:
@@ -168,6 +175,9 @@ def _fill_context(context: Path, parts: _Parts, root: Path) -> None:
         shutil.copyfile(parts.source_dir / "llama_cpp" / name, bindings / name)
     with tarfile.open(parts.libraries) as tar:
         unpack_files(tar, bindings)
+    with zipfile.ZipFile(parts.template_engine) as wheel:
+        for name in TEMPLATE_ENGINE_FILES:
+            wheel.extract(f"{TEMPLATE_ENGINE}/{name}", context)
     build = {
         "backend": parts.backend.name,
         "llama_cpp_version": parts.archive.version,

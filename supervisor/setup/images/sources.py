@@ -24,7 +24,7 @@ LOG_LINES_SHOWN = 8
 
 _LINE = re.compile(
     r"(?P<name>[A-Za-z0-9._-]+)==(?P<version>[A-Za-z0-9.+!]+) --hash=sha256:(?P<sha256>[0-9a-f]{64})"
-    r"  # (?P<size_bytes>[0-9]+)"
+    r"  # (?P<size_bytes>[0-9]+)(?P<wheel> wheel)?"
 )
 # "- feat: update llama.cpp to ggml-org/llama.cpp@0c1e57098", under the version's heading.
 _COMMIT = re.compile(r"ggml-org/llama\.cpp@([0-9a-f]{7,40})")
@@ -64,9 +64,15 @@ def parse_archives(text: str) -> dict[str, Archive]:
             continue
         match = _LINE.fullmatch(line)
         if match is None:
-            message = f"sources.txt has a line that is not 'NAME==VERSION --hash=sha256:HEX  # BYTES': {line!r}"
+            message = f"sources.txt has a line that is not 'NAME==VERSION --hash=sha256:HEX  # BYTES[ wheel]': {line!r}"
             raise SetupError("definition_invalid", message)
-        archive = Archive(match["name"], match["version"], match["sha256"], int(match["size_bytes"]), is_source=True)
+        archive = Archive(
+            match["name"],
+            match["version"],
+            match["sha256"],
+            int(match["size_bytes"]),
+            is_source=match["wheel"] is None,
+        )
         archives[archive.name] = archive
     return archives
 

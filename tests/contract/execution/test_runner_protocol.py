@@ -39,7 +39,16 @@ def test_an_event_longer_than_any_is_not_parsed() -> None:
 
 @given(st.text(max_size=200))
 def test_a_command_is_one_ascii_line(prompt: str) -> None:
-    job = JobCommand(prompt=prompt, max_tokens=1, seed=0, sampling=Sampling(), stop=())
+    job = JobCommand(
+        prompt=prompt,
+        messages=None,
+        parse_special=True,
+        grammar=None,
+        max_tokens=1,
+        seed=0,
+        sampling=Sampling(),
+        stop=(),
+    )
     line = encode_command(job)
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1

@@ -10,9 +10,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[3] / "runtime-image"))
 
 from runner.generation import Model
+from runner.prompt import Renderer, SpecialToken
 from runner.protocol import RunnerError, Sampling
 
 END_TOKEN = 0
+STOP_TOKEN = 99
+STOP_NAME = "<|stop|>"
 
 
 class ScriptedEngine:
@@ -20,15 +23,24 @@ class ScriptedEngine:
 
     def __init__(self, pieces: Sequence[bytes], context_tokens: int = 64, failing_decode: int | None = None) -> None:
         self.context_tokens = context_tokens
+        self.beginning: int | None = None
+        self.ending: int | None = None
+        self.renderer: Renderer | None = None
         self.calls: list[str] = []
         self._pieces = list(pieces)
         self._sampled = 0
         self._decoded = 0
         self._failing_decode = failing_decode
 
-    def count_and_tokens(self, prompt: str) -> tuple[int, Sequence[int]]:
-        count = len(prompt.split())
-        return count, range(1, count + 1) if count <= self.context_tokens else ()
+    def tokenize(self, text: str, parse_special: bool) -> list[int]:
+        if parse_special and text == STOP_NAME:
+            return [STOP_TOKEN]
+        return list(range(1, len(text.split()) + 1))
+
+    def special_token(self, token_id: int) -> SpecialToken | None:
+        if token_id != STOP_TOKEN:
+            return None
+        return SpecialToken(STOP_TOKEN, STOP_NAME, is_control=True, strips_left=False, strips_right=False)
 
     def prefill(self, tokens: Sequence[int]) -> None:
         self.calls.append(f"prefill {len(tokens)}")
@@ -39,7 +51,9 @@ class ScriptedEngine:
     def sample(self) -> int:
         self.calls.append("sample")
         self._sampled += 1
-        return self._sampled if self._sampled <= len(self._pieces) else END_TOKEN
+        if self._sampled > len(self._pieces):
+            return END_TOKEN
+        return STOP_TOKEN if self._pieces[self._sampled - 1] == STOP_NAME.encode() else self._sampled
 
     def is_end(self, token_id: int) -> bool:
         return token_id == END_TOKEN

@@ -11,7 +11,9 @@ Scripted = Callable[..., Any]
 
 
 def job(prompt: str = "one two", max_tokens: int = 8, stop: tuple[str, ...] = ()) -> Job:
-    return Job(prompt, max_tokens, 5, GREEDY, stop)
+    return Job(
+        prompt, None, parse_special=True, grammar=None, max_tokens=max_tokens, seed=5, sampling=GREEDY, stop=stop
+    )
 
 
 def text_of(events: list[dict[str, object]]) -> str:
@@ -54,6 +56,22 @@ def test_a_stop_sequence_over_two_tokens_cuts_the_text_before_it(scripted: Scrip
 def test_text_still_held_back_comes_with_done(scripted: Scripted) -> None:
     events = list(generate(scripted([b"hi E"]), job(stop=("END",))))
     assert events[-1] == {"type": "done", "finish_reason": "eos", "tokens": 1, "text": "E"}
+
+
+def test_a_special_token_whose_name_is_a_stop_text_ends_the_answer(scripted: Scripted) -> None:
+    events = list(generate(scripted([b"a", b"<|stop|>", b"b"]), job(stop=("<|stop|>",))))
+    assert events[-1] == {"type": "done", "finish_reason": "stop", "tokens": 1, "text": ""}
+
+
+def test_a_special_token_that_nobody_named_is_a_token_like_any(scripted: Scripted) -> None:
+    model = scripted([b"a", b"<|stop|>", b"b"])
+    model.piece = lambda token_id: b"" if token_id == 99 else b"x"
+    assert [event["type"] for event in generate(model, job())][-2:] == ["token", "done"]
+
+
+def test_a_stop_text_that_the_end_completes_counts(scripted: Scripted) -> None:
+    events = list(generate(scripted([b"hi \xe2"]), job(stop=("\ufffd",), max_tokens=1)))
+    assert events[-1] == {"type": "done", "finish_reason": "stop", "tokens": 1, "text": ""}
 
 
 def test_a_character_over_two_tokens_comes_with_the_second(scripted: Scripted) -> None:

@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.protocol import (
+    Grammar,
     Job,
+    Message,
     ModelInfo,
     RunnerError,
     Sampling,
@@ -40,11 +42,17 @@ SAMPLING: dict[str, Any] = {
 JOB: dict[str, Any] = {
     "type": "job",
     "prompt": "a secret \u20ac",
+    "messages": None,
+    "parse_special": True,
+    "grammar": None,
     "max_tokens": 4,
     "seed": 7,
     "sampling": SAMPLING,
     "stop": ["\n"],
 }
+
+
+CHAT = [{"role": "user", "content": "a secret"}]
 
 
 def line(document: object) -> bytes:
@@ -64,9 +72,19 @@ def test_a_setup_line_is_read_field_by_field() -> None:
 
 
 def test_a_job_line_is_read_field_by_field() -> None:
-    expected = Job("a secret \u20ac", 4, 7, Sampling(0.0, 0, 1.0, 0.0, 1.0), ("\n",))
+    sampling = Sampling(0.0, 0, 1.0, 0.0, 1.0)
+    expected = Job(
+        "a secret \u20ac", None, parse_special=True, grammar=None, max_tokens=4, seed=7, sampling=sampling, stop=("\n",)
+    )
     assert parse_job(line(JOB)) == expected
     assert parse_job(json.dumps(JOB, ensure_ascii=False).encode()) == expected
+
+
+def test_messages_and_a_grammar_are_read_field_by_field() -> None:
+    grammar = {"kind": "json_schema", "text": "{}"}
+    job = parse_job(line(JOB | {"prompt": None, "messages": CHAT, "parse_special": False, "grammar": grammar}))
+    assert (job.prompt, job.messages) == (None, (Message("user", "a secret"),))
+    assert (job.parse_special, job.grammar) == (False, Grammar("json_schema", "{}"))
 
 
 def test_a_whole_number_is_taken_where_a_fraction_may_stand() -> None:
@@ -101,6 +119,19 @@ def test_a_setup_field_out_of_bounds_is_refused_by_name(change: dict[str, Any], 
     [
         ({"prompt": None}, "prompt"),
         ({"prompt": "secret \ud800"}, "surrogate"),
+        ({"messages": CHAT}, "both"),
+        ({"prompt": None, "messages": "secret"}, "messages"),
+        ({"prompt": None, "messages": []}, "messages"),
+        ({"prompt": None, "messages": CHAT * 1025}, "messages"),
+        ({"prompt": None, "messages": ["secret"]}, "messages"),
+        ({"prompt": None, "messages": [{"role": "secret", "content": ""}]}, "role"),
+        ({"prompt": None, "messages": [CHAT[0] | {"secret": 1}]}, "unknown"),
+        ({"prompt": None, "messages": [{"role": "user"}]}, "content"),
+        ({"parse_special": 1}, "parse_special"),
+        ({"grammar": "secret"}, "grammar"),
+        ({"grammar": {"kind": "secret", "text": ""}}, "kind"),
+        ({"grammar": {"kind": "gbnf", "text": 1}}, "text"),
+        ({"grammar": {"kind": "gbnf", "text": "", "secret": 1}}, "unknown"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"seed": -1}, "seed"),
         ({"seed": 2**32 - 1}, "seed"),
@@ -165,14 +196,19 @@ def test_only_the_bare_exit_line_is_one() -> None:
 
 
 def test_events_have_the_published_fields() -> None:
-    model = ModelInfo("llama", 8192, "llama 256M")
+    model = ModelInfo("llama", 8192, "llama 256M", has_chat_template=True)
     assert ready_event("cpu_avx2", "0.3.36", ["AVX2"], model, "sha256:abc") == {
         "type": "ready",
         "protocol": 1,
         "backend": "cpu_avx2",
         "cpu_features": ["AVX2"],
         "llama_cpp_version": "0.3.36",
-        "model": {"architecture": "llama", "context_length": 8192, "description": "llama 256M"},
+        "model": {
+            "architecture": "llama",
+            "context_length": 8192,
+            "description": "llama 256M",
+            "has_chat_template": True,
+        },
         "lockdown_policy": "sha256:abc",
     }
     assert prompt_event(3) == {"type": "prompt", "tokens": 3}

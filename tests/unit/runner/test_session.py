@@ -15,7 +15,8 @@ SETUP = (
     b'{"type":"setup","protocol":1,"model_path":"/m","context_tokens":64,"threads":1,"batch_tokens":8,"repack":false}\n'
 )
 JOB = (
-    b'{"type":"job","prompt":"secret words","max_tokens":4,"seed":0,"stop":[],"sampling":'
+    b'{"type":"job","prompt":"secret words","messages":null,"parse_special":true,"grammar":null,'
+    b'"max_tokens":4,"seed":0,"stop":[],"sampling":'
     b'{"temperature":0,"top_k":0,"top_p":1,"min_p":0,"repeat_penalty":1}}\n'
 )
 EXIT = b'{"type":"exit"}\n'
@@ -25,7 +26,7 @@ def run(lines: bytes, model: Model | RunnerError, lock_fault: RunnerError | None
     def load(_setup: Setup) -> LoadedModel:
         if isinstance(model, RunnerError):
             raise model
-        return LoadedModel(model, ModelInfo("llama", 8192, "tiny"), ["AVX2"])
+        return LoadedModel(model, ModelInfo("llama", 8192, "tiny", has_chat_template=False), ["AVX2"])
 
     def lock() -> None:
         if lock_fault is not None:
@@ -61,7 +62,7 @@ def test_no_byte_of_the_job_is_read_before_the_lock(scripted: Callable[..., Mode
 
     def load(_setup: Setup) -> LoadedModel:
         order.append("load")
-        return LoadedModel(scripted([]), ModelInfo("llama", 8192, "tiny"), [])
+        return LoadedModel(scripted([]), ModelInfo("llama", 8192, "tiny", has_chat_template=False), [])
 
     def lock() -> None:
         order.append("lock")
@@ -74,6 +75,15 @@ def test_no_byte_of_the_job_is_read_before_the_lock(scripted: Callable[..., Mode
 
     serve(LineReader(input_fd), Recorder(-1), BuildInfo("cpu_avx2", "0.3.36", ""), load, lock)
     assert order == ["load", "lock", "ready", "prompt", "done"]
+
+
+def test_an_interpreter_without_memory_says_so(scripted: Callable[..., Model]) -> None:
+    class Hungry(type(scripted([]))):  # type: ignore[misc] # the fixture's class has no name here
+        def prefill(self, tokens: object) -> None:
+            raise MemoryError
+
+    (_ready, error) = run(SETUP + JOB, Hungry([b"a"]))
+    assert error["code"] == "out_of_memory"
 
 
 def test_a_second_job_is_never_run(scripted: Callable[..., Model]) -> None:

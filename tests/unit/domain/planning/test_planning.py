@@ -129,7 +129,7 @@ def test_memory_counts_repacked_weights_and_the_cache() -> None:
     plan = plan_execution(request_with(), installation)
     model = installation.models[0]
     buffers = 2**28 + model.size_bytes // 10
-    sizes = buffers + 2 * model.size_bytes + 2048 * model.kv_bytes_per_token
+    sizes = buffers + 2 * model.size_bytes + 2048 * model.cache.token_bytes
     assert 0 <= plan.limits.memory_bytes - sizes < 4096
     # The kernel counts in pages and would put a lower limit in force than the plan says.
     assert plan.limits.memory_bytes % 4096 == 0

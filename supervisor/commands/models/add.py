@@ -1,0 +1,27 @@
+"""`weos-engine models add`: copy a GGUF file into the store."""
+
+from pathlib import Path
+
+import click
+
+from supervisor.adapters.installation.model_store import Claim
+from supervisor.commands.models.installed import open_store
+from supervisor.console.bar import show_progress
+
+__all__ = ["command"]
+
+
+@click.command(name="add")
+@click.argument("name")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--quantization", help="Refuse FILE unless this is its quantization, such as q4_k_m.")
+@click.option("--architecture", help="Refuse FILE unless this is its architecture, such as llama.")
+def command(name: str, file: Path, quantization: str | None, architecture: str | None) -> None:
+    """Copy the GGUF FILE into the store as NAME, after checking its header.
+
+    The store keeps a copy of its own, so FILE may be deleted afterwards.
+    """
+    size_bytes = file.stat().st_size if file.is_file() else 0
+    with show_progress("copying and hashing bytes", size_bytes) as bar:
+        model = open_store().add(name, file, Claim(quantization, architecture), progress=bar.step)
+    click.echo(f"{model.name} {model.quantization} ({model.architecture}) is installed as {model.sha256}")
