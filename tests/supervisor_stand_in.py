@@ -83,6 +83,8 @@ class StandIn:
         default_factory=lambda: [backend_view("cpu_avx2"), backend_view("cpu_avx512", installed=False)]
     )
     prompt_format: str = "chat"
+    plan_problem: dict[str, Any] | None = None
+    """Why `POST /v1/plans` refuses; None: it does not."""
     requests: list[dict[str, Any]] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
     released: Event = field(default_factory=Event)
@@ -122,10 +124,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         stand_in = self.server.stand_in
-        stand_in.requests.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path == "/v1/plans":
+            self._answer(200 if stand_in.plan_problem is None else 422, stand_in.plan_problem or {})
+            return
+        stand_in.requests.append(request)
         execution_id = stand_in.execution_id()
         try:
-            events = stand_in.script(stand_in.requests[-1])
+            events = stand_in.script(request)
             # A generator runs only from here on.
             first = next(events)
         except Refused as refused:

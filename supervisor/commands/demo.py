@@ -26,7 +26,7 @@ from supervisor.composition import SOURCE_ROOT
 from supervisor.console.steps import ConsoleProgress
 from supervisor.domain.errors import EngineError
 
-__all__ = ["command"]
+__all__ = ["DEMONSTRATIONS", "accept_terms", "build_demo_request", "command", "fit_to_machine"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def build_demo_request(model: str, backend: str) -> dict[str, Any]:
     }
 
 
-def _fit_to_machine(client: EngineClient, request: dict[str, Any]) -> dict[str, Any]:
+def fit_to_machine(client: EngineClient, request: dict[str, Any]) -> dict[str, Any]:
     """Return the request without its power limit where this machine cannot keep it, and say so."""
     body = json.dumps(request).encode("utf-8")
     answer = client.ask("POST", "/v1/plans", body, {"Content-Type": "application/json"})
@@ -80,7 +80,7 @@ def _fit_to_machine(client: EngineClient, request: dict[str, Any]) -> dict[str, 
     return request
 
 
-def _accept_terms(home: Home, model: str, accepted: tuple[str, ...]) -> frozenset[str]:
+def accept_terms(home: Home, model: str, accepted: tuple[str, ...]) -> frozenset[str]:
     """Return the accepted terms, after asking for those that a model not yet installed needs.
 
     Raises:
@@ -119,17 +119,18 @@ def _running_supervisor(client: EngineClient, home: Home) -> Iterator[None]:
 @click.option("--model", type=click.Choice(tuple(DEMONSTRATIONS)), default=DEMO_MODEL, show_default=True)
 @click.option(
     "--accept-terms",
+    "accepted",
     multiple=True,
     type=click.Choice(tuple(TERMS)),
     help="Accept these terms of use without being asked.",
 )
-def command(*, model: str, accept_terms: tuple[str, ...]) -> None:
+def command(*, model: str, accepted: tuple[str, ...]) -> None:
     """Prepare everything, execute one request through the API and verify its record."""
     home = Home(default_home())
-    prepare(home, ConsoleProgress(), model=model, accepted_terms=_accept_terms(home, model, accept_terms))
+    prepare(home, ConsoleProgress(), model=model, accepted_terms=accept_terms(home, model, accepted))
     client = EngineClient(home)
     with _running_supervisor(client, home):
-        request = _fit_to_machine(client, build_demo_request(model, choose_backend(client)))
+        request = fit_to_machine(client, build_demo_request(model, choose_backend(client)))
         click.echo("POST /v1/runs\n" + json.dumps(request, indent=2, ensure_ascii=False) + "\n")
         view = execute_and_show(client, request)
         shape = {name: view[name] for name in ("execution_id", "engine_version", "metrics")}
