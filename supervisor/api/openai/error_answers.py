@@ -8,12 +8,12 @@ from supervisor.api.problems import headers_of
 
 __all__ = ["answer_openai_error", "is_openai"]
 
-ROOT = "/openai"
+ROOT = "/openai/"
 
 
 def is_openai(path: str) -> bool:
     """Return whether the answers of a path have OpenAI's shape."""
-    return path == ROOT or path.startswith(f"{ROOT}/")
+    return path.startswith(ROOT)
 
 
 def answer_openai_error(problem: Problem, headers: dict[str, str] | None = None) -> web.Response:
