@@ -16,7 +16,8 @@ import numpy as np
 from gguf import GGUFWriter, LlamaFileType, PoolingType
 
 from supervisor.adapters.home import Home
-from supervisor.adapters.installation.model_store import Claim, ModelStore
+from supervisor.adapters.installation.model_claim import Claim
+from supervisor.adapters.installation.model_store import ModelStore
 
 __all__ = ["BROKEN", "SOUND", "BrokenModel", "install", "write_model"]
 

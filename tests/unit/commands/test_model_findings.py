@@ -4,7 +4,7 @@ from pathlib import Path
 
 from supervisor.adapters.installation.model_store import ModelStore
 from supervisor.commands.models.findings import find_models
-from tests.gguf_files import write_gguf
+from tests.whole_models import write_gguf
 
 
 def test_a_store_without_a_model_says_how_to_get_one(tmp_path: Path) -> None:

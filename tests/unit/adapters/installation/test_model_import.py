@@ -16,8 +16,8 @@ from supervisor.adapters.installation.model_source import require_room
 from supervisor.adapters.installation.model_store import ModelStore
 from supervisor.domain.errors import EngineError
 from supervisor.domain.planning.installation import InstalledModel
-from tests.gguf_files import write_gguf
 from tests.places import REPOSITORY
+from tests.whole_models import write_gguf
 
 DEADLINE_S = 60
 TERABYTE = 10**12

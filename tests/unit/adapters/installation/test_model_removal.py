@@ -6,7 +6,7 @@ from contracts.execution.execution_plan import PlannedModel
 from supervisor.adapters.installation.model_store import ModelStore
 from supervisor.domain.errors import EngineError
 from supervisor.domain.planning.installation import InstalledModel
-from tests.gguf_files import write_gguf
+from tests.whole_models import write_gguf
 
 
 @pytest.fixture
