@@ -41,7 +41,7 @@ class Demonstration:
 
 DEMONSTRATIONS = {
     # It speaks English only.
-    DEMO_MODEL: Demonstration(DEMO_QUANTIZATION, "What is the capital of France?", None),
+    DEMO_MODEL: Demonstration(DEMO_QUANTIZATION, "What is photosynthesis?", None),
     # Prompt and quantization of the specification's section 5.
     "gemma3-270m": Demonstration("q4_k_m", "Explique inferência eficiente", "gemma"),
 }
