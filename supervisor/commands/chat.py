@@ -114,11 +114,11 @@ class _Chat:
         _tell("the model is instructed from the next question on" if words else "the model has no instruction")
 
     def _save(self, words: str) -> None:
-        messages = self._conversation.messages
-        if not words or not messages:
-            _tell("name a file: /save FILE" if messages else "there is nothing to save yet")
+        has_turns = self._conversation.has_turns
+        if not words or not has_turns:
+            _tell("name a file: /save FILE" if has_turns else "there is nothing to save yet")
             return
-        _write_new(words, json.dumps(messages, indent=1, ensure_ascii=False).encode("utf-8") + b"\n")
+        _write_new(words, json.dumps(self._conversation.messages, indent=1, ensure_ascii=False).encode("utf-8") + b"\n")
 
     def _show_record(self, words: str) -> None:
         if self._last is None:

@@ -16,6 +16,7 @@ import pytest
 
 from contracts.execution.run_request import MAX_PROMPT_BYTES, RunRequest
 from supervisor.adapters.home import Home
+from supervisor.client.asking import DEFAULT_SYSTEM
 from tests.places import REPOSITORY
 from tests.supervisor_stand_in import Refused, StandIn, model_view, said, serving
 from tests.unit.commands.conftest import Call
@@ -32,16 +33,21 @@ os.execv(sys.executable, [sys.executable, "-m", "supervisor", *sys.argv[2:]])
 CTRL_C, CTRL_D = "\x03", "\x04"
 
 
+def turns(request: dict[str, Any]) -> list[dict[str, str]]:
+    """The messages of a request, without the instruction that nobody gave."""
+    return [each for each in request["messages"] if each["content"] != DEFAULT_SYSTEM]
+
+
 def turns_of(stand_in: StandIn) -> list[list[str]]:
     """The contents of each request's messages."""
     for request in stand_in.requests:
         RunRequest.parse(json.dumps(request).encode())
-    return [[each["content"] for each in request["messages"]] for request in stand_in.requests]
+    return [[each["content"] for each in turns(request)] for request in stand_in.requests]
 
 
 def numbered(request: dict[str, Any]) -> Iterator[Any]:
     """Answer each turn with its number."""
-    return said("answer ", str(len(request["messages"])))(request)
+    return said("answer ", str(len(turns(request))))(request)
 
 
 def test_each_line_of_a_pipe_is_a_turn_with_the_whole_history(stand_in: StandIn, weos: Call) -> None:
@@ -86,7 +92,7 @@ def overflowing(_request: dict[str, Any]) -> Iterator[Any]:
 
 
 def test_a_history_that_outgrows_the_context_is_told_and_nothing_is_left_out(stand_in: StandIn, weos: Call) -> None:
-    stand_in.script = lambda request: (numbered if len(request["messages"]) < 3 else overflowing)(request)
+    stand_in.script = lambda request: (numbered if len(turns(request)) < 3 else overflowing)(request)
     called = weos("chat", stdin=b"one\ntwo\nthree\n")
     assert (called.code, called.out) == (1, "answer 1\n")
     assert "context_overflow: " in called.err
