@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from contracts.execution.run_request import MAX_GRAMMAR_BYTES, MAX_PROMPT_BYTES, RunRequest
+from supervisor.client.asking import DEFAULT_SYSTEM
 from tests.supervisor_stand_in import Refused, StandIn, backend_view, model_view, said
 from tests.unit.commands.conftest import Call
 
@@ -24,7 +25,11 @@ def test_a_prompt_alone_takes_the_only_model_and_the_best_backend(stand_in: Stan
     called = weos("run", QUESTION)
     assert (called.code, called.out) == (0, "Paris\n")
     request = only(stand_in)
-    assert (request["model"], request["prompt"]) == ("small", QUESTION)
+    assert request["model"] == "small"
+    assert request["messages"] == [
+        {"role": "system", "content": DEFAULT_SYSTEM},
+        {"role": "user", "content": QUESTION},
+    ]
     assert request["execution"] == {
         "backend": "cpu_avx2",
         "quantization": "q4_1",
@@ -86,6 +91,43 @@ def test_a_system_text_makes_the_prompt_a_conversation(stand_in: StandIn, weos: 
     ]
 
 
+@pytest.mark.parametrize(
+    "arguments", [("--system", ""), ("--format", "raw"), ("--model", "plain", "--quantization", "f16")]
+)
+def test_a_prompt_stays_a_prompt_where_nothing_instructs_the_model(
+    stand_in: StandIn, weos: Call, arguments: tuple[str, ...]
+) -> None:
+    stand_in.models = [model_view(), model_view("plain", "f16", chat_template=None)]
+    named = () if "--model" in arguments else ("--model", "small")
+    assert weos("run", QUESTION, *named, *arguments).code == 0
+    request = only(stand_in)
+    assert (request["prompt"], "messages" in request) == (QUESTION, False)
+
+
+def test_a_template_that_takes_no_system_message_is_asked_without_it(stand_in: StandIn, weos: Call) -> None:
+    def script(request: dict[str, Any]) -> Iterator[Any]:
+        if "messages" in request:
+            raise Refused("template_refused", "no system message")
+        return said("Paris")(request)
+
+    stand_in.script = script
+    called = weos("run", QUESTION)
+    assert (called.code, called.out) == (0, "Paris\n")
+    assert "takes no system message" in called.err
+    assert [request.get("prompt") for request in stand_in.requests] == [None, QUESTION]
+    stand_in.requests.clear()
+    assert weos("run", QUESTION, "--system", "Be short.").err == "template_refused: no system message\n"
+
+
+def test_another_refusal_is_not_asked_again(stand_in: StandIn, weos: Call) -> None:
+    def script(_request: dict[str, Any]) -> Iterator[Any]:
+        raise Refused("queue_full", "come again")
+
+    stand_in.script = script
+    assert weos("run", QUESTION).err == "queue_full: come again\n"
+    assert len(stand_in.requests) == 1
+
+
 def test_a_conversation_comes_from_a_file(stand_in: StandIn, weos: Call, tmp_path: Path) -> None:
     messages = [{"role": "user", "content": "Olá"}, {"role": "assistant", "content": "?"}]
     (tmp_path / "messages.json").write_text(json.dumps(messages))
@@ -107,14 +149,14 @@ def test_a_conversation_comes_from_a_file(stand_in: StandIn, weos: Call, tmp_pat
 def test_a_pipe_gives_the_prompt(
     stand_in: StandIn, weos: Call, arguments: tuple[str, ...], piped: bytes, prompt: str
 ) -> None:
-    assert weos(*arguments, stdin=piped).code == 0
+    assert weos(*arguments, "--format", "raw", stdin=piped).code == 0
     assert only(stand_in)["prompt"] == prompt
 
 
 def test_at_a_terminal_a_prompt_can_be_typed_where_it_is_asked_for(stand_in: StandIn, weos: Call) -> None:
     called = weos("run", "-", stdin=b"typed\n", is_terminal=True)
     assert "Ctrl-D" in called.err
-    assert only(stand_in)["prompt"] == "typed"
+    assert only(stand_in)["messages"][-1]["content"] == "typed"
 
 
 def test_at_a_terminal_without_a_prompt_the_ways_are_named(stand_in: StandIn, weos: Call) -> None:
