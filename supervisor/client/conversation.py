@@ -19,7 +19,7 @@ class Conversation:
 
     @property
     def has_turns(self) -> bool:
-        """Whether anything was said."""
+        """Whether a question was answered."""
         return bool(self._turns)
 
     @property
