@@ -25,8 +25,8 @@ help: ## show this list
 bootstrap:
 	@$(PYTHON) supervisor/bootstrap.py
 
-run: bootstrap ## prepare everything, execute one request and verify its signed record
-	@$(BIN)/weos-engine demo
+run: bootstrap ## prepare everything, execute one request and verify its signed record (MODEL=gemma3-270m ACCEPT=gemma)
+	@$(BIN)/weos-engine demo $(if $(MODEL),--model $(MODEL)) $(if $(ACCEPT),--accept-terms $(ACCEPT))
 
 serve: setup ## serve the API in the foreground
 	@exec $(BIN)/weos-engine serve

@@ -16,7 +16,8 @@ __all__ = ["main"]
 # command, which is a module of supervisor.commands -> what it does
 COMMANDS = {
     "audit": "Check records, logs and checkpoints offline.",
-    "demo": "Prepare everything, execute the specification's request and verify its record.",
+    "chat": "Hold a conversation with a model.",
+    "demo": "Prepare everything, execute one request and verify its record.",
     "doctor": "Show what this host supports, and the consequences.",
     "gvisor": "Install gVisor's runsc and register it with the container engine.",
     "images": "Build and list runtime images.",

@@ -132,6 +132,9 @@ async def _opened(
         stack.callback(metering.close)
         await ledger.open()
         models = ModelStore(home.models)
+        left_bytes = await asyncio.to_thread(models.remove_leftovers)
+        if left_bytes:
+            _log.warning("%d bytes of model files that killed imports or sandboxes left were removed", left_bytes)
         adapters = Adapters(sandboxes, models, ledger, identity.signer, metering)
         yield _Opened(wrap_adapters(adapters), models, identity, policies)
 

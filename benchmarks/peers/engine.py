@@ -30,7 +30,7 @@ OK = 200
 def run_request(
     max_tokens: int, *, policy: str = "default", prompt: str = PROMPT, **execution: object
 ) -> dict[str, Any]:
-    """Return a Run Request for the demonstration model."""
+    """Return a Run Request for the demonstration model, which continues the prompt up to its limit."""
     return {
         "model": DEMO_MODEL,
         "prompt": prompt,
@@ -39,6 +39,8 @@ def run_request(
             "quantization": DEMO_QUANTIZATION,
             "scheduler_policy": policy,
             "limits": {"max_tokens": max_tokens},
+            # The peers know no chat template, and an answer would end where the model likes.
+            "prompt_format": "raw",
             **execution,
         },
     }

@@ -57,7 +57,8 @@ class ModelSignature(Contract):
     """A signature of the model file that was verified when the model was installed (OpenSSF Model Signing v1.0)."""
 
     signer: Annotated[str, StringConstraints(min_length=1, max_length=512)]
-    """Who signed: the SHA-256 of the public key, or the identity in the certificate."""
+    """Who signed: `sha256:` and the digest of the public key (SubjectPublicKeyInfo in DER), or the name that a trusted
+    authority certified: an email address, a URI, a host name or a distinguished name (RFC 4514)."""
     bundle: Digest
     """SHA-256 of the signature bundle."""
 

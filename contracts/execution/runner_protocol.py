@@ -183,6 +183,7 @@ class ErrorEvent(Contract):
         "protocol_error",
         "model_load_failed",
         "context_failed",
+        "out_of_memory",
         "lockdown_failed",
         "context_overflow",
         "empty_prompt",
@@ -193,7 +194,8 @@ class ErrorEvent(Contract):
     ]
     """Stable identifier of the failure."""
     message: Annotated[str, StringConstraints(max_length=512)]
-    """Explanation for a person; it contains nothing of the prompt or the answer."""
+    """Explanation for a person; it contains nothing of the prompt or the answer. Before the job it holds llama.cpp's
+    own words about a model that it refuses."""
     prompt_tokens: Annotated[int, Field(ge=0, le=1_048_576)] | None = None
     """Number of tokens in the prompt, given with `context_overflow`; null: not given."""
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from runner.channel import EventWriter, LineReader, take_private_stdout
+from runner.ending import exit_on_abort
 from runner.lockdown import load_program, lock_down
 from runner.model import LlamaModel
 from runner.protocol import Setup
@@ -26,6 +27,7 @@ def _load_llama(setup: Setup) -> LoadedModel:
 
 def main() -> int:
     """Run as the image's entry point; return the exit status."""
+    exit_on_abort()
     writer = EventWriter(take_private_stdout())
     try:
         build = json.loads(BUILD_FILE.read_text(encoding="utf-8"))

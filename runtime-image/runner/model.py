@@ -1,11 +1,12 @@
 """The one module that calls llama.cpp, through the low-level bindings of llama-cpp-python."""
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 # Part of the image only, so a type checker outside it finds nothing.
 import llama_cpp.llama_cpp as bindings  # type: ignore[import-not-found]
 
+from runner.llama_log import silence, words_of_failure
 from runner.prompt import Renderer, SpecialToken
 from runner.protocol import ModelInfo, RunnerError, Sampling, Setup
 from runner.system_info import parse_cpu_features
@@ -24,14 +25,16 @@ SPECIAL_ATTRIBUTES = (
 )
 
 
-def _silence_log() -> None:
-    """Give llama.cpp a function of the C library without effect as its log.
+# How llama.cpp and ggml word a failed allocation.
+NO_MEMORY = ("failed to allocate", "unable to allocate", "bad_alloc", "insufficient memory")
 
-    A Python function would need a closure of libffi, for which Debian's build asks a page that is writable and
-    executable. There is none in this process, and lock one gives none. What fails is told by `RunnerError`.
-    """
-    without_effect = ctypes.CDLL(None).abs
-    bindings.llama_log_set(ctypes.cast(without_effect, bindings.llama_log_callback), None)
+
+def _failure(code: str, attempt: Callable[[], object]) -> RunnerError:
+    """Return the error of an attempt that llama.cpp has just refused, with llama.cpp's reason as its message."""
+    words = words_of_failure(attempt)
+    if any(phrase in words for phrase in NO_MEMORY):
+        code = "out_of_memory"
+    return RunnerError(code, words or "it gave no reason")
 
 
 class LlamaModel:
@@ -41,9 +44,9 @@ class LlamaModel:
         """Load the model and allocate the context.
 
         Raises:
-            RunnerError: model_load_failed or context_failed.
+            RunnerError: model_load_failed, context_failed or out_of_memory.
         """
-        _silence_log()
+        silence()
         bindings.llama_backend_init()
         self.context_tokens = setup.context_tokens
         self._model = self._load_model(setup)
@@ -63,10 +66,13 @@ class LlamaModel:
         # second open of the file later.
         parameters.load_mode = bindings.LLAMA_LOAD_MODE_MMAP
         parameters.lazy_mode = bindings.LLAMA_LAZY_MODE_OFF
-        model = bindings.llama_model_load_from_file(setup.model_path.encode("utf-8"), parameters)
+
+        def load() -> object:
+            return bindings.llama_model_load_from_file(setup.model_path.encode("utf-8"), parameters)
+
+        model = load()
         if not model:
-            message = "llama.cpp cannot load the model file"
-            raise RunnerError("model_load_failed", message)
+            raise _failure("model_load_failed", load)
         if bindings.llama_model_has_encoder(model) or not bindings.llama_model_has_decoder(model):
             message = "the model is not a decoder-only language model"
             raise RunnerError("model_load_failed", message)
@@ -83,10 +89,13 @@ class LlamaModel:
         # A sliding window needs no full-size cache where nothing is ever rolled back.
         parameters.swa_full = False
         parameters.no_perf = True
-        context = bindings.llama_init_from_model(self._model, parameters)
+
+        def create() -> object:
+            return bindings.llama_init_from_model(self._model, parameters)
+
+        context = create()
         if not context:
-            message = f"llama.cpp cannot allocate a context of {setup.context_tokens} tokens"
-            raise RunnerError("context_failed", message)
+            raise _failure("context_failed", create)
         return context
 
     def _load_renderer(self) -> Renderer | None:

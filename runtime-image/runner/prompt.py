@@ -8,6 +8,9 @@ from runner.protocol import Job, Message, RunnerError
 
 __all__ = ["Renderer", "SpecialToken", "Tokenizer", "find_stop_tokens", "tokenize_job"]
 
+# What a token that strips takes away, as isspace(3) has it.
+WHITE_SPACE = " \t\n\v\f\r"
+
 
 class SpecialToken(NamedTuple):
     """A token that stands for itself, not for text."""
@@ -137,20 +140,21 @@ def _tokenize_spans(spans: Sequence[Span], source: str, tokenizer: Tokenizer) ->
     turn_words = _turn_words(spans, source, tokenizer)
     tokens: list[int] = []
     text = ""
-    strips_left = False
+    strips = False
     for span in spans:
         rest = span.text
         for special in [] if span.is_callers else _specials_in(rest, tokenizer):
             before, _, rest = rest.partition(special.text)
-            text += before
-            tokens += _tokenize_text(text.rstrip() if special.strips_left else text, turn_words, tokenizer)
-            tokens.append(special.id)
-            text, strips_left = "", special.strips_right
+            between = _strip(text + before, left=strips, right=special.strips_left)
+            tokens += [*_tokenize_text(between, turn_words, tokenizer), special.id]
+            text, strips = "", special.strips_right
         text += rest
-        if strips_left:
-            text = text.lstrip()
-            strips_left = not text
-    return tokens + _tokenize_text(text, turn_words, tokenizer)
+    return tokens + _tokenize_text(_strip(text, left=strips, right=False), turn_words, tokenizer)
+
+
+def _strip(text: str, *, left: bool, right: bool) -> str:
+    text = text.lstrip(WHITE_SPACE) if left else text
+    return text.rstrip(WHITE_SPACE) if right else text
 
 
 def _turn_words(spans: Sequence[Span], source: str, tokenizer: Tokenizer) -> set[str]:

@@ -49,8 +49,8 @@ Event = dict[str, object]
 class RunnerError(Exception):
     """A failure that the supervisor is told of; the message never holds prompt or output text.
 
-    The codes are protocol_error, model_load_failed, context_failed, lockdown_failed, context_overflow, empty_prompt,
-    template_refused, template_failed, grammar_invalid and decode_failed.
+    The codes are protocol_error, model_load_failed, context_failed, out_of_memory, lockdown_failed, context_overflow,
+    empty_prompt, template_refused, template_failed, grammar_invalid and decode_failed.
     """
 
     def __init__(self, code: str, message: str, prompt_tokens: int | None = None) -> None:

@@ -45,6 +45,8 @@ def serve(reader: LineReader, writer: EventWriter, build: BuildInfo, load: Loade
         _serve_job(reader, writer, build, load, lock)
     except RunnerError as error:
         writer.send(error_event(error))
+    except MemoryError:
+        writer.send(error_event(RunnerError("out_of_memory", "the interpreter got no memory")))
     _wait_for_end(reader)
 
 

@@ -2,7 +2,7 @@
 
 import http.client
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,8 +91,10 @@ class EngineClient:
         with self._answering(method, path, body, headers or {}) as response:
             return Answer(response.status, response.read(MAX_ANSWER_BYTES))
 
-    def stream_run(self, request: dict[str, Any] | bytes) -> Iterator[StreamEvent]:
+    def stream_run(self, request: dict[str, Any] | bytes) -> Generator[StreamEvent, None, None]:
         """Execute a request and yield its events as they arrive; bytes are sent unchanged.
+
+        Closing the generator closes the connection, which cancels an execution that has not ended.
 
         Raises:
             EngineError: like `get`.
@@ -123,7 +125,8 @@ class EngineClient:
         try:
             connection.request(method, path, body, authorized)
             connection.sock.settimeout(self._read_timeout_s)
-            yield connection.getresponse()
+            with connection.getresponse() as response:
+                yield response
         except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
             detail = f"no supervisor of {self._home.root} answers ({type(error).__name__}); start one with: make serve"
             raise EngineError("engine_unavailable", detail) from error

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -13,31 +14,87 @@ from contracts.verify.bundle import BUNDLE_CHECKS, verify_bundle
 from contracts.verify.trust import Trust
 from supervisor.adapters.home import Home, default_home
 from supervisor.adapters.identity.engine_identity import load_identity
+from supervisor.adapters.installation.model_store import ModelStore
 from supervisor.adapters.policies import load_policies
 from supervisor.client.child_supervisor import child_supervisor
+from supervisor.client.choices import choose_backend
 from supervisor.client.engine_client import EngineClient
+from supervisor.commands.answer_view import execute_and_show
 from supervisor.commands.audit.view import show_checks, show_not_proven, show_verdict
-from supervisor.commands.run import execute_and_show
-from supervisor.commands.setup import DEMO_BACKEND, DEMO_MODEL, DEMO_QUANTIZATION, prepare
+from supervisor.commands.setup import DEMO_MODEL, DEMO_QUANTIZATION, prepare
 from supervisor.composition import SOURCE_ROOT
 from supervisor.console.steps import ConsoleProgress
 from supervisor.domain.errors import EngineError
 
-__all__ = ["command"]
+__all__ = ["DEMONSTRATIONS", "accept_terms", "build_demo_request", "command", "fit_to_machine"]
 
 
-def demo_request() -> dict[str, Any]:
-    """Return the Run Request of the specification's section 5, with the model of set-up."""
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """A model, and a question in a language that it speaks."""
+
+    quantization: str
+    prompt: str
+    terms: str | None
+    """Name of the terms of use that the user must accept; None: the model's licence asks nothing of its user."""
+
+
+DEMONSTRATIONS = {
+    # It speaks English only.
+    DEMO_MODEL: Demonstration(DEMO_QUANTIZATION, "What is the capital of France?", None),
+    # Prompt and quantization of the specification's section 5.
+    "gemma3-270m": Demonstration("q4_k_m", "Explique inferência eficiente", "gemma"),
+}
+TERMS = {
+    "gemma": (
+        "Google gives its Gemma models to those who accept the Gemma Terms of Use "
+        "(https://ai.google.dev/gemma/terms) and the Gemma Prohibited Use Policy "
+        "(https://ai.google.dev/gemma/prohibited_use_policy)."
+    )
+}
+REFUSED_LIMIT = "power_limit_unenforceable"
+
+
+def build_demo_request(model: str, backend: str) -> dict[str, Any]:
+    """Return a Run Request in the form of the specification's section 5."""
+    demonstration = DEMONSTRATIONS[model]
     return {
-        "model": DEMO_MODEL,
-        "prompt": "Explique inferência eficiente",
+        "model": model,
+        "prompt": demonstration.prompt,
         "execution": {
-            "backend": DEMO_BACKEND,
-            "quantization": DEMO_QUANTIZATION,
+            "backend": backend,
+            "quantization": demonstration.quantization,
             "scheduler_policy": "default",
             "limits": {"max_tokens": 256, "max_watts": 25},
         },
     }
+
+
+def fit_to_machine(client: EngineClient, request: dict[str, Any]) -> dict[str, Any]:
+    """Return the request without its power limit where this machine cannot keep it, and say so."""
+    body = json.dumps(request).encode("utf-8")
+    answer = client.ask("POST", "/v1/plans", body, {"Content-Type": "application/json"})
+    if answer.document.get("code") == REFUSED_LIMIT:
+        limits = request["execution"]["limits"]
+        click.echo(f"Without max_watts {limits.pop('max_watts')}: {answer.document['detail']}")
+    return request
+
+
+def accept_terms(home: Home, model: str, accepted: tuple[str, ...]) -> frozenset[str]:
+    """Return the accepted terms, after asking for those that a model not yet installed needs.
+
+    Raises:
+        EngineError: ``terms_not_accepted``.
+    """
+    terms = DEMONSTRATIONS[model].terms
+    is_installed = any(each.name == model for each in ModelStore(home.models).list())
+    if terms is None or terms in accepted or is_installed:
+        return frozenset(accepted)
+    click.echo(TERMS[terms])
+    if sys.stdin.isatty() and click.confirm("Do you accept them?"):
+        return frozenset((*accepted, terms))
+    detail = f"{model} was not installed; accept its terms with: make run MODEL={model} ACCEPT={terms}"
+    raise EngineError("terms_not_accepted", detail)
 
 
 @contextmanager
@@ -59,13 +116,21 @@ def _running_supervisor(client: EngineClient, home: Home) -> Iterator[None]:
 
 
 @click.command(name="demo")
-def command() -> None:
-    """Prepare everything, execute the specification's request through the API and verify the record."""
+@click.option("--model", type=click.Choice(tuple(DEMONSTRATIONS)), default=DEMO_MODEL, show_default=True)
+@click.option(
+    "--accept-terms",
+    "accepted",
+    multiple=True,
+    type=click.Choice(tuple(TERMS)),
+    help="Accept these terms of use without being asked.",
+)
+def command(*, model: str, accepted: tuple[str, ...]) -> None:
+    """Prepare everything, execute one request through the API and verify its record."""
     home = Home(default_home())
-    prepare(home, ConsoleProgress())
+    prepare(home, ConsoleProgress(), model=model, accepted_terms=accept_terms(home, model, accepted))
     client = EngineClient(home)
     with _running_supervisor(client, home):
-        request = demo_request()
+        request = fit_to_machine(client, build_demo_request(model, choose_backend(client)))
         click.echo("POST /v1/runs\n" + json.dumps(request, indent=2, ensure_ascii=False) + "\n")
         view = execute_and_show(client, request)
         shape = {name: view[name] for name in ("execution_id", "engine_version", "metrics")}

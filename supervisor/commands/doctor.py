@@ -24,6 +24,7 @@ from supervisor.adapters.power.rapl import RaplMeter, open_rapl
 from supervisor.client.engine_client import EngineClient
 from supervisor.commands.escape import read_installation, run_escape
 from supervisor.commands.finding import Finding
+from supervisor.commands.models.findings import find_models
 from supervisor.commands.scheduling_view import find_leasable, find_standing
 from supervisor.domain.errors import EngineError, Refusal
 from supervisor.domain.planning.installation import HostFacts
@@ -97,15 +98,6 @@ def _find_limits(info: dict[str, Any]) -> Finding:
         follows = f"executions are refused: the container engine cannot limit {', '.join(lacking)}"
         return Finding("control groups", found, follows, good=False)
     return Finding("control groups", found, f"{', '.join(LIMIT_SUPPORT)} can be limited")
-
-
-def _find_models(home: Home) -> Finding:
-    models = ModelStore(home.models).list()
-    if not models:
-        return Finding(
-            "models", "none", "nothing can be executed; run make setup, or weos-engine models add", good=False
-        )
-    return Finding("models", ", ".join(f"{model.name} {model.quantization}" for model in models), "can be executed")
 
 
 def _find_backends(home: Home, host: HostFacts) -> list[Finding]:
@@ -235,7 +227,7 @@ def _show_host(home: Home) -> None:
         *find_leasable(host, policies),
         find_standing(EngineClient(home)),
         *_find_backends(home, host),
-        _find_models(home),
+        *find_models(ModelStore(home.models)),
         *find_meters(home, policies.power, datetime.now(UTC), host_root()),
         Finding(
             "home",

@@ -5,18 +5,18 @@ from dataclasses import dataclass
 import click
 
 from supervisor.adapters.home import Home, default_home
-from supervisor.adapters.installation.model_store import ModelStore
 from supervisor.console.steps import ConsoleProgress, Progress
 from supervisor.domain.errors import EngineError
 from supervisor.setup.host.container_engine import ensure_container_engine
-from supervisor.setup.images.demo_model import fetch_demo_model
 from supervisor.setup.images.runtime_image import build_runtime_image
+from supervisor.setup.models.catalogue import SMOLLM2_135M_INSTRUCT
+from supervisor.setup.models.installing import ensure_model
 
 __all__ = ["DEMO_BACKEND", "DEMO_MODEL", "DEMO_QUANTIZATION", "command", "prepare"]
 
 DEMO_BACKEND = "cpu_avx2"
-DEMO_MODEL = "smollm2-135m-instruct"
-DEMO_QUANTIZATION = "q4_1"
+DEMO_MODEL = SMOLLM2_135M_INSTRUCT.name
+DEMO_QUANTIZATION = SMOLLM2_135M_INSTRUCT.quantization
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,28 +27,16 @@ class Prepared:
     docker_host: str
 
 
-def _install_demo_model(home: Home, progress: Progress) -> None:
-    store = ModelStore(home.models)
-    if any((model.name, model.quantization) == (DEMO_MODEL, DEMO_QUANTIZATION) for model in store.list()):
-        progress.unchanged("demonstration model")
-        return
-    source = fetch_demo_model(home.root, progress)
-    total = source.stat().st_size
-    with progress.step(
-        "installing the demonstration model", "models are stored by the digest of their content"
-    ) as step:
-        done = 0
-
-        def count(size: int) -> None:
-            nonlocal done
-            done += size
-            step.update(done, total)
-
-        store.add(DEMO_MODEL, DEMO_QUANTIZATION, source, architecture="llama", progress=count)
-
-
-def prepare(home: Home, progress: Progress) -> Prepared:
+def prepare(
+    home: Home, progress: Progress, *, model: str = DEMO_MODEL, accepted_terms: frozenset[str] = frozenset()
+) -> Prepared:
     """Do every step that is not done yet.
+
+    Args:
+        home: place of the installation.
+        progress: shows the steps.
+        model: the model to install.
+        accepted_terms: names of the terms of use that the user has accepted, such as `gemma`.
 
     Raises:
         SetupError: something is missing; the message names it, says why it is needed and how to fix it.
@@ -59,7 +47,7 @@ def prepare(home: Home, progress: Progress) -> Prepared:
     home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
     docker_host = ensure_container_engine(home.root, progress)
     build_runtime_image(home.root, DEMO_BACKEND, progress, docker_host)
-    _install_demo_model(home, progress)
+    ensure_model(home, model, progress, accepted_terms=accepted_terms)
     return Prepared(home, docker_host)
 
 

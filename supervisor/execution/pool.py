@@ -269,7 +269,9 @@ class SandboxPool:
             # Removed first, so that no other execution can take the sandbox meanwhile.
             del self._ready[number]
             try:
-                if await ready.make_fit(cpus, max_age_s=self._policy.max_age_s):
+                is_fit = await ready.make_fit(cpus, max_age_s=self._policy.max_age_s)
+                # The file may have been written to while the sandbox waited.
+                if is_fit and self._preparer.has_its_model(ready.prepared):
                     return ready
             except BaseException:
                 self._end_beside(ready.stack.aclose())

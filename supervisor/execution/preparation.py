@@ -5,8 +5,8 @@ Executions that start cold and the pool use the same steps, because preparation 
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from contracts.execution.execution_plan import ExecutionPlan
@@ -16,10 +16,11 @@ from contracts.wire.errors import ContractError
 from supervisor.domain.errors import ExecutionFault
 from supervisor.domain.planning.ports import InstallationPort
 from supervisor.domain.policies.policy import Policies
+from supervisor.domain.sandbox.ending import FAILURES_OF_LLAMA_CPP
 from supervisor.domain.sandbox.gvisor import judge_gvisor
 from supervisor.domain.sandbox.hardening import build_container_config, model_path
 from supervisor.domain.sandbox.locks import ThreadStatus, judge_locks, require_compiled_lock, under_filter
-from supervisor.domain.sandbox.ports import ModelStorePort, Sandbox, SandboxPort
+from supervisor.domain.sandbox.ports import LocatedModel, ModelStorePort, Sandbox, SandboxPort
 from supervisor.domain.sandbox.receipt import Expectation, SandboxFacts, build_receipt
 from supervisor.domain.sandbox.recipe import SandboxRecipe
 from supervisor.domain.sandbox.transcript import check_ready
@@ -41,6 +42,7 @@ class FreshSandbox:
     sandbox: Sandbox
     recipe: SandboxRecipe
     expected: Expectation
+    model: LocatedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,15 @@ class Preparer:
         Raises:
             EngineError: the model or image does not exist, or the container cannot be created.
         """
-        model = self._models.locate(recipe.model)
+        # The model may be removed meanwhile; its file stays until the container has ended.
+        with self._models.hold(recipe.model) as model:
+            async with self._open(name, recipe, cpus, model) as fresh:
+                yield fresh
+
+    @asynccontextmanager
+    async def _open(
+        self, name: str, recipe: SandboxRecipe, cpus: tuple[int, ...], model: LocatedModel
+    ) -> AsyncIterator[FreshSandbox]:
         config = build_container_config(
             recipe,
             self._policies.sandbox,
@@ -92,8 +102,10 @@ class Preparer:
         image = self._installation.describe_image(recipe.backend, recipe.runtime_image)
         expected = Expectation(config, self._policies.sandbox, image, model.file)
         budget_bytes = self._policies.admission.output.base_bytes
-        async with self._sandboxes.open(f"weos-{name}", config, output_bytes=budget_bytes) as sandbox:
-            yield FreshSandbox(sandbox, recipe, expected)
+        async with self._sandboxes.open(
+            f"weos-{name}", config, model=recipe.model.name, output_bytes=budget_bytes
+        ) as sandbox:
+            yield FreshSandbox(sandbox, recipe, expected, model)
 
     async def load(self, fresh: FreshSandbox, *, is_held: Callable[[], bool] = lambda: False) -> PreparedSandbox:
         """Load the model, have the runner put on the second lock, and observe the sandbox from outside.
@@ -116,7 +128,30 @@ class Preparer:
         ready = check_ready(event, backend=recipe.backend, model=recipe.model)
         require_compiled_lock(ready, recipe.policies["lockdown.json"])
         facts = await sandbox.observe(model_path(policy), (*policy.paths.masked, *policy.paths.read_only))
-        return PreparedSandbox(sandbox, recipe, fresh.expected, ready, before, facts)
+        return PreparedSandbox(sandbox, recipe, fresh.expected, fresh.model, ready, before, facts)
+
+    def has_its_model(self, fresh: FreshSandbox) -> bool:
+        """Return whether the model file is still the one that the sandbox was started with.
+
+        The weights are mapped, so a sandbox computes with whatever is written to the file.
+        """
+        return self._models.is_unchanged(fresh.model)
+
+    @contextmanager
+    def requiring_model(self, fresh: FreshSandbox) -> Iterator[None]:
+        """Require that the model file does not change during the block.
+
+        Raises:
+            ExecutionFault: ``model_changed``; in place of a failure of llama.cpp too, which the change explains.
+        """
+        try:
+            yield
+        except ExecutionFault as fault:
+            if fault.code in FAILURES_OF_LLAMA_CPP and not self.has_its_model(fresh):
+                raise _model_changed(fresh.recipe.model.name) from fault
+            raise
+        if not self.has_its_model(fresh):
+            raise _model_changed(fresh.recipe.model.name)
 
     def judge(self, prepared: PreparedSandbox, plan: ExecutionPlan, cpus: tuple[int, ...]) -> IsolationReceipt:
         """Compare what was observed with the plan and return the receipt; the caller must refuse a difference.
@@ -143,6 +178,14 @@ class Preparer:
             ggml_features=prepared.ready.cpu_features,
             escape=self._installation.find_escape_evidence(plan),
         )
+
+
+def _model_changed(name: str) -> ExecutionFault:
+    detail = (
+        f"the file of '{name}' changed while the execution used it, so the answer is not this model's; check the file "
+        f"with: weos-engine models verify {name}"
+    )
+    return ExecutionFault("model_changed", detail)
 
 
 def _setup_of(recipe: SandboxRecipe, path: str) -> SetupCommand:

@@ -158,14 +158,15 @@ class ExecutionService:
             interval_ms=None if limit is None else limit.governor.interval_ns // NS_PER_MS,
         )
         observed.power = PowerSampler(metering.port, template, sandbox, limit=limit, is_warm=prepared is not None)
-        async with observed.power.running():
-            prepared = prepared or await self._preparer.load(fresh)
-            observed.transcript.accept_ready(prepared.ready)
-            observed.isolation = receipt = self._preparer.judge(prepared, run.plan, observed.cpus)
-            if receipt.difference:
-                raise ExecutionFault("isolation_mismatch", describe_difference(receipt))
-            sandbox.spread(observed.cores)
-            await self._generate(run, sandbox, observed, observed.power)
+        with self._preparer.requiring_model(fresh):
+            async with observed.power.running():
+                prepared = prepared or await self._preparer.load(fresh)
+                observed.transcript.accept_ready(prepared.ready)
+                observed.isolation = receipt = self._preparer.judge(prepared, run.plan, observed.cpus)
+                if receipt.difference:
+                    raise ExecutionFault("isolation_mismatch", describe_difference(receipt))
+                sandbox.spread(observed.cores)
+                await self._generate(run, sandbox, observed, observed.power)
 
     async def _generate(self, run: Run, sandbox: Sandbox, observed: Observed, power: PowerSampler) -> None:
         job = encode_command(build_job(run.request, run.plan))

@@ -66,7 +66,10 @@ class Subject:
     model: ComparedModel
 
     def request(self, prompt: str, **execution: Any) -> dict[str, Any]:  # noqa: ANN401 - any part of a request
-        """Return a Run Request with parts of `execution` replaced."""
+        """Return a Run Request with parts of `execution` replaced.
+
+        The model continues the prompt (`raw`), so that an execution lasts as long as its limits say.
+        """
         document = {
             "model": self.model.name,
             "prompt": prompt,
@@ -75,6 +78,7 @@ class Subject:
                 "quantization": self.model.quantization,
                 "isolation": self.isolation,
                 "limits": {"max_tokens": 16},
+                "prompt_format": "raw",
             },
         }
         return merge(document, {"execution": execution})

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 from contracts.releases.reports import CaseFigures, ExecutionFigures
 from contracts.wire.canonical import canonical_bytes
@@ -21,6 +22,7 @@ class Case:
     name: str
     prompt: str
     max_tokens: int
+    prompt_format: Literal["auto", "chat", "raw"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +41,10 @@ class Workload:
 # A change here makes the next version incomparable with the one before, because the digest is in the reports.
 WORKLOAD = Workload(
     cases=(
-        Case("short_answer", "The capital of France is", 16),
-        Case("long_answer", "Once upon a time, in a village by the sea,", 128),
-        Case("long_prompt", "The quick brown fox jumps over the lazy dog. " * 40, 16),
+        Case("short_answer", "The capital of France is", 16, "raw"),
+        Case("long_answer", "Once upon a time, in a village by the sea,", 128, "raw"),
+        Case("long_prompt", "The quick brown fox jumps over the lazy dog. " * 40, 16, "raw"),
+        Case("question", "What is the capital of France?", 64, "auto"),
     ),
     repeats=5,
 )
@@ -63,7 +66,8 @@ def run_workload(
     for _ in range(workload.repeats):
         for case in workload.cases:
             tell(case.name)
-            executed = subject.execute(case.prompt, limits={"max_tokens": case.max_tokens})
+            limits = {"max_tokens": case.max_tokens}
+            executed = subject.execute(case.prompt, limits=limits, prompt_format=case.prompt_format)
             figures[case.name].append(_figures_of(executed))
             envelopes[executed.record.execution_id] = executed.envelope
     return [build_case(name, subject.backend, executions) for name, executions in figures.items()], envelopes

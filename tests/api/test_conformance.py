@@ -39,7 +39,8 @@ def computing(noise: Callable[[dict[str, Any], int], str] = lambda job, count: "
         count += 1
         if job["max_tokens"] == LONG_TOKENS and not fast:
             await asyncio.sleep(3600)
-        words = [f"{job['prompt'][:3]}{job['seed']}{noise(job, count)}", " and", " so", " on"][: job["max_tokens"]]
+        said = job["prompt"] or job["messages"][-1]["content"]
+        words = [f"{said[:3]}{job['seed']}{noise(job, count)}", " and", " so", " on"][: job["max_tokens"]]
         sandbox.say({"type": "prompt", "tokens": 5})
         for index, text in enumerate(words):
             sandbox.say({"type": "token", "index": index, "token_id": index, "text": text})
@@ -207,7 +208,7 @@ async def test_every_property_has_an_engine_that_breaks_it(
     assert seen in result.observed
 
 
-SMALL = Workload(cases=(Case("short_answer", "Where?", 2), Case("long_answer", "When?", 4)), repeats=3)
+SMALL = Workload(cases=(Case("short_answer", "Where?", 2, "raw"), Case("long_answer", "When?", 4, "raw")), repeats=3)
 
 
 async def test_a_workload_is_executed_in_turns_and_names_its_records(engine: Engine) -> None:

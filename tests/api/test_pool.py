@@ -12,7 +12,7 @@ from unittest.mock import ANY
 from supervisor.domain.errors import ExecutionFault, Refusal
 from supervisor.domain.planning.installation import Backend, Installation
 from supervisor.domain.sandbox.ports import ExitStatus
-from tests.api.harness import Engine, eventually
+from tests.api.harness import Engine, eventually, problem_of
 from tests.fakes.installation import fixed_installation
 from tests.fakes.run_requests import spec_request
 from tests.fakes.runner_scripts import HeldRunner, answering
@@ -130,6 +130,20 @@ async def test_one_that_ends_or_says_something_unasked_is_never_used() -> None:
             assert (await start_of(engine))[2] != waiting.container_id
             await eventually(partial(contains, engine.sandboxes.destroyed, waiting.container_id))
         assert engine.pool.facts().dropped["unhealthy"] == 2
+
+
+async def test_one_whose_model_changed_while_it_waited_gets_no_job() -> None:
+    async with pooling(answering(["a"])) as engine:
+        await start_of(engine)
+        await eventually(is_ready(engine))
+        waiting = engine.sandboxes.opened[-1]
+        # The file is written to after the execution was accepted.
+        engine.models.change()
+        engine.models.later_fault = Refusal("model_altered", "the file changed")
+        assert (await problem_of(await engine.post())).code == "model_altered"
+        assert len(waiting.sent) == 1
+        await eventually(partial(contains, engine.sandboxes.destroyed, waiting.container_id))
+        assert engine.pool.facts().dropped["unhealthy"] == 1
 
 
 async def test_one_whose_threads_lost_their_lock_while_it_waited_gets_no_job() -> None:

@@ -159,7 +159,14 @@ async def test_a_field_of_execution_at_the_top_is_told_its_place(engine: Engine,
     assert [error.message for error in problem.errors] == [f"belongs in the object execution: /execution/{name}"]
 
 
-@pytest.mark.parametrize("missing", ["model", "prompt", "execution"])
+async def test_a_request_without_a_prompt_is_told_what_it_may_have(engine: Engine, path: str) -> None:
+    request = spec_request()
+    del request["prompt"]
+    problem = await problem_of(await engine.client.post(path, json=request))
+    assert [error.message for error in problem.errors] == ["Value error, give either prompt or messages"]
+
+
+@pytest.mark.parametrize("missing", ["model", "execution"])
 async def test_a_missing_field_is_named(engine: Engine, path: str, missing: str) -> None:
     request = spec_request()
     del request[missing]

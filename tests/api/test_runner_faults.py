@@ -11,7 +11,7 @@ from supervisor.domain.sandbox.locks import ThreadStatus
 from supervisor.domain.sandbox.ports import ExitStatus
 from tests.api.harness import Engine, eventually, problem_of
 from tests.fakes.run_requests import spec_request
-from tests.fakes.runner_scripts import READY, saying
+from tests.fakes.runner_scripts import READY, answering, saying
 from tests.fakes.sandbox_facts import thread_under
 from tests.fakes.sandboxes import FakeSandbox, Script
 
@@ -91,12 +91,34 @@ async def test_a_runner_that_breaks_its_protocol_fails(engine: Engine, name: str
         READY | {"backend": "cpu_avx512"},
         READY | {"cpu_features": ["a"] * 65},
         READY | {"llama_cpp_version": "<script>"},
-        error("model_load_failed"),
-        error("context_failed"),
     ],
 )
 async def test_a_runner_that_starts_wrong_fails(engine: Engine, first: dict[str, Any] | bytes) -> None:
     await failed(engine, saying(first=first), "runner_failed", 500)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "status"),
+    [
+        ("model_load_failed", "model_load_failed", 500),
+        ("context_failed", "model_load_failed", 500),
+        ("out_of_memory", "memory_limit_exceeded", 422),
+    ],
+)
+async def test_a_model_that_llama_cpp_refuses_is_named_with_its_reason(
+    engine: Engine, code: str, reason: str, status: int
+) -> None:
+    first = error(code) | {"message": "tensor 'x' \x1b[31mnot found"}
+    document = await failed(engine, saying(first=first), reason, status)
+    assert document["detail"].endswith(f"'{spec_request()['model']}': tensor 'x' [31mnot found")
+
+
+async def test_a_refusal_of_the_model_after_the_job_is_a_breach(engine: Engine) -> None:
+    await failed(engine, saying(PROMPT, error("model_load_failed")), "runner_failed", 500)
+
+
+async def test_memory_that_runs_out_after_the_job_is_told_without_the_runners_words(engine: Engine) -> None:
+    await failed(engine, saying(PROMPT, error("out_of_memory")), "memory_limit_exceeded", 422)
 
 
 @pytest.mark.parametrize(
@@ -191,6 +213,10 @@ async def test_a_prompt_without_tokens_is_the_callers_fault(engine: Engine) -> N
 @pytest.mark.parametrize(
     ("fault", "exit_status", "code", "status"),
     [
+        (ExecutionFault("model_assertion_failed", "abort"), ExitStatus(6, False), "model_assertion_failed", 500),
+        (ExecutionFault("model_exception", "abort"), ExitStatus(6, False), "model_exception", 500),
+        (ExecutionFault("model_crashed", "SIGSEGV"), ExitStatus(139, False), "model_crashed", 500),
+        (ExecutionFault("lock_violated", "SIGSYS"), ExitStatus(159, False), "lock_violated", 500),
         (ExecutionFault("memory_limit_exceeded", "oom"), ExitStatus(137, True), "memory_limit_exceeded", 422),
         (ExecutionFault("runner_failed", "it ended"), ExitStatus(1, False), "runner_failed", 500),
         (ExecutionFault("runner_failed", "it ended well but early"), ExitStatus(0, False), "runner_failed", 500),
@@ -274,6 +300,49 @@ async def test_a_model_that_changes_while_the_execution_waits_fails_it(engine: E
     assert problem.execution_id is not None
     assert engine.sandboxes.opened == []
     assert (await engine.record(problem.execution_id)).sandbox is None
+
+
+def changing_the_model(engine: Engine, script: Script) -> Script:
+    """The same runner, while somebody writes to its model file."""
+
+    async def changed(sandbox: FakeSandbox, line_index: int) -> None:
+        if line_index == 1:
+            engine.models.change()
+        await script(sandbox, line_index)
+
+    return changed
+
+
+async def test_an_answer_of_a_model_that_changed_meanwhile_fails(engine: Engine) -> None:
+    script = changing_the_model(engine, answering(["a", "b"]))
+    document = await failed(engine, script, "model_changed", 500)
+    assert f"'{spec_request()['model']}'" in document["detail"]
+    # What was computed is kept, and the record agrees with itself.
+    assert document["partial"]["output"] == "ab"
+    record = await engine.record(document["execution_id"])
+    assert (record.measurements.finish_reason if record.measurements else None) == "eos"
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ("model_crashed", "model_changed"),
+        ("model_assertion_failed", "model_changed"),
+        ("lock_violated", "lock_violated"),
+        ("memory_limit_exceeded", "memory_limit_exceeded"),
+    ],
+)
+async def test_a_changed_model_explains_a_failure_of_llama_cpp_and_nothing_else(
+    engine: Engine, fault: str, told: str
+) -> None:
+    async def ending(sandbox: FakeSandbox, line_index: int) -> None:
+        if line_index == 0:
+            sandbox.say(READY)
+        else:
+            sandbox.end(ExecutionFault(fault, "it ended"), ExitStatus(139, oom_killed=False))
+
+    engine.sandboxes.script = changing_the_model(engine, ending)
+    assert (await problem_of(await engine.post())).code == told
 
 
 async def test_an_engine_that_dies_before_the_container_starts_fails_the_execution(engine: Engine) -> None:

@@ -26,7 +26,7 @@ async def test_a_stream_starts_tells_every_token_and_ends_with_the_metrics(engin
     assert "".join(event.document["text"] for event in events[1:-1]) == "Olá, mundo"
     done = events[-1].document
     assert events[0].document == {name: done[name] for name in ("execution_id", "plan_digest")}
-    assert done == await engine.view(done["execution_id"])
+    assert done == await engine.view(done["execution_id"]) | {"rest": ""}
     assert (await engine.record(done["execution_id"])).outcome == "completed"
 
 
@@ -35,8 +35,18 @@ async def test_text_held_back_to_the_end_is_streamed_too(engine: Engine) -> None
     token = {"type": "token", "index": 0, "token_id": 1, "text": ""}
     engine.sandboxes.script = saying({"type": "prompt", "tokens": 1}, token, done)
     events = await read_events(await engine.post(headers=EVENTS))
-    assert [event.document.get("text") for event in events[1:-1]] == ["", "held"]
-    assert events[-1].document["output"] == "held"
+    assert [event.document.get("text") for event in events[1:-1]] == [""]
+    assert (events[-1].document["rest"], events[-1].document["output"]) == ("held", "held")
+    assert events[-1].document["metrics"]["tokens_total"] == 1
+
+
+async def test_no_character_at_which_clients_break_lines_is_in_a_stream(engine: Engine) -> None:
+    text = "a\u2028b\u2029c\x85d"
+    engine.sandboxes.script = answering([text])
+    stream = await (await engine.post(headers=EVENTS)).text()
+    # As a client reads it that takes them for ends of lines.
+    events = list(parse_events(line.encode() for line in stream.splitlines()))
+    assert [event.document["text"] for event in events if event.name == "token"] == [text]
 
 
 @pytest.mark.parametrize("text", ["\n\n", "\r\nevent: done\r\ndata: {}", "\u2028\x85", "\x00", "\U0001f980", "data: x"])

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from contracts.execution.execution_plan import ExecutionPlan, TensorTypeCount
 from supervisor.adapters.policies import load_policies
 from supervisor.domain.errors import Refusal
+from supervisor.domain.models.cache_shape import CacheShape
 from supervisor.domain.planning.installation import Backend, HostFacts, Installation, InstalledModel
 from supervisor.domain.power.energy import select_power_model
 from supervisor.domain.sandbox.escape_evidence import EscapeEvidence, find_evidence
@@ -39,7 +40,7 @@ def fixed_installation(
                 quantization="q4_1",
                 architecture="llama",
                 context_length=8192,
-                kv_bytes_per_token=23_040,
+                cache=CacheShape(token_bytes=23_040, window_token_bytes=0, window_tokens=0, state_bytes=0),
                 sha256=MODEL_SHA256,
                 size_bytes=98_362_432,
                 mixture=(TensorTypeCount(type="q4_1", elements=134_479_872),),

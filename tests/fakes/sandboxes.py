@@ -204,10 +204,11 @@ class FakeSandboxes:
         return 0
 
     @asynccontextmanager
-    async def open(self, name: str, config: dict[str, Any], *, output_bytes: int) -> AsyncIterator[Sandbox]:
+    async def open(self, name: str, config: dict[str, Any], *, model: str, output_bytes: int) -> AsyncIterator[Sandbox]:
         """See `SandboxPort`."""
         assert name not in self.names
         assert output_bytes > 0
+        assert model
         self.names.append(name)
         if not self.up or not self.up_for_open:
             raise ExecutionFault("engine_unavailable", "the container engine does not answer")

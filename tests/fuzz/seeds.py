@@ -12,10 +12,14 @@ from contracts.ledger.proof import Checkpoint, InclusionProof
 from contracts.wire.envelope import Envelope
 from supervisor.adapters.identity.keys import FileSigner
 from tests.factories import make_envelope, make_started
+from tests.gguf_files import compose, sound_keys, sound_tensors
+from tests.model_heads import full_keys, small_head
 from tests.places import REPOSITORY
 
 __all__ = ["DICTIONARY", "seeds_of", "write_seeds"]
 
+# Each has a cache of another kind: windows, a state, both, compressed keys, an index.
+GGUF_ARCHITECTURES = ("gemma3", "mamba", "jamba", "deepseek2", "deepseek4", "qwen3next", "minimax-m3")
 SIGNING_KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
 EXAMPLES = REPOSITORY / "contracts" / "examples"
 # libFuzzer's form: one quoted word a line.
@@ -34,10 +38,6 @@ def _frame(data: bytes, channel: int = 1) -> bytes:
     return struct.pack(">BxxxI", channel, len(data)) + data
 
 
-def _text(value: bytes) -> bytes:
-    return struct.pack("<Q", len(value)) + value
-
-
 def _one_line(document: bytes) -> bytes:
     try:
         return json.dumps(json.loads(document), separators=(",", ":")).encode()
@@ -45,13 +45,12 @@ def _one_line(document: bytes) -> bytes:
         return document
 
 
-def _gguf() -> bytes:
-    numbers = (b"context_length", b"embedding_length", b"block_count", b"attention.head_count")
-    values = _text(b"general.architecture") + struct.pack("<I", 8) + _text(b"llama")
-    values += b"".join(_text(b"llama." + name) + struct.pack("<II", 4, 4) for name in numbers)
-    values += _text(b"a") + struct.pack("<IIQ", 9, 8, 1) + _text(b"b")
-    tensor = _text(b"blk.0.w") + struct.pack("<IQQIQ", 2, 2, 2, 0, 0)
-    return b"GGUF" + struct.pack("<IQQ", 3, 1, 6) + values + tensor + bytes(64)
+def _ggufs() -> list[bytes]:
+    described = {"general.name": "A model", "general.file_type": 2, "tokenizer.chat_template": "{{ messages }}"}
+    tensors = sound_tensors("q4_0", row=32)
+    keys = [sound_keys() | described, *(full_keys(name, small_head(name), 8) for name in GGUF_ARCHITECTURES)]
+    sound = (compose(each, tensors) for each in keys)
+    return [head + bytes(size_bytes - len(head)) for head, size_bytes in sound]
 
 
 def _ledger_texts() -> list[bytes]:
@@ -86,7 +85,7 @@ def seeds_of(target: str) -> list[bytes]:
     known = {
         "bundle": [_bundle()],
         "command": [lines["runner-setup.two-threads"], lines["runner-job.greedy"], b'{"type":"exit"}'],
-        "gguf": [_gguf()],
+        "gguf": _ggufs(),
         "proof": _ledger_texts(),
         "record": [b'{"payload":"e30=","payloadType":"application/vnd.in-toto+json","signatures":[{"sig":"AAAA"}]}'],
         "request": [_one_line(path.read_bytes()) for path in sorted(EXAMPLES.glob("*/run-request.*.json"))],

@@ -8,6 +8,7 @@ import asyncio
 import json
 from base64 import b64encode
 from collections.abc import Callable
+from dataclasses import asdict
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import BaseModel
@@ -30,7 +31,7 @@ from contracts.ledger.proof import parse_proof
 from contracts.verify.bundle import verify_bundle
 from contracts.verify.record import CHECKS, verify_record
 from contracts.verify.trust import Trust
-from contracts.wire.canonical import canonical_bytes
+from contracts.wire.canonical import MAX_SAFE_INTEGER, canonical_bytes
 from contracts.wire.document import sha256_digest
 from contracts.wire.envelope import Envelope, seal
 from contracts.wire.errors import ContractError
@@ -38,9 +39,10 @@ from contracts.wire.strict_json import decode_json
 from runner.protocol import RunnerError, is_exit, parse_job, parse_setup
 from supervisor.adapters.docker.frames import AttachedStream
 from supervisor.adapters.identity.keys import FileSigner
-from supervisor.adapters.installation.gguf_file import GgufError, parse_gguf
-from supervisor.adapters.installation.gguf_header import judge_head
+from supervisor.adapters.installation.gguf_file import parse_gguf
 from supervisor.domain.errors import ExecutionFault, Refusal
+from supervisor.domain.models.gguf_head import GgufError
+from supervisor.domain.models.judgement import judge_head
 from supervisor.domain.planning.planning import plan_execution
 from supervisor.domain.sandbox.transcript import Transcript
 from tests.factories import make_plan, make_trust
@@ -238,8 +240,12 @@ def try_gguf(data: bytes) -> None:
     except GgufError as error:
         require(str(error).isprintable())
         return
-    assert min(header.context_length, header.kv_bytes_per_token) >= 1
+    assert header.context_length >= 1
+    assert header.cache.cache_bytes(1_048_576, 65_536) <= MAX_SAFE_INTEGER
     assert header.architecture.isascii()
+    shown = asdict(header.description).values()
+    assert all(str(each).isprintable() for each in shown)
+    assert header.description.parameters == sum(each.elements for each in header.mixture)
 
 
 def try_proof(data: bytes) -> None:

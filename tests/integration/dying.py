@@ -125,8 +125,8 @@ class DyingSandboxes(_Through):
     """Whatever makes containers."""
 
     @asynccontextmanager
-    async def open(self, name: str, config: dict[str, Any], *, output_bytes: int) -> AsyncIterator[Sandbox]:
-        async with self._inner.open(name, config, output_bytes=output_bytes) as sandbox:
+    async def open(self, name: str, config: dict[str, Any], *, model: str, output_bytes: int) -> AsyncIterator[Sandbox]:
+        async with self._inner.open(name, config, model=model, output_bytes=output_bytes) as sandbox:
             yield cast("Sandbox", DyingSandbox(sandbox, self._fuse))
 
 

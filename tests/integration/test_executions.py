@@ -24,7 +24,8 @@ SPEC_METRICS = {"tokens_total", "tokens_per_sec", "latency_p95_ms", "watts_avg",
 
 def request_with(execution: dict[str, Any], **changes: Any) -> dict[str, Any]:
     request = spec_request(**changes)
-    request["execution"] = request["execution"] | execution
+    # A raw text is continued without end, where an answer in a chat may be short.
+    request["execution"] = request["execution"] | {"prompt_format": "raw"} | execution
     return request
 
 

@@ -128,7 +128,7 @@ async def test_a_runtime_that_cannot_start_is_told_as_such_and_leaves_no_contain
     body = {"Image": image, "Labels": {}, "HostConfig": {"Runtime": "broken", "NetworkMode": "none"}}
     try:
         with pytest.raises(ExecutionFault) as caught:
-            async with sandboxes.open("exec_" + "0" * 32, body, output_bytes=1000):
+            async with sandboxes.open("exec_" + "0" * 32, body, model="none", output_bytes=1000):
                 pytest.fail("it started")
         assert caught.value.code == "isolation_unavailable"
         assert ours.containers(all=True) == []

@@ -173,7 +173,7 @@ async def test_a_start_that_is_given_up_halfway_leaves_no_container_and_no_descr
         return start(container_id)
 
     async def stay(name: str) -> None:
-        async with sandboxes.open(name, config, output_bytes=1000):
+        async with sandboxes.open(name, config, model="none", output_bytes=1000):
             await asyncio.Event().wait()
 
     loop = asyncio.get_running_loop()

@@ -111,7 +111,11 @@ def metered(own_home: Home, docker_host: str, tmp_path: Path) -> Callable[[int],
 
 def long_request(max_watts: float | None, max_tokens: int = 200) -> dict[str, Any]:
     request = spec_request(prompt="Once upon a time")
-    request["execution"] |= {"limits": {"max_tokens": max_tokens, "max_watts": max_watts}, "context_tokens": 1024}
+    request["execution"] |= {
+        "limits": {"max_tokens": max_tokens, "max_watts": max_watts},
+        "context_tokens": 1024,
+        "prompt_format": "raw",
+    }
     return request
 
 

@@ -44,7 +44,7 @@ from tests.unit.release.test_source_tree import commit, git
 pytestmark = pytest.mark.docker
 
 BACKEND = "cpu_avx2"
-CASES = (Case("short_answer", "The capital of France is", 8),)
+CASES = (Case("short_answer", "The capital of France is", 8, "raw"),)
 WORKLOAD = Workload(CASES, repeats=2)
 TIERS: dict[IsolationTier, str | None] = {"hardened": None, "gvisor": "this test does not ask for it"}
 FIRST = release_version(SOURCE_ROOT)

@@ -8,9 +8,11 @@ import docker
 import pytest
 from docker.utils.socket import STDERR, STDOUT, frames_iter
 
+from supervisor.adapters.home import Home
 from supervisor.adapters.installation.image_record import record_path, stored_image
-from supervisor.setup.images.demo_model import DEMO_MODEL_FILE, fetch_demo_model
 from supervisor.setup.images.runtime_image import BuiltImage, build_runtime_image
+from supervisor.setup.models.catalogue import SMOLLM2_135M_INSTRUCT
+from supervisor.setup.models.installing import ensure_model
 from tests.silent_progress import SilentProgress
 
 pytestmark = pytest.mark.docker
@@ -36,7 +38,7 @@ PYTHON = ["/usr/bin/python3.11", "-I", "-S", "-B"]
 SETUP: dict[str, Any] = {
     "type": "setup",
     "protocol": 1,
-    "model_path": f"/model/{DEMO_MODEL_FILE}",
+    "model_path": "/model/model.gguf",
     "context_tokens": 512,
     "threads": 2,
     "batch_tokens": 512,
@@ -45,6 +47,9 @@ SETUP: dict[str, Any] = {
 JOB: dict[str, Any] = {
     "type": "job",
     "prompt": PROMPT,
+    "messages": None,
+    "parse_special": True,
+    "grammar": None,
     "max_tokens": 16,
     "seed": 0,
     "sampling": GREEDY,
@@ -62,7 +67,8 @@ def image(weos_home: Path, docker_host: str) -> BuiltImage:
 
 @pytest.fixture(scope="module")
 def model(weos_home: Path) -> Path:
-    return fetch_demo_model(weos_home, SilentProgress())
+    installed = ensure_model(Home(weos_home), SMOLLM2_135M_INSTRUCT.name, SilentProgress())
+    return weos_home / "models" / installed.sha256.removeprefix("sha256:") / "model.gguf"
 
 
 def exchange(client: docker.APIClient, container_id: str, data: bytes) -> tuple[bytes, bytes, int]:

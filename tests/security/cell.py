@@ -27,6 +27,9 @@ def job_lines(plan: ExecutionPlan, policies: Policies, *, max_tokens: int = 1) -
         {
             "type": "job",
             "prompt": "The capital of France is",
+            "messages": None,
+            "parse_special": True,
+            "grammar": None,
             "max_tokens": max_tokens,
             "seed": 0,
             "sampling": plan.sampling.model_dump(mode="json"),

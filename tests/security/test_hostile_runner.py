@@ -41,7 +41,6 @@ PLAYED = (*MISBEHAVIOURS.values(), UNSTARTABLE, HONEST)
 IN_GVISOR: dict[str, tuple[str | None, str]] = {
     "bombs with threads": ("runner_failed", "status "),
     "sends itself every signal": ("runner_failed", "status 129"),
-    "dies of abort": ("runner_failed", "status 134"),
     "dies of SIGSYS": (None, ""),
 }
 # At its limit on threads gVisor's kernel may end too, with the status of a Go program that gets none; or their stacks

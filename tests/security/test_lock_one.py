@@ -49,7 +49,7 @@ async def test_a_model_that_has_gone_is_told_as_such_and_leaves_nothing(cell: Ce
     sandboxes = await DockerSandboxes.connect(docker_host, "test")
     try:
         with pytest.raises(ExecutionFault) as caught:
-            async with sandboxes.open("exec_without_model", config, output_bytes=1000):
+            async with sandboxes.open("exec_without_model", config, model="none", output_bytes=1000):
                 pytest.fail("it started")
     finally:
         await sandboxes.close()

@@ -207,7 +207,7 @@ def documents() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def test_requests_of_the_pages_are_run_requests() -> None:
-    requests = [document for _, document in documents() if "prompt" in document]
+    requests = [document for _, document in documents() if {"messages", "prompt"} & set(document)]
     assert len(requests) >= 2
     for request in requests:
         RunRequest.parse(json.dumps(request).encode())
@@ -228,7 +228,7 @@ def test_every_document_of_the_pages_is_of_a_kind_that_is_checked() -> None:
         if "code" in document:
             Problem.parse(json.dumps(document).encode())
         else:
-            assert {"prompt", "metrics"} & set(document), path
+            assert {"messages", "metrics", "prompt"} & set(document), path
 
 
 def test_the_readme_is_short() -> None:

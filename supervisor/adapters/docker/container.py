@@ -17,6 +17,7 @@ from supervisor.adapters.kernel.mapped_files import MappedFileReader
 from supervisor.adapters.kernel.placement import Placement, keep_apart
 from supervisor.adapters.kernel.proc_status import read_thread_statuses
 from supervisor.domain.errors import ExecutionFault
+from supervisor.domain.sandbox.ending import fault_of_end
 from supervisor.domain.sandbox.locks import ThreadStatus
 from supervisor.domain.sandbox.ports import ExitStatus
 from supervisor.domain.sandbox.receipt import SandboxFacts
@@ -25,9 +26,6 @@ __all__ = ["DockerSandbox", "StartedContainer"]
 
 _log = logging.getLogger(__name__)
 
-# Exit status that the container engine reports for a process that signal 31, SIGSYS, ended.
-KILLED_BY_LOCK = 128 + 31
-KILLED = 128 + 9
 # What the kernel says of a file of a control group that has gone.
 GONE = {errno.ENOENT, errno.ENODEV}
 
@@ -56,6 +54,7 @@ class DockerSandbox:
         started: StartedContainer,
         stream: AttachedStream,
         *,
+        model: str,
         ask_exit_status: Callable[[str], Awaitable[ExitStatus | None]],
         mapped_files: MappedFileReader,
     ) -> None:
@@ -63,6 +62,7 @@ class DockerSandbox:
         self.image_id = started.image_id
         self.started_ns = started.at_ns
         self.exit_status: ExitStatus | None = None
+        self._model = model
         self._ask_exit_status = ask_exit_status
         self._mapped_files = mapped_files
         self._stream = stream
@@ -80,7 +80,9 @@ class DockerSandbox:
         try:
             await self._stream.send(line)
         except ConnectionError as error:
-            raise ExecutionFault("runner_failed", "the runner ended before it had its instructions") from error
+            # This line has not reached it.
+            self._lines_sent -= 1
+            raise await self._why_it_ended() from error
 
     async def receive(self) -> tuple[bytes, int]:
         """See ``ports.Sandbox``."""
@@ -100,19 +102,9 @@ class DockerSandbox:
             return ExecutionFault(
                 "engine_unavailable", "the container's stream ended and the container engine does not answer"
             )
-        if self.exit_status.oom_killed:
-            return ExecutionFault("memory_limit_exceeded", "the kernel ended the runner for want of memory")
-        detail = f"the runner ended too early, with exit status {self.exit_status.exit_code}"
-        if self.exit_status.exit_code == KILLED_BY_LOCK:
-            detail += ": it made a system call that its locks do not allow"
-        if self.exit_status.exit_code == KILLED:
-            # Its control group has gone by now, and the container engine sometimes does not report it.
-            detail += ": killed from outside, or by the kernel for want of memory without the container engine's notice"
-        if self._lines_sent <= 1:
-            words = self._stream.stderr_tail.decode("ascii", "replace").split("\n")
-            last = "".join(filter(str.isprintable, next((word for word in reversed(words) if word.strip()), "")))
-            detail += f"; its last words: {last[:200]}" if last else ""
-        return ExecutionFault("runner_failed", detail)
+        # The first line is the set-up, the second is the job.
+        before_job = self._lines_sent <= 1
+        return fault_of_end(self.exit_status, self._stream.stderr_tail, model=self._model, before_job=before_job)
 
     def thread_statuses(self) -> tuple[ThreadStatus, ...]:
         """See ``ports.Sandbox``."""

@@ -136,7 +136,7 @@ class DockerSandboxes:
         return is_gone
 
     @asynccontextmanager
-    async def open(self, name: str, config: dict[str, Any], *, output_bytes: int) -> AsyncIterator[Sandbox]:
+    async def open(self, name: str, config: dict[str, Any], *, model: str, output_bytes: int) -> AsyncIterator[Sandbox]:
         """See ``ports.SandboxPort``."""
         labelled = _label(config, {INSTANCE_LABEL: self._instance_id})
         self._open.add(name)
@@ -162,6 +162,7 @@ class DockerSandboxes:
                 container_id,
                 started,
                 stream,
+                model=model,
                 ask_exit_status=self.exit_status,
                 mapped_files=self.mapped_files,
             )

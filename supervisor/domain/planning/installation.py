@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from contracts.execution.execution_plan import ModelSignature, TensorTypeCount
 from contracts.wire.types import Digest
+from supervisor.domain.models.cache_shape import CacheShape
 from supervisor.domain.policies.policy import Policies
 from supervisor.domain.power.facts import GPU_BACKENDS, PowerFacts
 from supervisor.domain.scheduling.topology import Core
@@ -24,7 +25,7 @@ class InstalledModel:
     quantization: str
     architecture: str
     context_length: int
-    kv_bytes_per_token: int
+    cache: CacheShape
     sha256: Digest
     size_bytes: int
     mixture: tuple[TensorTypeCount, ...]

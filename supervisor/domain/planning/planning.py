@@ -121,6 +121,10 @@ def _choose_context(request: RunRequest, model: InstalledModel, policy: Admissio
     return context_tokens
 
 
+def _choose_batch(scheduler: SchedulerPolicy, context_tokens: int) -> int:
+    return min(scheduler.batch_tokens, context_tokens)
+
+
 def _size_memory(
     model: InstalledModel, context_tokens: int, scheduler: SchedulerPolicy, installation: Installation
 ) -> int:
@@ -130,7 +134,7 @@ def _size_memory(
         policy.base_bytes
         + model.size_bytes * policy.buffers_percent // 100
         + copies * model.size_bytes
-        + context_tokens * model.kv_bytes_per_token
+        + model.cache.cache_bytes(context_tokens, _choose_batch(scheduler, context_tokens))
     )
     # The kernel rounds a memory limit to pages, so only a multiple of the page size is enforced exactly.
     return -(-memory_bytes // PAGE_BYTES) * PAGE_BYTES
@@ -165,7 +169,7 @@ def _choose_scheduling(
         # One thread for each physical core: two threads on one core share its arithmetic units and wait for each other.
         cores=threads,
         threads=threads,
-        batch_tokens=min(scheduler.batch_tokens, context_tokens),
+        batch_tokens=_choose_batch(scheduler, context_tokens),
         repack=scheduler.repack,
         omp_wait_policy="active" if scheduler.waiting == "spin" else "passive",
         spin_count=scheduler.spin_count,

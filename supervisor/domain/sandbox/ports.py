@@ -1,7 +1,7 @@
 """The ports to the sandboxes and the model store: what an adapter must provide, and the errors it raises."""
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -40,7 +40,7 @@ class Sandbox(Protocol):
         """Write one line to the runner.
 
         Raises:
-            ExecutionFault: ``runner_failed`` if the runner has ended.
+            ExecutionFault: as `receive` raises if the runner has ended.
         """
         ...
 
@@ -48,8 +48,8 @@ class Sandbox(Protocol):
         """Return the runner's next line without its newline, and its arrival as monotonic time in ns.
 
         Raises:
-            ExecutionFault: ``runner_failed`` or ``memory_limit_exceeded`` if the runner ended,
-                ``output_limit_exceeded`` if it wrote too much.
+            ExecutionFault: as `ending.fault_of_end` says if the runner ended, ``output_limit_exceeded`` if it wrote too
+                much.
         """
         ...
 
@@ -176,7 +176,9 @@ class SandboxPort(Protocol):
         """
         ...
 
-    def open(self, name: str, config: dict[str, Any], *, output_bytes: int) -> AbstractAsyncContextManager[Sandbox]:
+    def open(
+        self, name: str, config: dict[str, Any], *, model: str, output_bytes: int
+    ) -> AbstractAsyncContextManager[Sandbox]:
         """Start a fresh container; leaving the context always ends it.
 
         Once the context has been left, nothing in the container runs any more. The container is removed in the
@@ -185,6 +187,7 @@ class SandboxPort(Protocol):
         Args:
             name: name of the container, never used before.
             config: body of the container engine's create call.
+            model: name of the model, for the reason if the runner ends too early.
             output_bytes: bytes that the runner may write until `Sandbox.allow_output` sets another limit.
 
         Raises:
@@ -218,4 +221,16 @@ class ModelStorePort(Protocol):
         Raises:
             Refusal: ``model_missing`` or ``model_altered``.
         """
+        ...
+
+    def hold(self, model: PlannedModel) -> AbstractContextManager[LocatedModel]:
+        """Return the file to mount as `locate` does, and keep it while the block runs, even if the model is removed.
+
+        Raises:
+            Refusal: ``model_missing`` or ``model_altered``.
+        """
+        ...
+
+    def is_unchanged(self, model: LocatedModel) -> bool:
+        """Return whether a file is still what `locate` returned; any write to it since then has changed it."""
         ...

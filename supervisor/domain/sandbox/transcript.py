@@ -13,6 +13,7 @@ from contracts.execution.runner_protocol import (
 )
 from contracts.wire.units import NS_PER_S
 from supervisor.domain.errors import ExecutionFault
+from supervisor.domain.sandbox.ending import printable
 
 __all__ = ["Transcript", "check_ready"]
 
@@ -33,8 +34,8 @@ _DETAILS = {
     ),
     "grammar_invalid": ("/execution/grammar", "llama.cpp cannot parse the grammar; its first rule is named `root`"),
 }
-# This error means that no job was sent, so the runner may not report it after a job.
-_BEFORE_THE_JOB = "lockdown_failed"
+# These errors mean that no job was sent, so the runner may not report them after a job.
+_BEFORE_THE_JOB = {"context_failed", "lockdown_failed", "model_load_failed"}
 
 
 class Transcript:
@@ -84,9 +85,9 @@ class Transcript:
             raise ExecutionFault("time_limit_exceeded", detail)
         match event:
             case ErrorEvent():
-                if event.code == _BEFORE_THE_JOB or (event.code in _CALLERS_FAULT and self._tokens_prompt is not None):
+                if event.code in _BEFORE_THE_JOB or (event.code in _CALLERS_FAULT and self._tokens_prompt is not None):
                     raise _broken(f"`{event.code}` came too late")
-                raise _fault_of(event)
+                raise _fault_of(event, self._plan.model)
             case PromptEvent():
                 self._accept_prompt(event, at_ns)
                 return ""
@@ -143,7 +144,7 @@ def check_ready(event: RunnerEvent, *, backend: str, model: PlannedModel) -> Rea
         ExecutionFault: the event is not `ready`, or it reports another backend or model.
     """
     if isinstance(event, ErrorEvent) and event.code not in _CALLERS_FAULT:
-        raise _fault_of(event)
+        raise _fault_of(event, model, words=printable(event.message))
     if not isinstance(event, ReadyEvent):
         raise _broken("an event came before `ready`")
     if event.backend != backend:
@@ -158,16 +159,27 @@ def _broken(what: str) -> ExecutionFault:
     return ExecutionFault("runner_failed", f"the runner broke its protocol: {what}")
 
 
-def _fault_of(event: ErrorEvent) -> ExecutionFault:
-    # The runner's own message is not passed on: after the job was sent it could contain anything.
-    if event.code == "context_overflow":
-        tokens = "" if event.prompt_tokens is None else f" The prompt alone has {event.prompt_tokens} tokens."
-        way_out = "Shorten the prompt, reduce max_tokens or increase context_tokens."
-        detail = f"prompt and max_tokens together do not fit the context.{tokens} {way_out}"
-        return ExecutionFault("context_overflow", detail, field="/execution/context_tokens")
-    if event.code in _DETAILS:
-        field, detail = _DETAILS[event.code]
-        return ExecutionFault(event.code, detail, field=field)
-    if event.code == "lockdown_failed":
-        return ExecutionFault("lock_missing", "the job was not sent: the runner could not set its second lock")
-    return ExecutionFault("runner_failed", f"the runner reported: {event.code}")
+def _fault_of(event: ErrorEvent, model: PlannedModel, *, words: str = "") -> ExecutionFault:
+    # `words` are the runner's own. They are passed on only before the job, because later they could hold the prompt.
+    said = f": {words}" if words else ""
+    match event.code:
+        case "context_overflow":
+            tokens = "" if event.prompt_tokens is None else f" The prompt alone has {event.prompt_tokens} tokens."
+            way_out = "Shorten the prompt, reduce max_tokens or increase context_tokens."
+            detail = f"prompt and max_tokens together do not fit the context.{tokens} {way_out}"
+            return ExecutionFault("context_overflow", detail, field="/execution/context_tokens")
+        case "lockdown_failed":
+            return ExecutionFault("lock_missing", "the job was not sent: the runner could not set its second lock")
+        case "model_load_failed":
+            return ExecutionFault("model_load_failed", f"llama.cpp cannot load the model '{model.name}'{said}")
+        case "context_failed":
+            detail = f"llama.cpp cannot make a context for the model '{model.name}'{said}"
+            return ExecutionFault("model_load_failed", detail)
+        case "out_of_memory":
+            detail = f"llama.cpp got no memory for the model '{model.name}'{said}"
+            return ExecutionFault("memory_limit_exceeded", detail)
+        case code if code in _DETAILS:
+            field, detail = _DETAILS[code]
+            return ExecutionFault(code, detail, field=field)
+        case _:
+            return ExecutionFault("runner_failed", f"the runner reported: {event.code}")

@@ -17,6 +17,7 @@ sys.path.insert(0, "/opt/weos/lib")
 
 from runner import main as honest
 from runner.channel import EVENT_FD, LineReader, take_private_stdout
+from runner.ending import exit_on_abort
 from runner.lockdown import load_program, lock_down
 from runner.protocol import parse_setup, ready_event
 from runner.session import LoadedModel
@@ -145,6 +146,7 @@ class Course:
     """The protocol, once; the step that the row names is replaced by the row's code."""
 
     def __init__(self, row: dict[str, str] | None) -> None:
+        exit_on_abort()
         take_private_stdout()
         self._row = row
 

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 __all__ = ["MISBEHAVIOURS", "Misbehaviour"]
 
 FAILED = "runner_failed"
+ABORTED = "model_assertion_failed"
+CRASHED = "model_crashed"
+VIOLATED = "lock_violated"
 LATE = "time_limit_exceeded"
 UNLOCKED = "lock_missing"
 TOO_MUCH = "output_limit_exceeded"
@@ -54,16 +57,16 @@ def _exits() -> tuple[Misbehaviour, ...]:
     deaths = {
         "SIGILL": "jump_to(bytes((0x0F, 0x0B)))",
         "SIGTRAP": "jump_to(bytes((0xCC,)))",
-        # The first process of a namespace is not ended by SIGABRT; the C library's abort goes on to what ends it.
         "abort": "libc.abort()",
         "SIGBUS": "ctypes.string_at(beyond_its_end(), 1)",
         "SIGFPE": "libc.div(1, 0)",
         "SIGSEGV": "ctypes.string_at(0)",
         "SIGSYS": "libc.syscall(ctypes.c_long(0x40000000 | 39))",
     }
-    statuses = (132, 133, 139, 135, 136, 139, 159)
+    statuses = (132, 133, 6, 135, 136, 139, 159)
+    reasons = {6: ABORTED, 159: VIOLATED}
     killed = [
-        Misbehaviour(f"dies of {name}", "set-up", code, FAILED, f"status {status}")
+        Misbehaviour(f"dies of {name}", "set-up", code, reasons.get(status, CRASHED), f"status {status}")
         for (name, code), status in zip(deaths.items(), statuses, strict=True)
     ]
     return (*early, *late, *killed)
@@ -111,7 +114,8 @@ BEFORE_THE_MODEL = (
     Misbehaviour(
         "sends itself every signal",
         "set-up",
-        "for number in (n for n in range(1, 65) if n != 2): libc.syscall(234, os.getpid(), os.getpid(), number)",
+        # SIGABRT, 6, ends it; SIGINT, 2, is an exception of the interpreter's.
+        "for number in (1, *range(3, 6), *range(7, 65)): libc.syscall(234, os.getpid(), os.getpid(), number)",
         HARMLESS,
     ),
     Misbehaviour("writes one endless line", "set-up", "flood(b'x' * 4096)", FAILED, "longer than any event"),
@@ -130,9 +134,9 @@ BEFORE_THE_MODEL = (
     Misbehaviour(
         "cannot load the model",
         "set-up",
-        "say({'type': 'error', 'code': 'model_load_failed', 'message': 'x'})",
-        FAILED,
+        "say({'type': 'error', 'code': 'model_load_failed', 'message': 'x\\x1b'})",
         "model_load_failed",
+        "llama.cpp cannot load the model 'smollm2-135m-instruct': x",
     ),
     *_exits(),
 )
@@ -195,14 +199,29 @@ WITH_THE_JOB = (
     Misbehaviour("is silent after a token", "job", "say(PROMPT, token(0)); hang()", LATE, after="prompt"),
     Misbehaviour("drips after its job", "job", "say(PROMPT); drip(line(token(0)) * 100)", LATE, after="prompt"),
     Misbehaviour("eats memory after its job", "job", "say(PROMPT, token(0)); eat()", HUNGRY),
-    Misbehaviour("bombs with threads after its job", "job", "threads()", FAILED, "status 159"),
-    Misbehaviour("bombs with processes after its job", "job", "os.fork()", FAILED, "status 159"),
-    Misbehaviour("sleeps by a call that is gone", "job", "time.sleep(1)", FAILED, "status 159"),
-    Misbehaviour("opens a socket after its job", "job", "libc.socket(1, 1, 0)", FAILED, "status 159"),
-    Misbehaviour("executes a program", "job", "os.execv('/usr/bin/python3.11', ['x'])", FAILED, "status 159"),
-    Misbehaviour("takes the lock off", "job", "lock_down(bytes(8))", FAILED, "status 159"),
-    Misbehaviour("closes its output after its job", "job", "os.close(EVENT_FD)", FAILED, "status 159"),
-    Misbehaviour("reads a null pointer after its job", "job", "ctypes.string_at(0)", FAILED, "status 139"),
+    Misbehaviour("bombs with threads after its job", "job", "threads()", VIOLATED, "status 159"),
+    Misbehaviour("bombs with processes after its job", "job", "os.fork()", VIOLATED, "status 159"),
+    Misbehaviour("sleeps by a call that is gone", "job", "time.sleep(1)", VIOLATED, "status 159"),
+    Misbehaviour("opens a socket after its job", "job", "libc.socket(1, 1, 0)", VIOLATED, "status 159"),
+    Misbehaviour("executes a program", "job", "os.execv('/usr/bin/python3.11', ['x'])", VIOLATED, "status 159"),
+    Misbehaviour("takes the lock off", "job", "lock_down(bytes(8))", VIOLATED, "status 159"),
+    Misbehaviour("closes its output after its job", "job", "os.close(EVENT_FD)", VIOLATED, "status 159"),
+    Misbehaviour("reads a null pointer after its job", "job", "ctypes.string_at(0)", CRASHED, "status 139"),
+    Misbehaviour("aborts after its job", "job", "libc.abort()", ABORTED, "status 6"),
+    Misbehaviour(
+        "throws the prompt after its job",
+        "job",
+        "os.write(STDERR_FD, b'terminate called after throwing the prompt\\n'); libc.abort()",
+        "model_exception",
+        "with the model 'smollm2-135m-instruct'; its words are left out",
+    ),
+    Misbehaviour(
+        "says after its job that the model cannot be loaded",
+        "job",
+        "say({'type': 'error', 'code': 'model_load_failed', 'message': 'the prompt'})",
+        FAILED,
+        "too late",
+    ),
     Misbehaviour(
         "tries files after its job and answers",
         "job",

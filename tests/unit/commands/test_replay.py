@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.execution.determinism import classify_determinism
+from contracts.execution.execution_plan import PlannedGrammar, PlannedPrompt
 from contracts.execution.metrics_record import MetricsRecord, Reason
+from contracts.execution.run_request import GrammarKind
 from contracts.verify.replay import ReplayInput, build_request, find_differences, judge_replay, refuse_record
 from contracts.wire.document import sha256_digest
 from supervisor.domain.records.recording import Conclusion, build_record
@@ -174,3 +176,58 @@ def test_drawing_with_a_seed_is_a_class_of_its_own() -> None:
     assert seeded is not None
     assert (greedy.sampling, seeded.sampling, greedy.cpu_features) == ("greedy", "seeded", ("A", "B"))
     assert classify_determinism(plan, None) is None
+
+
+CHAT = b'[{"role": "user", "content": "Hi"}]'
+SCHEMA = b'{"type":"object"}'
+
+
+def chat_record(*, grammar: bytes | None = None, kind: GrammarKind = "gbnf") -> MetricsRecord:
+    canonical = b'[{"content":"Hi","role":"user"}]'
+    prompt = PlannedPrompt(form="messages", sha256=sha256_digest(canonical), size_bytes=len(canonical))
+    planned = None
+    if grammar is not None:
+        planned = PlannedGrammar(kind=kind, sha256=sha256_digest(grammar), size_bytes=len(grammar))
+    changes = {"prompt": prompt, "prompt_format": "chat", "parse_special": False, "grammar": planned}
+    return record_of(make_conclusion(), changes)
+
+
+def test_a_conversation_is_repeated_in_any_spelling_of_its_json() -> None:
+    original = chat_record()
+    assert refuse_record(original, ReplayInput(CHAT)) is None
+    request = build_request(original.plan, ReplayInput(CHAT))
+    assert (request.prompt, request.execution.prompt_format, request.execution.parse_special) == (None, "chat", None)
+    assert [message.content for message in request.conversation] == ["Hi"]
+
+
+@pytest.mark.parametrize("prompt", [b"Hi", b"[]", b"\xff", b'[{"role": "user"}]', b'[{"role":"user","content":"Ho"}]'])
+def test_another_conversation_is_not_repeated(prompt: bytes) -> None:
+    assert refuse_record(chat_record(), ReplayInput(prompt)) is not None
+
+
+def test_a_prompt_that_is_no_text_is_not_repeated() -> None:
+    assert refuse_record(record(), ReplayInput(b"\xff")) is not None
+
+
+@pytest.mark.parametrize(("grammar", "kind"), [(b'root ::= "a"', "gbnf"), (SCHEMA, "json_schema")])
+def test_a_grammar_is_repeated_with_its_text(grammar: bytes, kind: GrammarKind) -> None:
+    original = chat_record(grammar=grammar, kind=kind)
+    assert refuse_record(original, ReplayInput(CHAT, grammar)) is None
+    wanted = build_request(original.plan, ReplayInput(CHAT, grammar)).execution.output_grammar
+    assert wanted == (kind, grammar.decode())
+
+
+def test_a_grammar_is_needed_where_there_was_one_and_nowhere_else() -> None:
+    refused = refuse_record(chat_record(grammar=SCHEMA, kind="json_schema"), ReplayInput(CHAT))
+    assert refused is not None
+    assert "grammar" in refused
+    assert refuse_record(chat_record(), ReplayInput(CHAT, SCHEMA)) is not None
+    other = refuse_record(chat_record(grammar=SCHEMA, kind="json_schema"), ReplayInput(CHAT, b"{}"))
+    assert other is not None
+    assert "grammar" in other
+
+
+def test_a_raw_prompt_is_repeated_with_its_special_tokens() -> None:
+    plan = make_plan().model_copy(update={"prompt_format": "raw", "parse_special": False})
+    request = build_request(plan, GIVEN)
+    assert (request.execution.prompt_format, request.execution.parse_special) == ("raw", False)

@@ -77,6 +77,15 @@ def test_no_byte_of_the_job_is_read_before_the_lock(scripted: Callable[..., Mode
     assert order == ["load", "lock", "ready", "prompt", "done"]
 
 
+def test_an_interpreter_without_memory_says_so(scripted: Callable[..., Model]) -> None:
+    class Hungry(type(scripted([]))):  # type: ignore[misc] # the fixture's class has no name here
+        def prefill(self, tokens: object) -> None:
+            raise MemoryError
+
+    (_ready, error) = run(SETUP + JOB, Hungry([b"a"]))
+    assert error["code"] == "out_of_memory"
+
+
 def test_a_second_job_is_never_run(scripted: Callable[..., Model]) -> None:
     events = run(SETUP + JOB + JOB, scripted([b"a"]))
     assert [event["type"] for event in events].count("done") == 1

