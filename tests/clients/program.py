@@ -84,7 +84,13 @@ class OpenAiSteps:
         return self._chat.parse(model=NAME, messages=said("JSON"), response_format=City).choices[0].message.parsed
 
     def every_field(self) -> Any:
-        honoured: dict[str, Any] = {"temperature": 0.5, "top_p": 0.9, "seed": 7, "stop": ["x"], "max_completion_tokens": 1}
+        honoured: dict[str, Any] = {
+            "temperature": 0.5,
+            "top_p": 0.9,
+            "seed": 7,
+            "stop": ["x"],
+            "max_completion_tokens": 1,
+        }
         return self._ask(**honoured, n=1, user="me", store=False).choices[0].finish_reason
 
     def completion(self) -> Any:

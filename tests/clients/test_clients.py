@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from tests.api.harness import PATIENCE_S, TOKEN, Engine
 from tests.fakes.runner_scripts import READY
 from tests.fakes.sandboxes import FakeSandbox
 from tests.fuzz.served import Served, served
+from tests.pages import read_page
 
 PROGRAM = Path(__file__).with_name("program.py")
 MODEL = "smollm2-135m-instruct:q4_1"
@@ -70,31 +72,34 @@ def api(engine: Engine) -> Iterator[Served]:
         yield serving
 
 
-def run(client: str, api: Served, clients: Path) -> Outcomes:
+def run(clients: Path, *arguments: str) -> str:
     inherited = ("PATH", "HOME", "LANG", "TMPDIR")
     environment = {name: os.environ[name] for name in inherited if name in os.environ}
     # LiteLLM fetches a table of prices from the network otherwise.
     environment |= {"PYTHONPATH": str(clients), "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
-    command = [sys.executable, str(PROGRAM), client, api.url, TOKEN]
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    ended = subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
-    outcomes: Outcomes = json.loads(ended.stdout.splitlines()[-1])
+    return ended.stdout
+
+
+def steps_of(client: str, api: Served, clients: Path) -> Outcomes:
+    outcomes: Outcomes = json.loads(run(clients, str(PROGRAM), client, api.url, TOKEN).splitlines()[-1])
     return outcomes
 
 
 @pytest.fixture(scope="module")
 def by_openai(api: Served, clients: Path) -> Outcomes:
-    return run("openai", api, clients)
+    return steps_of("openai", api, clients)
 
 
 @pytest.fixture(scope="module")
 def by_langchain(api: Served, clients: Path) -> Outcomes:
-    return run("langchain", api, clients)
+    return steps_of("langchain", api, clients)
 
 
 @pytest.fixture(scope="module")
 def by_litellm(api: Served, clients: Path) -> Outcomes:
-    return run("litellm", api, clients)
+    return steps_of("litellm", api, clients)
 
 
 def fault(outcome: Any) -> tuple[str, int, str | None, str | None]:
@@ -203,3 +208,12 @@ def test_litellm_raises_its_own_exceptions(by_litellm: Outcomes) -> None:
         "wrong_key": "AuthenticationError",
         "two_answers": "BadRequestError",
     }
+
+
+def test_the_example_of_the_page_is_answered(api: Served, clients: Path, tmp_path: Path) -> None:
+    (example,) = [block.text for block in read_page("docs/api.md").blocks if block.language == "python"]
+    (tmp_path / "token").write_text(f"{TOKEN}\n")
+    for told, here in (("http://127.0.0.1:8642", api.url), ("~/.local/share/weos", str(tmp_path))):
+        assert example.count(told) == 1
+        example = example.replace(told, here)
+    assert re.fullmatch(rf"{TEXT} exec_[0-9a-f]{{32}}\n", run(clients, "-c", example))
