@@ -62,6 +62,10 @@ class ModelStore:
         """
         return tuple(entry.installed for entry in self._index.entries())
 
+    def path_of(self, model: InstalledModel) -> Path:
+        """Return where the file of an installed model lies."""
+        return self._blob_directory(model.sha256) / FILE_NAME
+
     def add(
         self, name: str, source: Path, claim: Claim | None = None, *, progress: Progress, take: bool = False
     ) -> InstalledModel:

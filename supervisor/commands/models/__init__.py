@@ -9,6 +9,7 @@ SUMMARIES = {
     "add": "Copy a GGUF file into the store, after checking its header.",
     "list": "List the installed models.",
     "remove": "Remove a model, and delete its file unless another name uses it.",
+    "show": "Show what a model says of itself and what running it takes.",
     "verify": "Hash a model's file and compare it with the installed digest.",
 }
 
@@ -16,5 +17,5 @@ command = LazyGroup(
     name="models",
     package=__name__,
     summaries=SUMMARIES,
-    help="Add, list, verify and remove models.",
+    help="Get, show, list, verify and remove models.",
 )
