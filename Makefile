@@ -15,8 +15,8 @@ FUZZ_TARGETS ?= event stream gguf command request record statement proof bundle 
 PART := part() { local name=$$1 from=$$SECONDS; shift; echo "== $$name"; "$$@" || exit 1; \
 	echo "-- $$name: $$((SECONDS - from)) s"; }
 
-.PHONY: help run serve setup gvisor test test-gpu quick check lint generated hooks fuzz bench bench-packages bench-power \
-	format schemas lock bootstrap
+.PHONY: help run serve setup gvisor test test-gpu quick check lint generated hooks fuzz clients bench bench-packages \
+	bench-power format schemas lock bootstrap
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -37,7 +37,7 @@ setup: bootstrap ## prepare everything, without executing a request
 gvisor: setup ## install gVisor's runsc and register it (YES=1: also with a container engine that was here before)
 	@$(BIN)/weos-engine gvisor $(if $(filter 1,$(YES)),--yes)
 
-test: setup gvisor ## run the whole test suite, containers included
+test: setup gvisor clients ## run the whole test suite, containers included
 	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 test-gpu: bootstrap ## run the tests that need an NVIDIA card; skipped where there is none (WEOS_GPU_LIMIT=1: all of them)
@@ -90,6 +90,13 @@ bench-packages: bootstrap
 			--only-binary=:all: --target "$(WEOS_HOME)/bench" -r benchmarks/requirements.lock && \
 		cp benchmarks/requirements.lock "$(WEOS_HOME)/bench/"; }
 
+clients: bootstrap ## install the clients of OpenAI's API that the tests speak with (400 MB)
+	@cmp -s tests/clients/requirements.lock "$(WEOS_HOME)/clients/requirements.lock" || { \
+		rm -rf "$(WEOS_HOME)/clients" && \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+			--only-binary=:all: --target "$(WEOS_HOME)/clients" -r tests/clients/requirements.lock && \
+		cp tests/clients/requirements.lock "$(WEOS_HOME)/clients/"; }
+
 bench: bench-packages ## measure against bare llama.cpp and plain containers: build/bench (QUICK=1: shorter; ROWS=a,b: only these)
 	@PYTHONPATH="$(WEOS_HOME)/bench" $(BIN)/python -m benchmarks.suite --output build/bench \
 		$(if $(filter 1,$(QUICK)),--quick) $(if $(ROWS),--only $(ROWS))
@@ -113,3 +120,5 @@ lock: ## update the hash-locked requirements (needs uv; writes no addresses)
 		--universal --python-version 3.11 -c supervisor/requirements.lock -o supervisor/requirements-server.lock
 	uv pip compile --group pyproject.toml:bench --generate-hashes --no-emit-index-url --no-header --no-annotate \
 		--universal --python-version 3.11 -c supervisor/requirements.lock -o benchmarks/requirements.lock
+	uv pip compile --group pyproject.toml:clients --generate-hashes --no-emit-index-url --no-header --no-annotate \
+		--universal --python-version 3.11 -o tests/clients/requirements.lock

@@ -18,6 +18,11 @@ class Conversation:
         return self._system
 
     @property
+    def has_turns(self) -> bool:
+        """Whether a question was answered."""
+        return bool(self._turns)
+
+    @property
     def messages(self) -> list[Turn]:
         """The whole conversation, oldest turn first; the instruction comes before all turns."""
         before = [] if self._system is None else [{"role": "system", "content": self._system}]

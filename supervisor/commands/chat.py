@@ -76,26 +76,30 @@ class _Chat:
             EngineError: the request was refused or did not complete.
             KeyboardInterrupt: the answer was cancelled.
         """
-        view = AnswerView(self._client)
-        request = build_request(self._target, self._conversation.with_question(question), self._choices)
         try:
-            done = view.show(request)
-        except KeyboardInterrupt:
-            self._cancel(view.execution_id)
-            raise
+            done = self._execute(question)
         except EngineError as fault:
             if fault.code != "template_refused" or not self._may_drop_instruction:
                 raise
-            self._may_drop_instruction = False
             self._conversation.instruct(None)
             _tell("the model's chat template takes no system message; the question is asked without it")
-            self.ask(question)
-            return
-        finally:
-            self._last = view.execution_id or self._last
+            done = self._execute(question)
+        # A later refusal is about the conversation, not about the instruction.
+        self._may_drop_instruction = False
         _tell(_summary(done))
         if done["output"]:
             self._conversation.keep(question, done["output"])
+
+    def _execute(self, question: str) -> dict[str, Any]:
+        view = AnswerView(self._client)
+        request = build_request(self._target, self._conversation.with_question(question), self._choices)
+        try:
+            return view.show(request)
+        except KeyboardInterrupt:
+            self._cancel(view.execution_id)
+            raise
+        finally:
+            self._last = view.execution_id or self._last
 
     def _cancel(self, execution_id: str | None) -> None:
         # Closing the stream has cancelled it; this waits until its record is kept.
@@ -111,14 +115,14 @@ class _Chat:
 
     def _instruct(self, words: str) -> None:
         self._conversation.instruct(words or None)
+        self._may_drop_instruction = False
         _tell("the model is instructed from the next question on" if words else "the model has no instruction")
 
     def _save(self, words: str) -> None:
-        messages = self._conversation.messages
-        if not words or not messages:
-            _tell("name a file: /save FILE" if messages else "there is nothing to save yet")
+        if not words or not self._conversation.has_turns:
+            _tell("there is nothing to save yet" if words else "name a file: /save FILE")
             return
-        _write_new(words, json.dumps(messages, indent=1, ensure_ascii=False).encode("utf-8") + b"\n")
+        _write_new(words, json.dumps(self._conversation.messages, indent=1, ensure_ascii=False).encode("utf-8") + b"\n")
 
     def _show_record(self, words: str) -> None:
         if self._last is None:

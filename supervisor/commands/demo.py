@@ -16,15 +16,17 @@ from supervisor.adapters.home import Home, default_home
 from supervisor.adapters.identity.engine_identity import load_identity
 from supervisor.adapters.installation.model_store import ModelStore
 from supervisor.adapters.policies import load_policies
+from supervisor.client.asking import DEFAULT_SYSTEM, Turn
 from supervisor.client.child_supervisor import child_supervisor
 from supervisor.client.choices import choose_backend
 from supervisor.client.engine_client import EngineClient
 from supervisor.commands.answer_view import execute_and_show
 from supervisor.commands.audit.view import show_checks, show_not_proven, show_verdict
-from supervisor.commands.setup import DEMO_MODEL, DEMO_QUANTIZATION, prepare
+from supervisor.commands.setup import DEMO_MODEL, prepare
 from supervisor.composition import SOURCE_ROOT
 from supervisor.console.steps import ConsoleProgress
 from supervisor.domain.errors import EngineError
+from supervisor.setup.models.catalogue import GEMMA_3_270M, SMOLLM2_135M_INSTRUCT, CarriedModel
 
 __all__ = ["DEMONSTRATIONS", "accept_terms", "build_demo_request", "command", "fit_to_machine"]
 
@@ -33,37 +35,37 @@ __all__ = ["DEMONSTRATIONS", "accept_terms", "build_demo_request", "command", "f
 class Demonstration:
     """A model, and a question in a language that it speaks."""
 
-    quantization: str
-    prompt: str
-    terms: str | None
-    """Name of the terms of use that the user must accept; None: the model's licence asks nothing of its user."""
+    model: CarriedModel
+    asked: str | list[Turn]
+    """The prompt, or the messages of a conversation."""
 
 
 DEMONSTRATIONS = {
-    # It speaks English only.
-    DEMO_MODEL: Demonstration(DEMO_QUANTIZATION, "What is the capital of France?", None),
+    # It speaks English only. Without a system message its template writes one with which its answers are worse.
+    SMOLLM2_135M_INSTRUCT.name: Demonstration(
+        SMOLLM2_135M_INSTRUCT,
+        [
+            {"role": "system", "content": DEFAULT_SYSTEM},
+            {"role": "user", "content": "What is the capital of France?"},
+        ],
+    ),
     # Prompt and quantization of the specification's section 5.
-    "gemma3-270m": Demonstration("q4_k_m", "Explique inferência eficiente", "gemma"),
+    GEMMA_3_270M.name: Demonstration(GEMMA_3_270M, "Explique inferência eficiente"),
 }
-TERMS = {
-    "gemma": (
-        "Google gives its Gemma models to those who accept the Gemma Terms of Use "
-        "(https://ai.google.dev/gemma/terms) and the Gemma Prohibited Use Policy "
-        "(https://ai.google.dev/gemma/prohibited_use_policy)."
-    )
-}
+TERMS = tuple(each.model.terms.key for each in DEMONSTRATIONS.values() if each.model.terms is not None)
 REFUSED_LIMIT = "power_limit_unenforceable"
 
 
 def build_demo_request(model: str, backend: str) -> dict[str, Any]:
-    """Return a Run Request in the form of the specification's section 5."""
+    """Return a Run Request with the limits of the specification's section 5."""
     demonstration = DEMONSTRATIONS[model]
+    asked = demonstration.asked
     return {
         "model": model,
-        "prompt": demonstration.prompt,
+        "prompt" if isinstance(asked, str) else "messages": asked,
         "execution": {
             "backend": backend,
-            "quantization": demonstration.quantization,
+            "quantization": demonstration.model.quantization,
             "scheduler_policy": "default",
             "limits": {"max_tokens": 256, "max_watts": 25},
         },
@@ -86,14 +88,14 @@ def accept_terms(home: Home, model: str, accepted: tuple[str, ...]) -> frozenset
     Raises:
         EngineError: ``terms_not_accepted``.
     """
-    terms = DEMONSTRATIONS[model].terms
+    terms = DEMONSTRATIONS[model].model.terms
     is_installed = any(each.name == model for each in ModelStore(home.models).list())
-    if terms is None or terms in accepted or is_installed:
+    if terms is None or terms.key in accepted or is_installed:
         return frozenset(accepted)
-    click.echo(TERMS[terms])
+    click.echo(f"{model} may be used only by those who accept its terms. {terms.text}")
     if sys.stdin.isatty() and click.confirm("Do you accept them?"):
-        return frozenset((*accepted, terms))
-    detail = f"{model} was not installed; accept its terms with: make run MODEL={model} ACCEPT={terms}"
+        return frozenset((*accepted, terms.key))
+    detail = f"{model} was not installed; accept its terms with: make run MODEL={model} ACCEPT={terms.key}"
     raise EngineError("terms_not_accepted", detail)
 
 
@@ -121,7 +123,7 @@ def _running_supervisor(client: EngineClient, home: Home) -> Iterator[None]:
     "--accept-terms",
     "accepted",
     multiple=True,
-    type=click.Choice(tuple(TERMS)),
+    type=click.Choice(TERMS),
     help="Accept these terms of use without being asked.",
 )
 def command(*, model: str, accepted: tuple[str, ...]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from contracts.execution.metrics_record import MetricsRecord
+from contracts.execution.run_request import Message, canonical_messages
 from contracts.releases.reports import ConformanceResult
 from contracts.wire.document import sha256_digest
 from contracts.wire.units import NS_PER_S
@@ -19,6 +20,11 @@ __all__ = ["PROPERTIES", "TIER_PROPERTIES", "Property", "try_properties"]
 
 PROMPT = "The capital of France is"
 OTHER_PROMPT = "Explique inferência eficiente"
+CONVERSATION = (
+    Message(role="user", content="What is the capital of France?"),
+    Message(role="assistant", content="The capital of France is Paris."),
+    Message(role="user", content="What is the capital of Germany?"),
+)
 LONG_TOKENS = 1500
 POLL_S = 0.02
 ERROR_STATUS = 400
@@ -192,6 +198,21 @@ def _plan_is_what_is_executed(subject: Subject) -> str:
     return "shown plan, executed plan, nonce, prompt, policies and output agree"
 
 
+def _conversation_goes_through_the_template(subject: Subject) -> str:
+    document = subject.request(PROMPT, prompt_format="auto")
+    del document["prompt"]
+    answer = subject.post(document | {"messages": [message.model_dump() for message in CONVERSATION]})
+    if answer.status >= ERROR_STATUS:
+        subject.require_refused(answer, "chat_template_missing")
+        return "a conversation is refused, because the model has no chat template"
+    plan = subject.completed(answer).record.plan
+    if (plan.prompt_format, plan.prompt.form) != ("chat", "messages") or plan.model.chat_template is None:
+        raise Broken("the plan of a conversation does not name the chat template")
+    if plan.prompt.sha256 != sha256_digest(canonical_messages(CONVERSATION)):
+        raise Broken("the plan names another conversation")
+    return "a conversation is answered through the model's chat template, and the plan names both"
+
+
 # Tried in this order. The record of every execution is verified.
 PROPERTIES: tuple[tuple[str, Property], ...] = (
     ("answer_has_its_shape", _answer_has_its_shape),
@@ -205,6 +226,7 @@ PROPERTIES: tuple[tuple[str, Property], ...] = (
     ("a_key_never_executes_twice", _a_key_never_executes_twice),
     ("stream_is_the_answer", _stream_is_the_answer),
     ("plan_is_what_is_executed", _plan_is_what_is_executed),
+    ("conversation_goes_through_the_template", _conversation_goes_through_the_template),
 )
 # Properties that depend on the sandbox. All are tried in one tier; for every other tier these are enough.
 TIER_PROPERTIES = tuple(each for each in PROPERTIES if each[0] in {"greedy_repeats", "token_limit_is_kept"})

@@ -4,6 +4,7 @@ breaks it."""
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -137,6 +138,27 @@ def without(part: str) -> Change:
     return change
 
 
+def with_first_message_only(asked: Asked) -> Asked:
+    """Lose the rest of the conversation."""
+    method, path, body, headers = asked
+    if method != "POST" or body is None:
+        return asked
+    document = json.loads(body)
+    document["messages"] = document["messages"][:1]
+    return method, path, json.dumps(document).encode(), headers
+
+
+def as_raw_prompt(asked: Asked) -> Asked:
+    """Send the last question without its conversation and template."""
+    method, path, body, headers = asked
+    if method != "POST" or body is None:
+        return asked
+    document = json.loads(body)
+    document["prompt"] = document.pop("messages")[-1]["content"]
+    document["execution"]["prompt_format"] = "raw"
+    return method, path, json.dumps(document).encode(), headers
+
+
 def without_header(name: str) -> Change:
     def change(asked: Asked) -> Asked:
         method, path, body, headers = asked
@@ -193,6 +215,9 @@ def always(status: int, **document: Any) -> Answering:
         ("plan_is_what_is_executed", without("nonce"), "the nonce or the prompt"),
         ("plan_is_what_is_executed", altered("/plans", plan_digest="sha256:0"), "the executed plan differs"),
         ("plan_is_what_is_executed", replaced(b" and so", b" or so"), "differs from the text of the answer"),
+        ("conversation_goes_through_the_template", with_first_message_only, "names another conversation"),
+        ("conversation_goes_through_the_template", as_raw_prompt, "does not name the chat template"),
+        ("conversation_goes_through_the_template", always(500, code="other"), "chat_template_missing was expected"),
     ],
 )
 async def test_every_property_has_an_engine_that_breaks_it(
@@ -208,18 +233,37 @@ async def test_every_property_has_an_engine_that_breaks_it(
     assert seen in result.observed
 
 
-SMALL = Workload(cases=(Case("short_answer", "Where?", 2, "raw"), Case("long_answer", "When?", 4, "raw")), repeats=3)
+SMALL = Workload(cases=(Case("short_answer", "Where?", 2, "raw"), Case("long_answer", "When?", 4, "auto")), repeats=3)
 
 
 async def test_a_workload_is_executed_in_turns_and_names_its_records(engine: Engine) -> None:
     told: list[str] = []
-    cases, envelopes = await asyncio.to_thread(run_workload, subject_of(engine), SMALL, told.append)
+    formats: list[str] = []
+    bridge = Bridge(engine)
+
+    def remembering(asked: Asked) -> Asked:
+        if asked[0] == "POST" and asked[2] is not None:
+            formats.append(json.loads(asked[2])["execution"]["prompt_format"])
+        return asked
+
+    bridge.change = remembering
+    cases, envelopes = await asyncio.to_thread(run_workload, subject_of(engine, bridge), SMALL, told.append)
+    assert formats == ["raw", "auto"] * 3
     assert told == ["short_answer", "long_answer"] * 3
     assert [(case.case, len(case.executions)) for case in cases] == [("short_answer", 3), ("long_answer", 3)]
     assert {each.execution_id for case in cases for each in case.executions} == set(envelopes)
     assert [case.executions[0].tokens_total for case in cases] == [2, 4]
     assert len({each.output for each in cases[0].executions}) == 1
     assert cases[0].median.tokens_per_sec in {each.tokens_per_sec for each in cases[0].executions}
+
+
+async def test_a_model_without_a_template_refuses_conversations(engine: Engine) -> None:
+    installed = engine.installation.value
+    plain = tuple(replace(model, chat_template=None) for model in installed.models)
+    engine.installation.value = replace(installed, models=plain)
+    name = "conversation_goes_through_the_template"
+    result = (await tried(subject_of(engine), name))[name]
+    assert (result.holds, "has no chat template" in result.observed) == (True, True)
 
 
 async def test_a_workload_that_does_not_complete_is_told(engine: Engine) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import click
 import pytest
 
+from contracts.api.openai.errors import OpenAiErrorAnswer
 from contracts.api.problem import Problem
 from contracts.api.responses import RunView
 from contracts.execution.run_request import RunRequest
@@ -27,7 +28,7 @@ API = json.loads((REPOSITORY / "contracts" / "openapi.json").read_text(encoding=
 TOP_FOLDERS = {path.name for path in REPOSITORY.iterdir() if path.is_dir()} - {".git", "build", "dist"}
 PATH = re.compile(r"[\w.-]+(/[\w.-]+)*/?")
 ROUTE = re.compile(
-    r"(?:^|\s)(?:(GET|POST|DELETE) )?(?:http://[\w.:]+)?(/(?:v1/|healthz|metrics|openapi\.json)[^\s`\"]*)"
+    r"(?:^|\s)(?:(GET|POST|DELETE) )?(?:http://[\w.:]+)?(/(?:v1/|openai/|healthz|metrics|openapi\.json)[^\s`\"]*)"
 )
 README_LINES, README_WORDS, DECISION_LINES = 120, 900, 40
 # Groups of commands that pages also name without the program's name before them.
@@ -185,6 +186,7 @@ def test_what_is_run_elsewhere_is_run_by_a_test_that_is_there() -> None:
         ("modules", "`python -m benchmarks.none`"),
         ("routes", "`GET /v1/none`"),
         ("routes", "`DELETE /v1/runs`"),
+        ("routes", "`GET /openai/v1/none`"),
         ("routes", "`GET /v1/ledger/range?none=1`"),
         ("routes", "```sh\ncurl http://localhost/v1/none\n```"),
     ],
@@ -227,6 +229,8 @@ def test_every_document_of_the_pages_is_of_a_kind_that_is_checked() -> None:
     for path, document in documents():
         if "code" in document:
             Problem.parse(json.dumps(document).encode())
+        elif "error" in document:
+            OpenAiErrorAnswer.parse(json.dumps(document).encode())
         else:
             assert {"messages", "metrics", "prompt"} & set(document), path
 

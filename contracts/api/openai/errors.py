@@ -19,6 +19,8 @@ _OPENAI_CODES = {
     "unknown_model": "model_not_found",
     "unknown_quantization": "model_not_found",
 }
+# LangChain and LiteLLM know an overflow of the context by these words.
+_PREFIXES = {"context_overflow": "the prompt is too long: "}
 # What `invalid_request` becomes, by the kind of fault; every other kind is an `invalid_value`.
 _FAULT_CODES = {"missing": "missing_required_parameter", "extra_forbidden": "unknown_parameter"}
 _CALLERS_FAULT = "invalid_value"
@@ -110,7 +112,7 @@ def error_of(problem: Problem) -> OpenAiErrorAnswer:
         param, code, message = _explain(fault)
     else:
         param = None if fault is None else _param_of(fault.field)
-        code, message = codes_of(problem.code)[0], problem.detail
+        code, message = codes_of(problem.code)[0], _PREFIXES.get(problem.code, "") + problem.detail
     if problem.available:
         message += f"; there is: {', '.join(problem.available)}"
     return OpenAiErrorAnswer(error=OpenAiError(message=message, type=_type_of(problem), param=param, code=code))

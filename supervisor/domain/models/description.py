@@ -32,7 +32,6 @@ def describe_model(head: GgufHead, keys: Hyperparameters, tokenizer: Tokenizer) 
         shown = (_shown(head.text("general." + name)) for name in names)
         return next((line for line in shown if line is not None), None)
 
-    used = keys.per_layer("expert_used_count", keys.layers) or (0,)
     return ModelDescription(
         name=text("name"),
         author=text("author", "organization"),
@@ -47,5 +46,5 @@ def describe_model(head: GgufHead, keys: Hyperparameters, tokenizer: Tokenizer) 
         layers=keys.layers,
         embedding_length=keys.need("embedding_length"),
         experts=keys.get("expert_count"),
-        experts_used=max(used),
+        experts_used=keys.experts_used(),
     )

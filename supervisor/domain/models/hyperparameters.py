@@ -57,6 +57,19 @@ class Hyperparameters:
             raise GgufError(message)
         return self.head.numbers(self.key(name))
 
+    def experts_used(self) -> int:
+        """Return the largest number of experts that compute a token in any layer; 0: the model has none.
+
+        Raises:
+            GgufError: there are more than the model has, where llama.cpp aborts.
+        """
+        used = max(self.per_layer("expert_used_count", self.layers) or (0,))
+        # llama.cpp makes a plain model of one of Hunyuan's with one expert.
+        if used > self.get("expert_count") and not self.architecture.startswith("hunyuan"):
+            message = f"its key {self.key('expert_used_count')} says {used}, and there are fewer experts"
+            raise GgufError(message)
+        return used
+
     @property
     def layers(self) -> int:
         """Number of layers.

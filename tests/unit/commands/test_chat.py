@@ -16,6 +16,7 @@ import pytest
 
 from contracts.execution.run_request import MAX_PROMPT_BYTES, RunRequest
 from supervisor.adapters.home import Home
+from supervisor.client.asking import DEFAULT_SYSTEM
 from tests.places import REPOSITORY
 from tests.supervisor_stand_in import Refused, StandIn, model_view, said, serving
 from tests.unit.commands.conftest import Call
@@ -33,25 +34,28 @@ CTRL_C, CTRL_D = "\x03", "\x04"
 
 
 def turns_of(stand_in: StandIn) -> list[list[str]]:
-    """The contents of each request's messages."""
+    """The contents of each request's messages, without the default instruction."""
     for request in stand_in.requests:
         RunRequest.parse(json.dumps(request).encode())
-    return [[each["content"] for each in request["messages"]] for request in stand_in.requests]
+    return [
+        [each["content"] for each in request["messages"] if each["content"] != DEFAULT_SYSTEM]
+        for request in stand_in.requests
+    ]
 
 
 def numbered(request: dict[str, Any]) -> Iterator[Any]:
-    """Answer each turn with its number."""
-    return said("answer ", str(len(request["messages"])))(request)
+    """Answer each question with the number of its turn."""
+    return said("answer ", str(sum(each["role"] != "system" for each in request["messages"])))(request)
 
 
 def test_each_line_of_a_pipe_is_a_turn_with_the_whole_history(stand_in: StandIn, weos: Call) -> None:
     stand_in.script = numbered
     called = weos("chat", "--system", "Be short.", "--max-tokens", "7", stdin=b"one\n\n  two  \nthree")
-    assert (called.code, called.out) == (0, "answer 2\nanswer 4\nanswer 6\n")
+    assert (called.code, called.out) == (0, "answer 1\nanswer 3\nanswer 5\n")
     assert turns_of(stand_in) == [
         ["Be short.", "one"],
-        ["Be short.", "one", "answer 2", "two"],
-        ["Be short.", "one", "answer 2", "two", "answer 4", "three"],
+        ["Be short.", "one", "answer 1", "two"],
+        ["Be short.", "one", "answer 1", "two", "answer 3", "three"],
     ]
     roles = [each["role"] for each in stand_in.requests[2]["messages"]]
     assert roles == ["system", "user", "assistant", "user", "assistant", "user"]
@@ -86,7 +90,7 @@ def overflowing(_request: dict[str, Any]) -> Iterator[Any]:
 
 
 def test_a_history_that_outgrows_the_context_is_told_and_nothing_is_left_out(stand_in: StandIn, weos: Call) -> None:
-    stand_in.script = lambda request: (numbered if len(request["messages"]) < 3 else overflowing)(request)
+    stand_in.script = lambda request: (numbered if len(request["messages"]) < 4 else overflowing)(request)
     called = weos("chat", stdin=b"one\ntwo\nthree\n")
     assert (called.code, called.out) == (1, "answer 1\n")
     assert "context_overflow: " in called.err
@@ -124,6 +128,33 @@ def test_an_empty_answer_explains_itself_and_is_no_turn(stand_in: StandIn, weos:
 def test_an_answer_that_was_cut_off_says_so(stand_in: StandIn, weos: Call) -> None:
     stand_in.script = said("a", finish_reason="length")
     assert "cut off by --max-tokens" in weos("chat", stdin=b"one\n").err
+
+
+def without_system(request: dict[str, Any]) -> Iterator[Any]:
+    """Answer as an engine whose model's template takes no system message."""
+    if request["messages"][0]["role"] == "system":
+        raise Refused("template_refused", "no system message")
+    return numbered(request)
+
+
+def test_the_default_instruction_is_dropped_where_the_template_takes_none(stand_in: StandIn, weos: Call) -> None:
+    stand_in.script = without_system
+    called = weos("chat", stdin=b"one\ntwo\n")
+    assert (called.code, called.out) == (0, "answer 1\nanswer 3\n")
+    assert called.err.count("takes no system message") == 1
+    roles = [[each["role"] for each in request["messages"]] for request in stand_in.requests]
+    assert roles == [["system", "user"], ["user"], ["user", "assistant", "user"]]
+
+
+def test_an_instruction_of_a_person_is_never_dropped(stand_in: StandIn, weos: Call) -> None:
+    stand_in.script = without_system
+    called = weos("chat", "--system", "Be short.", stdin=b"one\n")
+    assert (called.code, called.err) == (1, "template_refused: no system message\n")
+
+
+def test_a_conversation_without_an_instruction_is_possible(stand_in: StandIn, weos: Call) -> None:
+    assert weos("chat", "--system", "", stdin=b"one\n").code == 0
+    assert [each["role"] for each in stand_in.requests[0]["messages"]] == ["user"]
 
 
 class Terminal:
@@ -202,13 +233,13 @@ def test_a_person_holds_a_conversation(terminal: tuple[Terminal, StandIn], home:
     person.type("/help\n")
     person.until("/quit")
     person.type("three\n")
-    person.until("answer 2")
+    person.until("answer 1")
     person.until("> ")
     person.type("/quit\n")
     assert person.code() == 0
     assert turns_of(stand_in) == [["one"], ["one", "answer 1", "/two"], ["Be short.", "three"]]
     saved = json.loads((home.root / "talk.json").read_bytes())
-    assert [each["content"] for each in saved] == ["one", "answer 1", "/two", "answer 3"]
+    assert [each["content"] for each in saved] == [DEFAULT_SYSTEM, "one", "answer 1", "/two", "answer 3"]
     assert json.loads((home.root / "proof.json").read_bytes()) == stand_in.document_at("/record")
 
 

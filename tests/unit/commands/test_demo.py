@@ -42,6 +42,11 @@ def test_gemma_is_asked_what_the_specification_asks() -> None:
     }
 
 
+def test_a_model_whose_template_instructs_it_badly_is_instructed() -> None:
+    messages = build_demo_request("smollm2-135m-instruct", "cpu_avx2")["messages"]
+    assert [each["role"] for each in messages] == ["system", "user"]
+
+
 def test_a_model_without_terms_asks_nothing(tmp_path: Path) -> None:
     assert accept_terms(Home(tmp_path), "smollm2-135m-instruct", ()) == frozenset()
 

@@ -21,20 +21,15 @@ def only(stand_in: StandIn) -> dict[str, Any]:
     return request
 
 
-def asked(request: dict[str, Any]) -> str:
-    """The question, which stands alone or behind the default instruction."""
-    if "prompt" in request:
-        return str(request["prompt"])
-    system, question = request["messages"]
-    assert system == {"role": "system", "content": DEFAULT_SYSTEM}
-    return str(question["content"])
-
-
 def test_a_prompt_alone_takes_the_only_model_and_the_best_backend(stand_in: StandIn, weos: Call) -> None:
     called = weos("run", QUESTION)
     assert (called.code, called.out) == (0, "Paris\n")
     request = only(stand_in)
-    assert (request["model"], asked(request)) == ("small", QUESTION)
+    assert request["model"] == "small"
+    assert request["messages"] == [
+        {"role": "system", "content": DEFAULT_SYSTEM},
+        {"role": "user", "content": QUESTION},
+    ]
     assert request["execution"] == {
         "backend": "cpu_avx2",
         "quantization": "q4_1",
@@ -97,39 +92,39 @@ def test_a_system_text_makes_the_prompt_a_conversation(stand_in: StandIn, weos: 
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [("--system", ""), ("--format", "raw"), ("--model", "plain"), ("--model", "plain", "--quantization", "q4_1")],
+    "arguments", [("--system", ""), ("--format", "raw"), ("--model", "plain", "--quantization", "f16")]
 )
-def test_the_default_instruction_can_be_left_out(stand_in: StandIn, weos: Call, arguments: tuple[str, ...]) -> None:
-    stand_in.models = [model_view("small"), model_view("plain", chat_template=None)]
-    if "--model" not in arguments:
-        arguments = (*arguments, "--model", "small")
-    assert weos("run", QUESTION, *arguments).code == 0
-    assert only(stand_in)["prompt"] == QUESTION
-
-
-@pytest.mark.parametrize("command", [("run", QUESTION), ("chat",)])
-def test_a_template_without_a_place_for_an_instruction_is_asked_without_it(
-    stand_in: StandIn, weos: Call, command: tuple[str, ...]
+def test_a_prompt_stays_a_prompt_where_nothing_instructs_the_model(
+    stand_in: StandIn, weos: Call, arguments: tuple[str, ...]
 ) -> None:
+    stand_in.models = [model_view(), model_view("plain", "f16", chat_template=None)]
+    named = () if "--model" in arguments else ("--model", "small")
+    assert weos("run", QUESTION, *named, *arguments).code == 0
+    request = only(stand_in)
+    assert (request["prompt"], "messages" in request) == (QUESTION, False)
+
+
+def test_a_template_that_takes_no_system_message_is_asked_without_it(stand_in: StandIn, weos: Call) -> None:
     def script(request: dict[str, Any]) -> Iterator[Any]:
-        if request.get("messages", [{}])[0].get("role") == "system":
+        if "messages" in request:
             raise Refused("template_refused", "no system message")
-        yield from said("Paris")(request)
+        return said("Paris")(request)
 
     stand_in.script = script
-    called = weos(*command, stdin=f"{QUESTION}\n".encode())
+    called = weos("run", QUESTION)
     assert (called.code, called.out) == (0, "Paris\n")
     assert "takes no system message" in called.err
-    assert len(stand_in.requests) == 2
+    assert [request.get("prompt") for request in stand_in.requests] == [None, QUESTION]
+    stand_in.requests.clear()
+    assert weos("run", QUESTION, "--system", "Be short.").err == "template_refused: no system message\n"
 
 
 def test_another_refusal_is_not_asked_again(stand_in: StandIn, weos: Call) -> None:
     def script(_request: dict[str, Any]) -> Iterator[Any]:
-        raise Refused("queue_full", "too many")
+        raise Refused("queue_full", "come again")
 
     stand_in.script = script
-    assert weos("run", QUESTION).code == 1
+    assert weos("run", QUESTION).err == "queue_full: come again\n"
     assert len(stand_in.requests) == 1
 
 
@@ -154,14 +149,14 @@ def test_a_conversation_comes_from_a_file(stand_in: StandIn, weos: Call, tmp_pat
 def test_a_pipe_gives_the_prompt(
     stand_in: StandIn, weos: Call, arguments: tuple[str, ...], piped: bytes, prompt: str
 ) -> None:
-    assert weos(*arguments, stdin=piped).code == 0
-    assert asked(only(stand_in)) == prompt
+    assert weos(*arguments, "--format", "raw", stdin=piped).code == 0
+    assert only(stand_in)["prompt"] == prompt
 
 
 def test_at_a_terminal_a_prompt_can_be_typed_where_it_is_asked_for(stand_in: StandIn, weos: Call) -> None:
     called = weos("run", "-", stdin=b"typed\n", is_terminal=True)
     assert "Ctrl-D" in called.err
-    assert asked(only(stand_in)) == "typed"
+    assert only(stand_in)["messages"][-1]["content"] == "typed"
 
 
 def test_at_a_terminal_without_a_prompt_the_ways_are_named(stand_in: StandIn, weos: Call) -> None:

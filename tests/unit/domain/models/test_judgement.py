@@ -71,7 +71,20 @@ def test_another_key_stands_in_for_a_missing_one() -> None:
 
 
 def test_a_number_of_experts_for_each_layer_counts_by_its_largest() -> None:
-    assert judged(llama__expert_used_count=[1, 3]).description.experts_used == 3
+    assert judged(llama__expert_count=4, llama__expert_used_count=[1, 3]).description.experts_used == 3
+
+
+@pytest.mark.parametrize(
+    "keys", [{"llama__expert_used_count": 1}, {"llama__expert_count": 2, "llama__expert_used_count": 3}]
+)
+def test_more_experts_in_use_than_there_are_is_refused(keys: dict[str, object]) -> None:
+    with pytest.raises(GgufError, match=r"expert_used_count says ., and there are fewer experts"):
+        judged(**keys)
+
+
+def test_one_expert_of_hunyuan_is_a_plain_model() -> None:
+    keys = sound_keys("hunyuan-dense", expert_used_count=1)
+    assert judge_head(parse_composed(keys)).description.experts == 0
 
 
 @pytest.mark.parametrize(
