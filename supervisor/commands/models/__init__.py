@@ -8,6 +8,7 @@ __all__ = ["command"]
 SUMMARIES = {
     "add": "Copy a GGUF file into the store, after checking its header.",
     "list": "List the installed models.",
+    "quantize": "Make a smaller variant of an installed model.",
     "remove": "Remove a model, and delete its file unless another name uses it.",
     "verify": "Hash a model's file and compare it with the installed digest.",
 }
