@@ -22,7 +22,7 @@ COMMANDS = {
     "gvisor": "Install gVisor's runsc and register it with the container engine.",
     "images": "Build and list runtime images.",
     "ledger": "Export and import the ledger, and prove ranges of it.",
-    "models": "Add, list, verify and remove models.",
+    "models": "Get, make, show, verify and remove models.",
     "power": "Calibrate and show the power meter.",
     "release": "Make, list, show, select and revoke engine versions.",
     "run": "Execute a request through the API of the running supervisor.",

@@ -28,7 +28,7 @@ FIXED_TIME_S = 0
 LIST_MODULE_FILES = """
 import sys
 sys.path.insert(0, sys.argv[1])
-import runner.main, runner.templates
+import runner.main, runner.templates, runner.quantize
 for module in list(sys.modules.values()):
     file = getattr(module, "__file__", None)
     if file:

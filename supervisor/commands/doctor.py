@@ -24,7 +24,7 @@ from supervisor.adapters.power.rapl import RaplMeter, open_rapl
 from supervisor.client.engine_client import EngineClient
 from supervisor.commands.escape import read_installation, run_escape
 from supervisor.commands.finding import Finding
-from supervisor.commands.models.findings import find_models
+from supervisor.commands.models.findings import find_left_downloads, find_models
 from supervisor.commands.scheduling_view import find_leasable, find_standing
 from supervisor.domain.errors import EngineError, Refusal
 from supervisor.domain.planning.installation import HostFacts
@@ -228,6 +228,7 @@ def _show_host(home: Home) -> None:
         find_standing(EngineClient(home)),
         *_find_backends(home, host),
         *find_models(ModelStore(home.models)),
+        *find_left_downloads(home.root),
         *find_meters(home, policies.power, datetime.now(UTC), host_root()),
         Finding(
             "home",

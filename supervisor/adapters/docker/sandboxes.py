@@ -253,7 +253,10 @@ class DockerSandboxes:
 def _label(config: dict[str, Any], labels: dict[str, str]) -> dict[str, Any]:
     """Return a create body whose container, and the volume of each of its mounts, can be found by these labels."""
     host = config["HostConfig"]
-    mounts = [{**each, "VolumeOptions": {**each["VolumeOptions"], "Labels": labels}} for each in host.get("Mounts", [])]
+    mounts = [
+        {**each, "VolumeOptions": {**each["VolumeOptions"], "Labels": labels}} if "VolumeOptions" in each else each
+        for each in host.get("Mounts", [])
+    ]
     return {**config, "Labels": {**config["Labels"], **labels}, "HostConfig": {**host, "Mounts": mounts}}
 
 

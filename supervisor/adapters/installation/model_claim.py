@@ -28,6 +28,8 @@ class Claim:
     """Digest of the whole file."""
     signed: SignedModel | None = None
     """A signature that holds; the file must be one of those that it covers."""
+    parent: Digest | None = None
+    """The file that this one was quantized from; it is not verified, but kept."""
 
 
 def require_name(name: str) -> None:

@@ -53,6 +53,8 @@ class IndexEntry(Contract):
     mixture: Many[TensorTypeCount]
     chat_template: Digest | None
     signature: ModelSignature | None
+    parent: Digest | None
+    """The file that this one was quantized from; None: it was added."""
     identity: FileIdentity
 
     @property
@@ -74,6 +76,7 @@ class IndexEntry(Contract):
             mixture=self.mixture,
             chat_template=self.chat_template,
             signature=self.signature,
+            parent=self.parent,
         )
 
 

@@ -12,7 +12,16 @@ from contracts.wire.types import Digest
 from contracts.wire.units import MIB
 from supervisor.domain.errors import EngineError
 
-__all__ = ["Progress", "copy_in", "hash_file", "move_in", "open_model_file", "require_room"]
+__all__ = [
+    "BEGIN_BYTES",
+    "Progress",
+    "copy_in",
+    "hash_file",
+    "move_in",
+    "open_model_file",
+    "require_magic",
+    "require_room",
+]
 
 Progress = Callable[[int], None]
 CHUNK_BYTES = MIB
@@ -20,6 +29,8 @@ CHUNK_BYTES = MIB
 MARGIN_BYTES = 64 * MIB
 GB = 1_000_000_000
 MAGIC = b"GGUF"
+# Enough to tell every format that is told apart here.
+BEGIN_BYTES = 64
 # What is often taken for a model file, by how it begins.
 OTHER_FORMATS = {
     b"version https://git-lfs": "it is a Git LFS pointer instead of the file; get the file with: git lfs pull",
@@ -34,6 +45,7 @@ KINDS = {
     stat.S_IFBLK: "a device",
     stat.S_IFSOCK: "a socket",
 }
+# What the operating system says where a disk, a quota or the file system's longest file is exhausted.
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -62,14 +74,23 @@ def open_model_file(path: Path) -> IO[bytes]:
     file = os.fdopen(descriptor, "rb")
     try:
         _require_regular(path, os.fstat(descriptor))
-        _require_magic(path, os.pread(descriptor, 64, 0))
+        require_magic(path, os.pread(descriptor, BEGIN_BYTES, 0))
     except BaseException:
         file.close()
         raise
     return file
 
 
-def _require_magic(path: Path, begin: bytes) -> None:
+def require_magic(path: Path, begin: bytes) -> None:
+    """Require that a file begins like a GGUF file.
+
+    Args:
+        path: the file as its user knows it.
+        begin: its first 64 bytes, or all there are.
+
+    Raises:
+        EngineError: ``model_refused``; the message names what is often taken for a model file.
+    """
     if not begin:
         raise _refuse(path, "it is empty")
     if begin.startswith(MAGIC):

@@ -62,6 +62,10 @@ class ModelStore:
         """
         return tuple(entry.installed for entry in self._index.entries())
 
+    def path_of(self, model: InstalledModel) -> Path:
+        """Return where the file of an installed model lies."""
+        return self._blob_directory(model.sha256) / FILE_NAME
+
     def add(
         self, name: str, source: Path, claim: Claim | None = None, *, progress: Progress, take: bool = False
     ) -> InstalledModel:
@@ -103,7 +107,19 @@ class ModelStore:
             require_unchanged(copy, header, source)
             with self._index.locked():
                 self._require_free((name, header.quantization), source, sha256=sha256)
-                return self._place(name, header, copy, sha256, signature)
+                return self._place(name, header, copy, sha256, (signature, claim.parent))
+
+    @contextmanager
+    def workspace(self) -> Iterator[Path]:
+        """Give an empty directory on the store's disk for as long as the block runs.
+
+        It is removed at the end, and after a kill as what a killed import leaves.
+        """
+        with ExitStack() as stack:
+            with self._index.locked():
+                remove_left(self._directory)
+                directory = stack.enter_context(incoming(self._directory))
+            yield directory
 
     def remove(self, name: str, quantization: str) -> Removal:
         """Forget a model, and delete its file where nobody else uses it.
@@ -203,8 +219,14 @@ class ModelStore:
                 raise EngineError("model_refused", detail)
 
     def _place(
-        self, name: str, header: GgufHeader, copy: Path, sha256: Digest, signature: ModelSignature | None
+        self,
+        name: str,
+        header: GgufHeader,
+        copy: Path,
+        sha256: Digest,
+        origin: tuple[ModelSignature | None, Digest | None],
     ) -> InstalledModel:
+        signature, parent = origin
         known = [entry for entry in self._index.entries() if entry.sha256 == sha256]
         target = self._blob_directory(sha256)
         identity = FileIdentity.of(copy.lstat())
@@ -215,7 +237,7 @@ class ModelStore:
             put_aside(target)
             copy.parent.rename(target)
             sync_directory(self._directory)
-        signed = [entry.signature for entry in known if entry.key == (name, header.quantization)]
+        same = next((entry for entry in known if entry.key == (name, header.quantization)), None)
         entry = IndexEntry(
             name=name,
             quantization=header.quantization,
@@ -227,7 +249,8 @@ class ModelStore:
             mixture=header.mixture,
             chat_template=header.chat_template,
             # A file that is added again without its signature is still the file that was signed.
-            signature=signature or next(iter(signed), None),
+            signature=signature or (same.signature if same else None),
+            parent=parent or (same.parent if same else None),
             identity=identity,
         )
         self._index.enter(entry)

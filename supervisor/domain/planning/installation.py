@@ -34,6 +34,8 @@ class InstalledModel:
     """SHA-256 of the chat template in the file; None: the file carries none."""
     signature: ModelSignature | None
     """The verified signature of the file; None: it was installed without one."""
+    parent: Digest | None = None
+    """The file that this one was quantized from; None: it was added."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from contracts.wire.types import RoleName
 from supervisor.domain.errors import Refusal
 from supervisor.domain.planning.grammars import plan_grammar
 from supervisor.domain.planning.installation import Backend, Installation, InstalledModel
+from supervisor.domain.planning.memory import choose_batch, size_memory
 from supervisor.domain.planning.prompts import choose_prompt_format
 from supervisor.domain.policies.policy import AdmissionPolicy, SchedulerPolicy
 from supervisor.domain.power.energy import threads_within
@@ -25,8 +26,6 @@ from supervisor.domain.scheduling.cores import wanted_cores
 from supervisor.domain.scheduling.topology import Core, split_housekeeping
 
 __all__ = ["plan_execution"]
-
-PAGE_BYTES = 4096
 
 
 def _check_version(request: RunRequest, installation: Installation) -> None:
@@ -121,25 +120,6 @@ def _choose_context(request: RunRequest, model: InstalledModel, policy: Admissio
     return context_tokens
 
 
-def _choose_batch(scheduler: SchedulerPolicy, context_tokens: int) -> int:
-    return min(scheduler.batch_tokens, context_tokens)
-
-
-def _size_memory(
-    model: InstalledModel, context_tokens: int, scheduler: SchedulerPolicy, installation: Installation
-) -> int:
-    copies = 2 if scheduler.repack else 1
-    policy = installation.policies.admission.memory
-    memory_bytes = (
-        policy.base_bytes
-        + model.size_bytes * policy.buffers_percent // 100
-        + copies * model.size_bytes
-        + model.cache.cache_bytes(context_tokens, _choose_batch(scheduler, context_tokens))
-    )
-    # The kernel rounds a memory limit to pages, so only a multiple of the page size is enforced exactly.
-    return -(-memory_bytes // PAGE_BYTES) * PAGE_BYTES
-
-
 def _find_cores(request: RunRequest, scheduler: SchedulerPolicy, installation: Installation) -> list[Core]:
     leasable, _ = split_housekeeping(installation.host.cores, installation.policies.housekeeping)
     fit = [core for core in leasable if core.is_whole or not scheduler.whole_cores]
@@ -169,7 +149,7 @@ def _choose_scheduling(
         # One thread for each physical core: two threads on one core share its arithmetic units and wait for each other.
         cores=threads,
         threads=threads,
-        batch_tokens=_choose_batch(scheduler, context_tokens),
+        batch_tokens=choose_batch(scheduler, context_tokens),
         repack=scheduler.repack,
         omp_wait_policy="active" if scheduler.waiting == "spin" else "passive",
         spin_count=scheduler.spin_count,
@@ -191,7 +171,7 @@ def _resolve_limits(
         max_tokens=limits.max_tokens,
         max_watts=limits.max_watts,
         timeout_s=timeout_s,
-        memory_bytes=_size_memory(model, context_tokens, scheduler, installation),
+        memory_bytes=size_memory(model.size_bytes, model.cache, context_tokens, scheduler, policy.memory),
         output_bytes=policy.output.base_bytes + limits.max_tokens * policy.output.per_token_bytes,
     )
     return context_tokens, planned

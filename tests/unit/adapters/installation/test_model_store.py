@@ -311,3 +311,17 @@ def test_a_signature_of_another_file_is_refused_and_the_file_stays(
         store.add("tiny", source, Claim(signed=signed), progress=lambda _: None, take=take)
     assert store.list() == ()
     assert source.read_bytes() == content
+
+
+def test_a_variant_keeps_the_digest_of_its_parent(tmp_path: Path, store: ModelStore) -> None:
+    source = write_model(tmp_path / "m.gguf")
+    parent = "sha256:" + "0" * 64
+    assert store.add("tiny", source, Claim(parent=parent), progress=lambda _: None).parent == parent
+    assert add(store, source).parent == parent
+
+
+def test_a_workspace_is_gone_at_its_end(store: ModelStore) -> None:
+    with store.workspace() as workspace:
+        (workspace / "file").write_bytes(b"x")
+        assert store.leftovers() == ()
+    assert not workspace.exists()
