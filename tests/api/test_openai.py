@@ -108,7 +108,9 @@ async def test_the_runner_gets_the_conversation_and_the_schema(engine: Engine) -
     assert (await ask(engine, messages=messages, response_format=wanted)).status == 200
     job = json.loads(engine.sandboxes.opened[0].sent[1])
     assert job["messages"] == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Where?"}]
-    assert job["grammar"] == {"kind": "json_schema", "text": json.dumps(schema, separators=(",", ":"))}
+    assert job["grammar"]["kind"] == "json_schema"
+    # The planner rewrites a schema; its properties keep their order.
+    assert job["grammar"]["text"].index('"z"') < job["grammar"]["text"].index('"a"')
 
 
 async def test_a_chat_is_streamed_as_chunks(engine: Engine) -> None:
