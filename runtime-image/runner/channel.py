@@ -3,7 +3,8 @@
 import json
 import os
 
-from runner.protocol import LINE_BYTES_MAX, Event, RunnerError
+from runner.events import Event
+from runner.protocol import LINE_BYTES_MAX, RunnerError
 
 __all__ = ["EventWriter", "LineReader", "take_private_stdout"]
 

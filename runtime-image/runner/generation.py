@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from runner.events import Event, done_event, prompt_event, token_event
 from runner.prompt import Renderer, Tokenizer, find_stop_tokens, tokenize_job
-from runner.protocol import Event, Grammar, Job, RunnerError, Sampling, done_event, prompt_event, token_event
+from runner.protocol import Grammar, Job, RunnerError, Sampling
 from runner.text import TextStream
 
 __all__ = ["Model", "generate"]

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 import llama_cpp.llama_cpp as bindings  # type: ignore[import-not-found]
 
 from runner.constraint import Constraint
+from runner.events import ModelInfo
 from runner.llama_log import silence, words_of_failure
 from runner.prompt import Renderer, SpecialToken
-from runner.protocol import Grammar, ModelInfo, RunnerError, Sampling, Setup
+from runner.protocol import Grammar, RunnerError, Sampling, Setup
 from runner.system_info import parse_cpu_features
 
 __all__ = ["LlamaModel"]

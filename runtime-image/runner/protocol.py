@@ -1,4 +1,4 @@
-"""The line protocol: what may come in, parsed strictly, and the events that go out."""
+"""The line protocol: what may come in, parsed strictly. What goes out is in `runner.events`."""
 
 import json
 import math
@@ -7,22 +7,15 @@ from typing import NamedTuple, NoReturn
 __all__ = [
     "LINE_BYTES_MAX",
     "PROTOCOL_VERSION",
-    "Event",
     "Grammar",
     "Job",
     "Message",
-    "ModelInfo",
     "RunnerError",
     "Sampling",
     "Setup",
-    "done_event",
-    "error_event",
     "is_exit",
     "parse_job",
     "parse_setup",
-    "prompt_event",
-    "ready_event",
-    "token_event",
 ]
 
 PROTOCOL_VERSION = 1
@@ -42,8 +35,6 @@ TEMPERATURE_MAX = 100.0
 REPEAT_PENALTY_MAX = 100.0
 # llama.cpp takes 2**32 - 1 (LLAMA_DEFAULT_SEED) as "draw a seed at random".
 SEED_MAX = (1 << 32) - 2
-
-Event = dict[str, object]
 
 
 class RunnerError(Exception):
@@ -105,15 +96,6 @@ class Job(NamedTuple):
     seed: int
     sampling: Sampling
     stop: tuple[str, ...]
-
-
-class ModelInfo(NamedTuple):
-    """What the model file says of itself."""
-
-    architecture: str
-    context_length: int
-    description: str
-    has_chat_template: bool
 
 
 def _refuse(message: str) -> NoReturn:
@@ -314,41 +296,3 @@ def is_exit(line: bytes) -> bool:
     except RunnerError:
         return False
     return True
-
-
-def ready_event(
-    backend: str, llama_cpp_version: str, cpu_features: list[str], model: ModelInfo, lockdown_policy: str
-) -> Event:
-    """Say that the model is loaded, that the second lock is on and that only computing remains."""
-    return {
-        "type": "ready",
-        "protocol": PROTOCOL_VERSION,
-        "backend": backend,
-        "cpu_features": cpu_features,
-        "llama_cpp_version": llama_cpp_version,
-        "model": model._asdict(),
-        "lockdown_policy": lockdown_policy,
-    }
-
-
-def prompt_event(tokens: int) -> Event:
-    """Say that the prompt is processed and nothing is sampled yet."""
-    return {"type": "prompt", "tokens": tokens}
-
-
-def token_event(index: int, token_id: int, text: str) -> Event:
-    """Say that a token was generated, with the text that can no longer change."""
-    return {"type": "token", "index": index, "token_id": token_id, "text": text}
-
-
-def done_event(finish_reason: str, tokens: int, text: str) -> Event:
-    """Say that generation ended, with the text still held back."""
-    return {"type": "done", "finish_reason": finish_reason, "tokens": tokens, "text": text}
-
-
-def error_event(error: RunnerError) -> Event:
-    """Say what failed."""
-    event: Event = {"type": "error", "code": error.code, "message": error.message}
-    if error.prompt_tokens is not None:
-        event["prompt_tokens"] = error.prompt_tokens
-    return event

@@ -4,17 +4,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from runner.channel import EventWriter, LineReader
+from runner.events import ModelInfo, error_event, ready_event
 from runner.generation import Model, generate
-from runner.protocol import (
-    ModelInfo,
-    RunnerError,
-    Setup,
-    error_event,
-    is_exit,
-    parse_job,
-    parse_setup,
-    ready_event,
-)
+from runner.protocol import RunnerError, Setup, is_exit, parse_job, parse_setup
 
 __all__ = ["BuildInfo", "LoadedModel", "serve"]
 

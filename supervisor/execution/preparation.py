@@ -133,7 +133,7 @@ class Preparer:
     def has_its_model(self, fresh: FreshSandbox) -> bool:
         """Return whether the model file is still the one that the sandbox was started with.
 
-        The weights are mapped, so a sandbox computes with whatever is written to the file.
+        The weights are mapped, so a sandbox computes with what is written to the file.
         """
         return self._models.is_unchanged(fresh.model)
 

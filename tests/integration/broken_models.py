@@ -269,7 +269,7 @@ def write_model(path: Path, model: BrokenModel) -> Path:
 
 
 def install(home: Home, models: Mapping[str, BrokenModel]) -> None:
-    """Give a home a store of its own with these models under their names, whatever they are."""
+    """Give a home a store of its own with these models under their names, without judging them."""
     if home.models.is_symlink():
         home.models.unlink()
     work = home.root / "work"

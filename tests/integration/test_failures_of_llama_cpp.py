@@ -43,7 +43,7 @@ def request_of(name: str, model: BrokenModel, tier: str) -> dict[str, Any]:
 
 
 async def recorded(api: Api, body: dict[str, Any]) -> MetricsRecord:
-    """The execution's record, which must be genuine whatever it says."""
+    """The execution's record, which must be genuine in every case."""
     path = body["record"] if "record" in body else f"/v1/runs/{body['execution_id']}/record"
     report = verify_record(await api.get_bytes(path), api.trust)
     assert report.verdict == "VALID"

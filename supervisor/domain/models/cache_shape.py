@@ -23,7 +23,7 @@ class CacheShape(Contract):
     window_tokens: Count
     """Number of tokens of the window; 0: no layer has one."""
     state_bytes: Count
-    """Bytes whatever the context: the state of recurrent layers."""
+    """Bytes that do not depend on the context: the state of recurrent layers."""
 
     def cache_bytes(self, context_tokens: int, batch_tokens: int) -> int:
         """Return the size of the cache in bytes, for one sequence.

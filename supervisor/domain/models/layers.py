@@ -43,7 +43,7 @@ class _Window:
     usual_tokens: int = 0
     """Size of the window where the file names none; 0: there is no window then."""
     fixed_tokens: int = 0
-    """Size of the window whatever the file says; 0: the file's number counts."""
+    """Size of the window, in place of the file's number; 0: the file's number counts."""
 
 
 _WINDOWS = {

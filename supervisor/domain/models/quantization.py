@@ -35,7 +35,7 @@ _TYPES = {
     # The quantizer gives only experts this type, and all other weights `q8_0`.
     "mxfp4_moe": frozenset({"mxfp4", "q8_0"}),
 }
-# Formats in which models are published. The quantizer leaves them as they are, whatever the label (gpt-oss).
+# Formats in which models are published. The quantizer leaves them as they are under every label (gpt-oss).
 _PUBLISHED = frozenset({"mxfp4", "nvfp4"})
 # What takes the place of a type whose blocks do not divide a row (tensor_type_fallback).
 _FALLBACKS = {

@@ -107,7 +107,7 @@ def test_an_authority_of_the_same_name_is_refused() -> None:
 
 
 def test_a_signer_is_no_authority() -> None:
-    # Whoever has a certificate for signing models must not certify others.
+    # The holder of a certificate for signing models must not certify others.
     alice = Authority(KEY, ROOT.certify(KEY, names=[ALICE]))
     mallory = ec.generate_private_key(ec.SECP256R1())
     bundle = sign(alice.certify(mallory, names=[SITE]), alice.certificate, key=mallory)

@@ -18,8 +18,9 @@ sys.path.insert(0, "/opt/weos/lib")
 from runner import main as honest
 from runner.channel import EVENT_FD, LineReader, take_private_stdout
 from runner.ending import exit_on_abort
+from runner.events import ready_event
 from runner.lockdown import load_program, lock_down
-from runner.protocol import parse_setup, ready_event
+from runner.protocol import parse_setup
 from runner.session import LoadedModel
 
 TABLE = Path("/opt/weos/misbehaviours.json")

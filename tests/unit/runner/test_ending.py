@@ -1,4 +1,4 @@
-"""An abort has an exit status of its own, on whatever thread it happens."""
+"""An abort has an exit status of its own, on every thread."""
 
 import subprocess
 import sys

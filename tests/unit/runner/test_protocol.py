@@ -5,22 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runner.events import ModelInfo, done_event, error_event, prompt_event, ready_event, token_event
 from runner.protocol import (
     Grammar,
     Job,
     Message,
-    ModelInfo,
     RunnerError,
     Sampling,
     Setup,
-    done_event,
-    error_event,
     is_exit,
     parse_job,
     parse_setup,
-    prompt_event,
-    ready_event,
-    token_event,
 )
 
 SETUP: dict[str, Any] = {

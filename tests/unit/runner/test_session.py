@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from runner.channel import EventWriter, LineReader
+from runner.events import Event, ModelInfo
 from runner.generation import Model
-from runner.protocol import Event, ModelInfo, RunnerError, Setup
+from runner.protocol import RunnerError, Setup
 from runner.session import BuildInfo, LoadedModel, serve
 from runner.system_info import parse_cpu_features
 
