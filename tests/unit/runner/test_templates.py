@@ -46,6 +46,8 @@ def test_templates_find_what_they_expect(template: str, text: str) -> None:
         ("{{ strftime_now.x.y }}", "template_failed"),
         ("{% for i in range(1000000000) %}x{% endfor %}", "template_failed"),
         ("{% for i in range(10000) %}{% for j in range(10000) %}x{% endfor %}{% endfor %}", "template_failed"),
+        # It writes little and computes long: the bound on the text does not end it.
+        ("{% for i in range(2500) %}{% for j in range(2500) %}{% endfor %}{% endfor %}ok", "template_failed"),
         ("{{ 'x' * 2000000 }}", "template_failed"),
         ("{% include '/etc/passwd' %}", "template_failed"),
         ("{% macro f(n) %}{{ f(n) }}{% endmacro %}{{ f(1) }}", "template_failed"),
