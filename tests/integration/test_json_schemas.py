@@ -51,7 +51,7 @@ GRAMMARS = {
     "root ::= <no-such-token>": "grammar_invalid",
     "root ::= [^\\x00-\\U0010FFFF]": "grammar_invalid",
     'root ::= "a" [^\\x00-\\U0010FFFF]': "grammar_invalid",
-    "root ::= [a-z ]+": "length",
+    "root ::= [a-z ]{2000}": "length",
 }
 Answer = dict[str, Any]
 
@@ -74,8 +74,8 @@ def expressed(cases: list[Case]) -> list[tuple[Case, str]]:
 
 @pytest.fixture(scope="module")
 def asked(expressed: list[tuple[Case, str]]) -> list[tuple[Case, str]]:
-    unique = {text: case for case, text in reversed(expressed)}
-    return [(case, text) for text, case in unique.items()][:ANSWERS]
+    newest = {json.dumps(case.schema): (case, text) for case, text in expressed if case.draft == "draft2020-12"}
+    return list(newest.values())[:ANSWERS]
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def run_in_image(image: BuiltImage, model: Path, docker_host: str, document: Ans
 
 def test_a_good_part_of_the_suite_is_expressed(cases: list[Case], expressed: list[tuple[Case, str]]) -> None:
     assert len(cases) > 1300
-    assert len(expressed) >= 500
+    assert len(expressed) >= 450
 
 
 def test_texts_that_the_grammars_allow_are_valid_documents(expressed: list[tuple[Case, str]], answer: Answer) -> None:
