@@ -87,3 +87,11 @@ async def test_what_cannot_be_enforced_is_refused_before_it_is_accepted(
 ) -> None:
     status, problem = await api.post_run(asking(**execution))
     assert (status, problem["code"], problem.get("execution_id")) == (422, code, None)
+
+
+async def test_a_grammar_that_branches_without_end_ends_at_a_limit_of_its_execution(api: Api) -> None:
+    branching = 'root ::= a\na ::= "x" a "y" | "x" a "z" | "x" a'
+    request = asking(grammar=branching, limits={"max_tokens": 120, "timeout_s": 10})
+    status, problem = await api.post_run(request)
+    assert status == 422
+    assert problem["code"] in {"time_limit_exceeded", "memory_limit_exceeded"}
