@@ -22,9 +22,6 @@ _ANNOTATIONS = frozenset(
         "$anchor",
         "$comment",
         "$defs",
-        "contentEncoding",
-        "contentMediaType",
-        "contentSchema",
         "default",
         "definitions",
         "deprecated",
@@ -63,6 +60,7 @@ CONCERNING = {
         }
     ),
     "array": EXPRESSED["array"] | frozenset({"contains", "minContains", "maxContains", "unevaluatedItems"}),
+    "string": EXPRESSED["string"] | frozenset({"contentEncoding", "contentMediaType", "contentSchema"}),
     "number": EXPRESSED["integer"],
 }
 _KNOWN = _OF_ANY_TYPE.union(*CONCERNING.values())

@@ -19,7 +19,9 @@ __all__ = ["Transcript", "check_ready"]
 
 
 # Errors that the runner may blame on the request; every other error is the engine's.
-_CALLERS_FAULT = {"context_overflow", "empty_prompt", "template_refused", "template_failed", "grammar_invalid"}
+_BEFORE_THE_PROMPT = {"context_overflow", "empty_prompt", "template_refused", "template_failed"}
+# A grammar may also lead to where no token of the model can go on.
+_CALLERS_FAULT = {*_BEFORE_THE_PROMPT, "grammar_invalid"}
 # Field and explanation; the runner's own words may quote the prompt.
 _DETAILS = {
     "empty_prompt": ("/prompt", "the model's tokenizer turns this prompt into no tokens"),
@@ -89,8 +91,10 @@ class Transcript:
             raise ExecutionFault("time_limit_exceeded", detail)
         match event:
             case ErrorEvent():
-                if event.code in _BEFORE_THE_JOB or (event.code in _CALLERS_FAULT and self._tokens_prompt is not None):
-                    raise _broken(f"`{event.code}` came too late")
+                is_late = event.code in _BEFORE_THE_PROMPT and self._tokens_prompt is not None
+                is_baseless = event.code == "grammar_invalid" and self._plan.grammar is None
+                if is_late or is_baseless or event.code in _BEFORE_THE_JOB:
+                    raise _broken(f"`{event.code}` cannot come there")
                 raise _fault_of(event, self._plan.model)
             case PromptEvent():
                 self._accept_prompt(event, at_ns)

@@ -3,7 +3,9 @@ from typing import Any
 
 import pytest
 
+from contracts.execution.execution_plan import PlannedGrammar
 from contracts.execution.runner_protocol import RunnerEvent, parse_event
+from contracts.wire.document import sha256_digest
 from supervisor.domain.errors import ExecutionFault
 from supervisor.domain.sandbox.transcript import Transcript
 from tests.factories import make_plan
@@ -29,10 +31,11 @@ def error(code: str, **more: int) -> RunnerEvent:
     return event(type="error", code=code, message="prompt text", **more)
 
 
-def listening(max_tokens: int = 2, stop: tuple[str, ...] = ()) -> Transcript:
+def listening(max_tokens: int = 2, stop: tuple[str, ...] = (), grammar: PlannedGrammar | None = None) -> Transcript:
     plan = make_plan()
     limits = plan.limits.model_copy(update={"max_tokens": max_tokens})
-    return Transcript(plan.model_copy(update={"limits": limits, "context_tokens": 20, "stop": stop}))
+    changes = {"limits": limits, "context_tokens": 20, "stop": stop, "grammar": grammar}
+    return Transcript(plan.model_copy(update=changes))
 
 
 def code_of(transcript: Transcript, *events: RunnerEvent) -> str:
@@ -83,6 +86,7 @@ def test_without_events_nothing_is_measured() -> None:
         [error("context_failed")],
         [PROMPT, error("context_overflow")],
         [PROMPT, error("empty_prompt")],
+        [error("grammar_invalid")],
     ],
     ids=str,
 )
@@ -124,6 +128,12 @@ def test_a_prompt_too_long_is_the_callers_fault(extra: dict[str, int]) -> None:
 
 def test_a_prompt_without_tokens_is_the_callers_fault() -> None:
     assert code_of(listening(), error("empty_prompt")) == "empty_prompt"
+
+
+@pytest.mark.parametrize("before", [[], [PROMPT, token(0)]], ids=["before the prompt", "among the tokens"])
+def test_a_grammar_that_the_model_cannot_follow_is_the_callers_fault(before: list[RunnerEvent]) -> None:
+    grammar = PlannedGrammar(kind="gbnf", sha256=sha256_digest(b"root"), size_bytes=4)
+    assert code_of(listening(grammar=grammar), *before, error("grammar_invalid")) == "grammar_invalid"
 
 
 def test_a_prompt_that_just_fits_and_a_requested_stop_are_accepted() -> None:
