@@ -9,7 +9,10 @@ from contracts.execution.runner_protocol import MAX_THREADS
 from contracts.wire.document import Contract, Many
 from contracts.wire.types import BackendName
 
-__all__ = ["Determinism", "classify_determinism"]
+__all__ = ["CpuFeature", "Determinism", "classify_determinism"]
+
+# Name of a CPU instruction set, as ggml reports it.
+CpuFeature = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 
 
 class Determinism(Contract):
@@ -19,7 +22,7 @@ class Determinism(Contract):
     """`greedy`: always the most probable token. `seeded`: tokens are drawn at random with the plan's seed."""
     backend: BackendName
     """Name of the build of llama.cpp; it decides which CPU instructions the computation uses."""
-    cpu_features: Many[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]]
+    cpu_features: Many[CpuFeature]
     """CPU instruction sets in use, as ggml reported them, sorted."""
     threads: Annotated[int, Field(ge=1, le=MAX_THREADS)]
     """Number of computing threads; it decides how sums are split, and so how they are rounded."""

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints
 
-from contracts.execution.determinism import Determinism
+from contracts.execution.determinism import CpuFeature, Determinism
 from contracts.execution.execution_plan import ExecutionPlan, PlannedArtifact
 from contracts.execution.isolation_receipt import IsolationReceipt
 from contracts.execution.metrics import Measurements, Metrics
@@ -54,7 +54,7 @@ class SandboxObservation(Contract):
     """Time from the start of the container until this execution got it, in milliseconds; 0 if `start` is `cold`."""
     cpus: Many[Annotated[int, Field(ge=0, le=4095)]]
     """Numbers of the logical CPUs that the container was given."""
-    cpu_features: Many[str] | None
+    cpu_features: Many[CpuFeature] | None
     """CPU instruction sets in use, as ggml reported them; null: the runner never became ready."""
     llama_cpp_version: str | None
     """Version of the llama.cpp bindings in the image; null: the runner never became ready."""

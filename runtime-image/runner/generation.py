@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from runner.prompt import Renderer, Tokenizer, find_stop_tokens, tokenize_job
-from runner.protocol import Event, Job, RunnerError, Sampling, done_event, prompt_event, token_event
+from runner.protocol import Event, Grammar, Job, RunnerError, Sampling, done_event, prompt_event, token_event
 from runner.text import TextStream
 
 __all__ = ["Model", "generate"]
@@ -13,7 +13,8 @@ __all__ = ["Model", "generate"]
 class Model(Tokenizer, Protocol):
     """A loaded model with one context, used for one job.
 
-    `prefill` and `decode` raise RunnerError (decode_failed); the others do not fail.
+    `prefill` and `decode` raise RunnerError (decode_failed), `constrain` and `sample` too (grammar_invalid); the others
+    do not fail.
     """
 
     @property
@@ -24,6 +25,10 @@ class Model(Tokenizer, Protocol):
     @property
     def renderer(self) -> Renderer | None:
         """The chat template; None where the model file carries none."""
+        ...
+
+    def constrain(self, grammar: Grammar) -> None:
+        """Let the answer match a grammar."""
         ...
 
     def prefill(self, tokens: Sequence[int]) -> None:
@@ -55,7 +60,8 @@ def generate(model: Model, job: Job) -> Iterator[Event]:
     """Yield the events of a job, each when it happens.
 
     Raises:
-        RunnerError: empty_prompt, template_refused, template_failed, context_overflow or decode_failed.
+        RunnerError: empty_prompt, template_refused, template_failed, context_overflow, grammar_invalid or
+            decode_failed.
     """
     tokens = tokenize_job(job, model, model.renderer)
     count = len(tokens)
@@ -65,6 +71,8 @@ def generate(model: Model, job: Job) -> Iterator[Event]:
     if count + job.max_tokens > model.context_tokens:
         message = f"{count} prompt tokens and {job.max_tokens} to generate exceed {model.context_tokens}"
         raise RunnerError("context_overflow", message, prompt_tokens=count)
+    if job.grammar is not None:
+        model.constrain(job.grammar)
     model.prefill(tokens)
     model.start_sampling(job.sampling, job.seed, tokens)
     yield prompt_event(count)

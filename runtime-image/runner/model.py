@@ -1,4 +1,4 @@
-"""The one module that calls llama.cpp, through the low-level bindings of llama-cpp-python."""
+"""A model in llama.cpp, through the low-level bindings of llama-cpp-python."""
 
 import ctypes
 from collections.abc import Callable, Sequence
@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 # Part of the image only, so a type checker outside it finds nothing.
 import llama_cpp.llama_cpp as bindings  # type: ignore[import-not-found]
 
+from runner.constraint import Constraint
 from runner.llama_log import silence, words_of_failure
 from runner.prompt import Renderer, SpecialToken
-from runner.protocol import ModelInfo, RunnerError, Sampling, Setup
+from runner.protocol import Grammar, ModelInfo, RunnerError, Sampling, Setup
 from runner.system_info import parse_cpu_features
 
 __all__ = ["LlamaModel"]
@@ -57,6 +58,7 @@ class LlamaModel:
         self._piece_buffer = ctypes.create_string_buffer(TEXT_BYTES_MAX)
         self._position = 0
         self._sampler = None
+        self._constraint: Constraint | None = None
         self.renderer = self._load_renderer()
 
     def _load_model(self, setup: Setup) -> object:
@@ -199,6 +201,16 @@ class LlamaModel:
             raise RunnerError("decode_failed", message)
         self._position += len(tokens)
 
+    def constrain(self, grammar: Grammar) -> None:
+        """Let the answer match a grammar.
+
+        Raises:
+            RunnerError: grammar_invalid.
+        """
+        self._constraint = Constraint(
+            self._vocab, grammar, lambda token_id: not self.is_end(token_id) and not self.piece(token_id)
+        )
+
     def start_sampling(self, sampling: Sampling, seed: int, prompt_tokens: Sequence[int]) -> None:
         """Build the chain: penalties, then greedy, or top-k, top-p, min-p, temperature and a seeded draw."""
         chain = bindings.llama_sampler_chain_init(bindings.llama_sampler_chain_default_params())
@@ -230,7 +242,13 @@ class LlamaModel:
         return [*samplers, bindings.llama_sampler_init_dist(seed)]
 
     def sample(self) -> int:
-        """Choose the next token from the logits of the last position."""
+        """Choose the next token from the logits of the last position.
+
+        Raises:
+            RunnerError: grammar_invalid.
+        """
+        if self._constraint is not None:
+            return self._constraint.sample(self._sampler, self._context)
         token_id: int = bindings.llama_sampler_sample(self._sampler, self._context, -1)
         return token_id
 

@@ -96,7 +96,11 @@ def _object(schema: Schema, known: dict[str, Schema]) -> st.SearchStrategy[dict[
 
 
 def _condition_met(schema: Schema) -> dict[str, Schema]:
-    return {**schema["properties"], **schema["if"]["properties"], **schema["then"]["properties"]}
+    met = dict(schema["properties"])
+    for condition in (schema["if"], schema["then"]):
+        for name, narrowed in condition["properties"].items():
+            met[name] = {**met[name], **narrowed}
+    return met
 
 
 _VALUES: dict[str, Callable[[Schema, dict[str, Schema]], st.SearchStrategy[Any]]] = {

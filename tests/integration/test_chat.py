@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import os
+import signal
 import subprocess
 import sys
 from typing import Any
@@ -21,20 +22,40 @@ from tests.integration.test_executions import until_gone
 
 pytestmark = pytest.mark.docker
 
+WAIT_S = 300
 QUESTIONS = ("What is the capital of France?", "And what is the capital of Germany?")
 
 
-def chat(api: Api, *lines: str) -> "subprocess.CompletedProcess[str]":
-    named = ("--model", "smollm2-135m-instruct", "--quantization", "q4_1")
-    return subprocess.run(
-        [sys.executable, "-m", "supervisor", "chat", *named, "--max-tokens", "24"],
+def chat(api: Api, max_tokens: int) -> "subprocess.Popen[str]":
+    named = ("--model", "smollm2-135m-instruct", "--quantization", "q4_1", "--max-tokens", str(max_tokens))
+    return subprocess.Popen(
+        [sys.executable, "-m", "supervisor", "chat", *named],
         env={**os.environ, "WEOS_HOME": str(api.home.root)},
-        input="".join(f"{line}\n" for line in lines),
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=300,
-        check=False,
     )
+
+
+def held(api: Api, *lines: str) -> tuple[int, str, str]:
+    """Hold a whole conversation; return exit status, answers and what was told beside them."""
+    with chat(api, 24) as process:
+        out, err = process.communicate("".join(f"{line}\n" for line in lines), timeout=WAIT_S)
+    return process.returncode, out, err
+
+
+def interrupted(api: Api, line: str) -> tuple[int, str]:
+    """Interrupt an answer once its first text is there; return exit status and what was told."""
+    with chat(api, 1500) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(line + "\n")
+        process.stdin.flush()
+        assert process.stdout.read(1)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=WAIT_S)
+    return process.returncode, err
 
 
 async def plan_of(api: Api, run: dict[str, Any]) -> ExecutionPlan:
@@ -46,14 +67,14 @@ async def plan_of(api: Api, run: dict[str, Any]) -> ExecutionPlan:
 
 
 async def test_two_turns_have_two_containers_and_both_are_gone(api: Api, engine_client: docker.DockerClient) -> None:
-    held = await asyncio.to_thread(chat, api, *QUESTIONS)
-    assert held.returncode == 0, held.stderr
-    assert "Paris" in held.stdout
+    code, out, err = await asyncio.to_thread(held, api, *QUESTIONS)
+    assert code == 0, err
+    assert "Paris" in out
     listed = (await api.get("/v1/runs"))["runs"]
     runs = [await api.get(f"/v1/runs/{each['execution_id']}") for each in reversed(listed)]
     assert [run["status"] for run in runs] == ["completed", "completed"]
-    assert "".join(f"{run['output']}\n" for run in runs) == held.stdout
-    assert all(run["execution_id"] in held.stderr for run in runs)
+    assert "".join(f"{run['output']}\n" for run in runs) == out
+    assert all(run["execution_id"] in err for run in runs)
     containers = {run["container_id"] for run in runs}
     assert len(containers) == 2
     for container_id in containers:
@@ -68,3 +89,16 @@ async def test_two_turns_have_two_containers_and_both_are_gone(api: Api, engine_
         plan = await plan_of(api, run)
         assert (plan.prompt.form, plan.prompt_format) == ("messages", "chat")
         assert plan.prompt.sha256 == sha256_digest(canonical_messages(messages))
+
+
+async def test_an_interrupted_answer_is_cancelled_and_its_record_kept(
+    api: Api, engine_client: docker.DockerClient
+) -> None:
+    code, err = await asyncio.to_thread(interrupted, api, "Tell me a long story about a village by the sea.")
+    (listed,) = (await api.get("/v1/runs"))["runs"]
+    assert (code, listed["status"]) == (130, "cancelled"), err
+    assert f"{listed['execution_id']}  cancelled, its record is kept" in err
+    report = verify_record(await api.get_bytes(f"/v1/runs/{listed['execution_id']}/record"), api.trust)
+    assert report.verdict == "VALID"
+    run = await api.get(f"/v1/runs/{listed['execution_id']}")
+    await until_gone(engine_client, run["container_id"])

@@ -2,6 +2,7 @@ import hashlib
 import io
 import shutil
 import tarfile
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from supervisor.domain.errors import SetupError
 from supervisor.setup.host.container_engine_api import find_image, opened_container_engine, removed_at_end
 from supervisor.setup.images.base_image import ensure_base_image
-from supervisor.setup.images.runtime_image import BuiltImage, build_runtime_image
+from supervisor.setup.images.runtime_image import TEMPLATE_ENGINE_FILES, BuiltImage, build_runtime_image
 from tests.silent_progress import SilentProgress
 
 pytestmark = pytest.mark.docker
@@ -59,6 +60,15 @@ def source_archive() -> bytes:
     return buffer.getvalue()
 
 
+def template_engine() -> bytes:
+    """A wheel with the files that the image takes of it, all empty."""
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as wheel:
+        for name in TEMPLATE_ENGINE_FILES:
+            wheel.writestr(f"minijinja/{name}", "")
+    return data.getvalue()
+
+
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     files = {
@@ -80,11 +90,14 @@ def checkout(tmp_path: Path) -> Path:
         path.write_text(text)
     archive = source_archive()
     digest = hashlib.sha256(archive).hexdigest()
-    line = f"llama-cpp-python==0.1 --hash=sha256:{digest}  # {len(archive)}\n"
-    (root / "runtime-image" / "sources.txt").write_text(line)
-    kept = tmp_path / "home" / "cache" / "archives" / digest
-    kept.parent.mkdir(parents=True)
-    kept.write_bytes(archive)
+    wheel = template_engine()
+    lines = f"llama-cpp-python==0.1 --hash=sha256:{digest}  # {len(archive)}\n"
+    lines += f"minijinja==0.1 --hash=sha256:{hashlib.sha256(wheel).hexdigest()}  # {len(wheel)} wheel\n"
+    (root / "runtime-image" / "sources.txt").write_text(lines)
+    kept = tmp_path / "home" / "cache" / "archives"
+    kept.mkdir(parents=True)
+    for each in (archive, wheel):
+        (kept / hashlib.sha256(each).hexdigest()).write_bytes(each)
     return root
 
 

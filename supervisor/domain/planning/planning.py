@@ -6,7 +6,6 @@ the same plan and digest.
 
 from contracts.execution.execution_plan import (
     ExecutionPlan,
-    PlannedGrammar,
     PlannedLimits,
     PlannedModel,
     PlannedPrompt,
@@ -16,6 +15,7 @@ from contracts.execution.run_request import LimitsRequest, RunRequest
 from contracts.wire.document import sha256_digest
 from contracts.wire.types import RoleName
 from supervisor.domain.errors import Refusal
+from supervisor.domain.planning.grammars import plan_grammar
 from supervisor.domain.planning.installation import Backend, Installation, InstalledModel
 from supervisor.domain.planning.memory import choose_batch, size_memory
 from supervisor.domain.planning.prompts import choose_prompt_format
@@ -177,14 +177,6 @@ def _resolve_limits(
     return context_tokens, planned
 
 
-def _plan_grammar(request: RunRequest) -> PlannedGrammar | None:
-    wanted = request.execution.output_grammar
-    if wanted is None:
-        return None
-    text = wanted.text.encode("utf-8")
-    return PlannedGrammar(kind=wanted.kind, sha256=sha256_digest(text), size_bytes=len(text))
-
-
 def plan_execution(request: RunRequest, installation: Installation, *, role: RoleName = "operator") -> ExecutionPlan:
     """Resolve a request into a plan.
 
@@ -232,7 +224,7 @@ def plan_execution(request: RunRequest, installation: Installation, *, role: Rol
         prompt=PlannedPrompt(form=request.prompt_form, sha256=sha256_digest(prompt), size_bytes=len(prompt)),
         prompt_format=prompt_format,
         parse_special=prompt_format == "raw" and request.execution.parse_special is not False,
-        grammar=_plan_grammar(request),
+        grammar=plan_grammar(request.execution),
         policies=dict(installation.policies.digests),
         scheduling=_choose_scheduling(request, scheduler, context_tokens, installation),
         context_tokens=context_tokens,

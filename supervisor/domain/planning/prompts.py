@@ -4,8 +4,9 @@ from typing import Literal
 
 from contracts.execution.execution_plan import ExecutionPlan
 from contracts.execution.run_request import RunRequest
-from contracts.execution.runner_protocol import JobCommand, JobGrammar
+from contracts.execution.runner_protocol import JobCommand
 from supervisor.domain.errors import Refusal
+from supervisor.domain.planning.grammars import write_grammar
 from supervisor.domain.planning.installation import InstalledModel
 
 __all__ = ["build_job", "choose_prompt_format"]
@@ -34,12 +35,11 @@ def choose_prompt_format(request: RunRequest, model: InstalledModel) -> Literal[
 def build_job(request: RunRequest, plan: ExecutionPlan) -> JobCommand:
     """Return the job that carries a request's content to the runner, as the plan has resolved it."""
     is_chat = plan.prompt_format == "chat"
-    grammar = request.execution.output_grammar
     return JobCommand(
         prompt=None if is_chat else request.prompt,
         messages=request.conversation if is_chat else None,
         parse_special=plan.parse_special,
-        grammar=None if grammar is None else JobGrammar(kind=grammar.kind, text=grammar.text),
+        grammar=write_grammar(request.execution),
         max_tokens=plan.limits.max_tokens,
         seed=plan.seed,
         sampling=plan.sampling,

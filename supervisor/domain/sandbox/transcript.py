@@ -32,7 +32,11 @@ _DETAILS = {
         "/execution/prompt_format",
         "the model's chat template cannot be rendered; use the prompt_format `raw` and write the turns yourself",
     ),
-    "grammar_invalid": ("/execution/grammar", "llama.cpp cannot parse the grammar; its first rule is named `root`"),
+    "grammar_invalid": (
+        "/execution/grammar",
+        "llama.cpp cannot follow the grammar: it names a token that the model does not have, it is too large, or no "
+        "token of the model can go on where the grammar is",
+    ),
 }
 # These errors mean that no job was sent, so the runner may not report them after a job.
 _BEFORE_THE_JOB = {"context_failed", "lockdown_failed", "model_load_failed"}

@@ -48,7 +48,7 @@ __all__ = [
 SOURCE_NAME = "llama-cpp-python"
 TEMPLATE_ENGINE = "minijinja"
 # All that the runner imports of the package; the high-level one, with numpy and jinja2, stays out.
-BINDINGS = ("llama_cpp.py", "_ctypes_extensions.py")
+BINDINGS = ("llama_cpp.py", "_ctypes_extensions.py", "llama_grammar.py")
 TEMPLATE_ENGINE_FILES = ("__init__.py", "_internal.py", "_lowlevel.abi3.so")
 IMAGE_MANIFEST = "/opt/weos/manifest.json"
 

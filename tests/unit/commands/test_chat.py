@@ -1,5 +1,6 @@
 """`weos-engine chat`: through a pipe in this process, and at a terminal of its own in another."""
 
+import io
 import json
 import os
 import pty
@@ -157,6 +158,36 @@ def test_a_conversation_without_an_instruction_is_possible(stand_in: StandIn, we
     assert [each["role"] for each in stand_in.requests[0]["messages"]] == ["user"]
 
 
+class Screen(io.StringIO):
+    """Standard output on a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_at_the_prompt_ctrl_c_gives_up_the_line_and_bad_text_is_told(
+    stand_in: StandIn, weos: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+    typed: Iterator[str | BaseException] = iter(
+        [KeyboardInterrupt(), bad, "x" * (MAX_PROMPT_BYTES + 1), "  ", " one ", EOFError()]
+    )
+
+    def read(_prompt: str) -> str:
+        line = next(typed)
+        if isinstance(line, BaseException):
+            raise line
+        return line
+
+    monkeypatch.setattr("builtins.input", read)
+    monkeypatch.setattr("sys.stdout", Screen())
+    called = weos("chat", is_terminal=True)
+    assert called.code == 0
+    assert "the line is not UTF-8" in called.err
+    assert f"more than {MAX_PROMPT_BYTES} bytes" in called.err
+    assert turns_of(stand_in) == [["one"]]
+
+
 class Terminal:
     """`weos-engine chat` at a terminal."""
 
@@ -184,6 +215,15 @@ class Terminal:
             self._seen += os.read(self._master, 65536).decode()
         before, _, self._seen = self._seen.partition(text)
         return before + text
+
+    def end(self) -> int:
+        """End the conversation with Ctrl-D, and return the exit status."""
+        # A terminal keeps Ctrl-D only for a program that waits at its prompt, as after this.
+        self.type("/help\n")
+        self.until("a space before it.")
+        self.until("> ")
+        self.type(CTRL_D)
+        return self.code()
 
     def code(self) -> int:
         """Return the exit status."""
@@ -249,8 +289,7 @@ def test_a_control_character_of_the_model_is_shown_and_not_obeyed(terminal: tupl
     person.type("one\n")
     shown = person.until("\\x202ed")
     assert "a\\x1b]0;title\\x07b\u00a0c\r\n" in shown
-    person.type(CTRL_D)
-    assert person.code() == 0
+    assert person.end() == 0
 
 
 def test_ctrl_c_cancels_the_answer_and_the_conversation_goes_on(terminal: tuple[Terminal, StandIn]) -> None:
@@ -277,11 +316,7 @@ def test_ctrl_c_cancels_the_answer_and_the_conversation_goes_on(terminal: tuple[
     person.type("three\n")
     person.until("answer 3")
     person.until("> ")
-    # At the prompt it gives up the line, and ends nothing.
-    person.type("not asked" + CTRL_C)
-    person.until("> ")
-    person.type(CTRL_D)
-    assert person.code() == 0
+    assert person.end() == 0
     assert turns_of(stand_in) == [["one"], ["one", "answer 1", "two"], ["one", "answer 1", "three"]]
 
 
@@ -302,8 +337,7 @@ def test_a_refused_turn_leaves_the_conversation_as_it_was(terminal: tuple[Termin
     person.type("/save\n/system\n")
     person.until("name a file")
     person.until("has no instruction")
-    person.type(CTRL_D)
-    assert person.code() == 0
+    assert person.end() == 0
     assert turns_of(stand_in) == [["one"], ["two"]]
 
 
@@ -321,5 +355,4 @@ def test_what_is_waited_for_is_shown_until_the_answer_comes(terminal: tuple[Term
     stand_in.released.set()
     shown = person.until("answer 1")
     assert "\r\x1b[K" in shown
-    person.type(CTRL_D)
-    assert person.code() == 0
+    assert person.end() == 0

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[3] / "runtime-image"))
 
 from runner.generation import Model
 from runner.prompt import Renderer, SpecialToken
-from runner.protocol import RunnerError, Sampling
+from runner.protocol import Grammar, RunnerError, Sampling
 
 END_TOKEN = 0
 STOP_TOKEN = 99
@@ -41,6 +41,12 @@ class ScriptedEngine:
         if token_id != STOP_TOKEN:
             return None
         return SpecialToken(STOP_TOKEN, STOP_NAME, is_control=True, strips_left=False, strips_right=False)
+
+    def constrain(self, grammar: Grammar) -> None:
+        self.calls.append(f"constrain {grammar.kind}")
+        if not grammar.text:
+            message = "the grammar is empty"
+            raise RunnerError("grammar_invalid", message)
 
     def prefill(self, tokens: Sequence[int]) -> None:
         self.calls.append(f"prefill {len(tokens)}")

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from runner.generation import Model, generate
-from runner.protocol import Job, RunnerError, Sampling
+from runner.protocol import Grammar, Job, RunnerError, Sampling
 
 GREEDY = Sampling(0.0, 0, 1.0, 0.0, 1.0)
 Scripted = Callable[..., Any]
@@ -106,3 +106,16 @@ def test_a_failed_decode_ends_the_events(scripted: Callable[..., Model]) -> None
     assert [next(events)["type"], next(events)["type"]] == ["prompt", "token"]
     with pytest.raises(RunnerError, match="llama_decode"):
         next(events)
+
+
+def test_a_grammar_is_read_before_the_prompt_is_computed(scripted: Scripted) -> None:
+    model = scripted([b"1"])
+    list(generate(model, job()._replace(grammar=Grammar("gbnf", "root ::= [0-9]"))))
+    assert model.calls[:2] == ["constrain gbnf", "prefill 2"]
+
+
+def test_a_grammar_that_cannot_be_read_costs_no_computing(scripted: Scripted) -> None:
+    model = scripted([b"1"])
+    with pytest.raises(RunnerError, match="grammar"):
+        list(generate(model, job()._replace(grammar=Grammar("gbnf", ""))))
+    assert model.calls == ["constrain gbnf"]
