@@ -44,6 +44,8 @@ async def test_an_execution_completes_although_its_model_is_removed(own_home: Ho
         assert ended["status"] == "completed", ended["reason"]
         record = await api.get_bytes(f"/v1/runs/{view['execution_id']}/record")
         assert verify_record(record, api.trust).verdict == "VALID"
-        async with asyncio.timeout(WAIT_S):
-            while files(own_home):
-                await asyncio.sleep(0.05)
+        for _ in range(WAIT_S * 10):
+            if not files(own_home):
+                break
+            await asyncio.sleep(0.1)
+        assert files(own_home) == []
