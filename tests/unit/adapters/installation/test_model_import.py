@@ -69,7 +69,7 @@ def weos(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def unmeasured_environment() -> dict[str, str]:
-    """Return the environment of a process that is killed or may write little: it would leave half a file of coverage."""
+    """Return the environment of a process that is killed or may write little, and would leave half a coverage file."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     return kept | {"PYTHONPATH": str(REPOSITORY)}
 
