@@ -238,6 +238,9 @@ def _show_host(home: Home) -> None:
         ),
     ]
     table = Table("", "subject", "found", "consequence")
+    for column in table.columns:
+        # A path or a command that is cut is of no use.
+        column.overflow = "fold"
     marks = {True: "[green]ok[/]", False: "[red]no[/]", None: "-"}
     for finding in findings:
         table.add_row(marks[finding.good], finding.subject, finding.found, finding.follows)

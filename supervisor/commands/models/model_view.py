@@ -41,6 +41,8 @@ class ModelView:
     sha256: str | None
     """None: the file was not hashed."""
     signature: ModelSignature | None
+    parent: str | None
+    """SHA-256 of the model that this one was quantized from; None: it was not made here."""
     header: GgufHeader
     memory: tuple[MemoryNeed, ...]
     """With the scheduler policy `default`."""
@@ -58,6 +60,7 @@ class ModelView:
             "size_bytes": self.size_bytes,
             "sha256": self.sha256,
             "signature": None if self.signature is None else self.signature.model_dump(mode="json"),
+            "parent": self.parent,
             "architecture": header.architecture,
             "quantization": header.quantization,
             "context_length": header.context_length,
@@ -147,6 +150,8 @@ def _found(view: ModelView) -> Table:
         "digest": view.sha256 or "not computed; --digest computes it",
         "signed by": signer,
     }
+    if view.parent is not None:
+        found["made from"] = view.parent
     return _pairs("the file has", found.items())
 
 

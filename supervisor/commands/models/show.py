@@ -85,6 +85,7 @@ def _view(path: Path, shown_as: str, model: InstalledModel | None, *, sha256: st
         size_bytes=size_bytes,
         sha256=sha256 if model is None else model.sha256,
         signature=None if model is None else model.signature,
+        parent=None if model is None else model.parent,
         header=header,
         memory=memory_needs(size_bytes, header, policies.admission, scheduler),
         leasable_bytes=max(0, read_host_facts().memory_bytes - policies.admission.memory.reserve_bytes),

@@ -68,6 +68,12 @@ def weos(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def unmeasured_environment() -> dict[str, str]:
+    """Return the environment of a process that is killed or may write little, and would leave half a coverage file."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    return kept | {"PYTHONPATH": str(REPOSITORY)}
+
+
 def make_fifo(path: Path) -> None:
     os.mkfifo(path)
 
@@ -174,7 +180,7 @@ def test_a_disk_that_becomes_full_half_way_is_told_and_nothing_is_left(tmp_path:
     """
     ran = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        env=unmeasured_environment(),
         capture_output=True,
         text=True,
         timeout=DEADLINE_S,
@@ -200,7 +206,7 @@ def importing_half_way(store: Path, source: Path) -> Iterator[subprocess.Popen[s
     """
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(script)],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        env=unmeasured_environment(),
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -45,6 +45,13 @@ def hub(content: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iter
         yield hub
 
 
+@pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure no coverage in other processes: one that is killed would leave half a file of it."""
+    for name in [name for name in os.environ if name.startswith("COVERAGE_")]:
+        monkeypatch.delenv(name)
+
+
 def pull(
     tmp_path: Path, source: HubSource = SOURCE, claim: Claim | None = None, *, accept: bool = True
 ) -> InstalledModel:
@@ -161,6 +168,7 @@ def test_a_file_without_a_digest_is_not_fetched(hub: HubStandIn, tmp_path: Path)
     assert hub.transfers() == []
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_a_hub_that_is_silent_is_given_up(hub: HubStandIn, tmp_path: Path) -> None:
     wanted = look_up(SOURCE, None)
     hub.stalls = True
@@ -169,6 +177,7 @@ def test_a_hub_that_is_silent_is_given_up(hub: HubStandIn, tmp_path: Path) -> No
     assert caught.value.code == "source_fetch_failed"
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_a_fetch_does_not_outlive_its_command(hub: HubStandIn, tmp_path: Path) -> None:
     hub.stalls = True
     command = [sys.executable, "-m", "supervisor", "models", "pull", f"hf:{REPOSITORY}/{FILE}"]
