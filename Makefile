@@ -40,8 +40,9 @@ gvisor: setup ## install gVisor's runsc and register it (YES=1: also with a cont
 test: setup gvisor clients ## run the whole test suite, containers included
 	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
 
-test-gpu: bootstrap ## run the tests that need an NVIDIA card; skipped where there is none (WEOS_GPU_LIMIT=1: all of them)
+test-gpu: bootstrap ## prove on an NVIDIA card what only a card can prove: build/gpu/results; skipped where there is none
 	@$(BIN)/python -m pytest tests/gpu -s
+	@PYTHONPATH=.:runtime-image $(BIN)/python -m tests.gpu.on_card --library-path "$(CUDA_LIBRARIES)"
 
 lint: bootstrap
 	@$(LINT)

@@ -23,6 +23,7 @@ __all__ = [
     "MAX_MESSAGES",
     "MAX_PROMPT_BYTES",
     "MIN_TEMPERATURE",
+    "ONE_OF_PROMPT_AND_MESSAGES",
     "ExecutionRequest",
     "Grammar",
     "GrammarKind",
@@ -126,11 +127,14 @@ _SPECIAL_ONLY_IN_RAW: JsonDict = {
         "properties": {"grammar": {"type": "string"}, "json_schema": {"type": "object"}},
     },
 }
-_PROMPT_OR_MESSAGES: JsonDict = {
+ONE_OF_PROMPT_AND_MESSAGES: JsonDict = {
     "oneOf": [
         {"required": ["prompt"], "properties": {"prompt": {"type": "string"}}},
         {"required": ["messages"], "properties": {"messages": {"type": "array"}}},
     ],
+}
+_PROMPT_OR_MESSAGES: JsonDict = {
+    **ONE_OF_PROMPT_AND_MESSAGES,
     "if": {"required": ["messages"], "properties": {"messages": {"type": "array"}}},
     "then": {"properties": {"execution": {"properties": {"prompt_format": {"enum": ["auto", "chat"]}}}}},
 }

@@ -7,9 +7,15 @@ parsed by `parse_event`.
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, model_validator
 
-from contracts.execution.run_request import GrammarKind, Message, Sampling
+from contracts.execution.run_request import (
+    MAX_MESSAGES,
+    ONE_OF_PROMPT_AND_MESSAGES,
+    GrammarKind,
+    Message,
+    Sampling,
+)
 from contracts.wire.document import Contract, Many
 from contracts.wire.errors import ContractError, FieldError
 from contracts.wire.strict_json import decode_json
@@ -78,11 +84,13 @@ class JobGrammar(Contract):
 class JobCommand(Contract):
     """Second line to the runner: its only job."""
 
+    model_config = ConfigDict(json_schema_extra=ONE_OF_PROMPT_AND_MESSAGES)
+
     type: Literal["job"] = "job"
     """Kind of line."""
     prompt: str | None
     """Text to continue; null: `messages` is given."""
-    messages: Many[Message] | None
+    messages: Annotated[Many[Message], Field(min_length=1, max_length=MAX_MESSAGES)] | None
     """Conversation for the model's chat template; null: `prompt` is given."""
     parse_special: bool
     """Whether the names of special tokens in `prompt` become those tokens; false with `messages`."""
@@ -96,6 +104,13 @@ class JobCommand(Contract):
     """How the next token is chosen."""
     stop: Annotated[Many[Annotated[str, StringConstraints(min_length=1, max_length=1024)]], Field(max_length=16)]
     """Texts that end the answer; empty: none."""
+
+    @model_validator(mode="after")
+    def _require_one_prompt(self) -> "JobCommand":
+        if (self.prompt is None) == (self.messages is None):
+            message = "give either prompt or messages"
+            raise ValueError(message)
+        return self
 
 
 class ExitCommand(Contract):

@@ -1,7 +1,7 @@
 """The NVML meter and limit on a real NVIDIA card: `make test-gpu`.
 
-Nothing of the card is changed, but for one test that lowers its power limit for a moment; it has to be asked for with
-WEOS_GPU_LIMIT=1, since a machine may be shared or lent.
+Nothing of the card is set, but by the tests of its power limit. They have to be asked for with WEOS_GPU_LIMIT=1, since
+a machine may be shared or lent: two set the limit in force again, and one lowers it for a moment.
 """
 
 import os
@@ -52,6 +52,8 @@ def card() -> Iterator[NvmlDevice]:
 
 @pytest.fixture
 def limit(card: NvmlDevice, tmp_path: Path) -> Iterator[NvmlLimit]:
+    if not MAY_LIMIT:
+        pytest.skip("it sets the card's power limit, to what it is; allow it with WEOS_GPU_LIMIT=1")
     limit = open_limit(tmp_path / "kept.json")
     if isinstance(limit, MissingMeter):
         pytest.skip(f"{card.name} has no power limit that can be set here: {limit.reason}")

@@ -12,7 +12,7 @@ import pytest
 from supervisor.domain.errors import SetupError
 from supervisor.setup.host.container_engine_api import find_image, opened_container_engine, removed_at_end
 from supervisor.setup.images.base_image import ensure_base_image
-from supervisor.setup.images.runtime_image import TEMPLATE_ENGINE_FILES, BuiltImage, build_runtime_image
+from supervisor.setup.images.runtime_image import BINDINGS, TEMPLATE_ENGINE_FILES, BuiltImage, build_runtime_image
 from tests.silent_progress import SilentProgress
 
 pytestmark = pytest.mark.docker
@@ -45,7 +45,7 @@ mkdir -p /out/lib
 cp /src/llama_cpp/llama_cpp.py /out/lib/libllama.so
 echo "[2/2] Linking"
 """
-BINDINGS = b"the bindings"
+CONTENT = b"the bindings"
 
 Build = Callable[[], BuiltImage]
 
@@ -53,10 +53,10 @@ Build = Callable[[], BuiltImage]
 def source_archive() -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-        for name in ("llama_cpp/llama_cpp.py", "llama_cpp/_ctypes_extensions.py"):
-            member = tarfile.TarInfo(f"tiny-0.1/{name}")
-            member.size = len(BINDINGS)
-            tar.addfile(member, io.BytesIO(BINDINGS))
+        for name in BINDINGS:
+            member = tarfile.TarInfo(f"tiny-0.1/llama_cpp/{name}")
+            member.size = len(CONTENT)
+            tar.addfile(member, io.BytesIO(CONTENT))
     return buffer.getvalue()
 
 
@@ -139,8 +139,8 @@ def build(home: Path, checkout: Path, docker_host: str) -> Iterator[Build]:
 def test_an_image_is_built_from_its_inputs_and_recorded(build: Build, home: Path) -> None:
     image = build()
     assert image.cmake_flags == ("-DA=1", "-DB=2")
-    assert image.manifest_sha256 == "sha256:" + hashlib.sha256(BINDINGS).hexdigest()
-    assert Path(image.manifest_path).read_bytes() == BINDINGS
+    assert image.manifest_sha256 == "sha256:" + hashlib.sha256(CONTENT).hexdigest()
+    assert Path(image.manifest_path).read_bytes() == CONTENT
     assert image.llama_cpp_commit is None
     assert "[2/2] Linking" in (home / "log" / "compile-tiny.log").read_text()
     assert build() == image

@@ -41,7 +41,9 @@ from supervisor.setup.images.toolchain import ensure_toolchain
 from supervisor.setup.images.unpacking import unpack_files
 
 __all__ = [
+    "BINDINGS",
     "SOURCE_NAME",
+    "TEMPLATE_ENGINE_FILES",
     "BuiltImage",
     "build_runtime_image",
 ]

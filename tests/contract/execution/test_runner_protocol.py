@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.execution.run_request import Sampling
+from contracts.execution.run_request import MAX_MESSAGES, Message, Sampling
 from contracts.execution.runner_protocol import (
     MAX_EVENT_BYTES,
     ExitCommand,
@@ -54,6 +54,26 @@ def test_a_command_is_one_ascii_line(prompt: str) -> None:
     assert line.count(b"\n") == 1
     assert line.isascii()
     assert json.loads(line)["prompt"] == prompt
+
+
+@pytest.mark.parametrize("prompt", [None, "text"])
+@pytest.mark.parametrize("turns", [None, 0, 1, MAX_MESSAGES, MAX_MESSAGES + 1])
+def test_a_job_has_either_a_prompt_or_messages(prompt: str | None, turns: int | None) -> None:
+    messages = None if turns is None else [Message(role="user", content="").model_dump()] * turns
+    rest: dict[str, object] = {
+        "parse_special": False,
+        "grammar": None,
+        "max_tokens": 1,
+        "seed": 0,
+        "sampling": {},
+        "stop": [],
+    }
+    line = json.dumps({"prompt": prompt, "messages": messages, **rest}).encode()
+    if (prompt is None) == (messages is None) or turns in {0, MAX_MESSAGES + 1}:
+        with pytest.raises(ContractError):
+            JobCommand.parse(line)
+    else:
+        assert len(JobCommand.parse(line).messages or ()) == (turns or 0)
 
 
 def test_exit_is_spelled_as_the_runner_reads_it() -> None:

@@ -24,8 +24,10 @@ from tests.unit.commands.conftest import Call
 
 WAIT_S = 30
 # Opened by the first process of a session, a terminal becomes its controlling one, which turns Ctrl-C into a signal.
+# A shell's background job ignores that signal, and its children would inherit this.
 AT_TERMINAL = """
-import os, sys
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 terminal = os.open(sys.argv[1], os.O_RDWR)
 for each in (0, 1, 2):
     os.dup2(terminal, each)

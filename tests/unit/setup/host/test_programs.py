@@ -14,7 +14,7 @@ def test_output_is_handed_over_line_by_line() -> None:
 
 
 def test_a_failure_has_the_purpose_the_status_and_the_last_lines() -> None:
-    script = "import sys; print(*range(100), sep='\\n'); print('the reason', file=sys.stderr); sys.exit(3)"
+    script = "import sys; print(*range(100), sep='\\n', flush=True); print('the reason', file=sys.stderr); sys.exit(3)"
     with pytest.raises(SetupError, match=r"(?s)cannot test it.*status 3.*the reason") as caught:
         run_command((sys.executable, "-c", script), timeout_s=60, code="c", purpose="test it")
     assert caught.value.code == "c"
