@@ -36,7 +36,7 @@ from tests.places import REPOSITORY
 LEFT_OUT = ("positive_data_acceptance", "use_after_free", "ensure_resource_availability")
 # How what the document forbids is refused: by itself, by where it leads, or by its size.
 REFUSALS = (400, 403, 404, 405, 409, 413, 415, 422)
-# The document allows any JSON Schema; the answer to one with an unsupported keyword is a refusal.
+# The document allows any text as a grammar and any JSON Schema; what cannot be enforced is refused.
 ENFORCEABLE = {"enum": [{"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}]}
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 EXAMPLES = 40
@@ -51,6 +51,7 @@ INSTALLED: dict[tuple[str, str], dict[str, Any]] = {
     ("ExecutionRequest", "context_tokens"): {
         "anyOf": [{"type": "null"}, {"type": "integer", "minimum": 16, "maximum": 8192}]
     },
+    ("ExecutionRequest", "grammar"): {"enum": ['root ::= "a"', None]},
     ("ExecutionRequest", "json_schema"): {"anyOf": [{"type": "null"}, ENFORCEABLE]},
     ("JsonSchemaFormat", "schema"): ENFORCEABLE,
     ("ChatCompletionRequest", "model"): {"enum": ["smollm2-135m-instruct", "smollm2-135m-instruct:q4_1"]},
