@@ -220,7 +220,7 @@ WITH_THE_JOB = (
         "job",
         "say({'type': 'error', 'code': 'model_load_failed', 'message': 'the prompt'})",
         FAILED,
-        "too late",
+        "cannot come there",
     ),
     Misbehaviour(
         "tries files after its job and answers",
