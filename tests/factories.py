@@ -68,6 +68,7 @@ def make_receipt() -> IsolationReceipt:
             cap_bnd="0" * 16,
             uid=65532,
             threads=3,
+            programs=("sha256:" + "5" * 64, "sha256:" + "6" * 64),
         ),
         gvisor=None,
         mounts_digest="sha256:" + "1" * 64,

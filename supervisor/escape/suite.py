@@ -6,11 +6,11 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from typing import Any, Literal
 
 from contracts.execution.escape_report import EscapeAttempt, EscapeReport
+from supervisor.domain.policies.system_calls import WALKED
 from supervisor.escape.attack import judge
 from supervisor.escape.catalogue import Planned
 from supervisor.escape.cell import Cell
 from supervisor.escape.container_engine_facts import ContainerEngineFacts
-from supervisor.escape.system_calls import WALKED
 from supervisor.escape.task import Numbered, observe
 from supervisor.escape.walk import walk_calls
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from supervisor.domain.errors import EngineError
+from supervisor.domain.policies.system_calls import NUMBERS, WALKED
 from supervisor.domain.sandbox.hardening import model_path
 from supervisor.escape.attack import Attack
 from supervisor.escape.cell import PYTHON, Cell, Ended
-from supervisor.escape.system_calls import NUMBERS, WALKED
 
 __all__ = ["Numbered", "observe"]
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 from supervisor.domain.errors import EngineError
+from supervisor.domain.policies.system_calls import NUMBERS, name_of
 from supervisor.escape.attack import ENDED, Attack
 from supervisor.escape.cell import Cell
-from supervisor.escape.system_calls import NUMBERS, name_of
 from supervisor.escape.task import Numbered, observe
 
 __all__ = ["walk_calls"]

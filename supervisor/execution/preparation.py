@@ -18,8 +18,15 @@ from supervisor.domain.planning.ports import InstallationPort
 from supervisor.domain.policies.policy import Policies
 from supervisor.domain.sandbox.ending import FAILURES_OF_LLAMA_CPP
 from supervisor.domain.sandbox.gvisor import judge_gvisor
-from supervisor.domain.sandbox.hardening import build_container_config, model_path
-from supervisor.domain.sandbox.locks import ThreadStatus, judge_locks, require_compiled_lock, under_filter
+from supervisor.domain.sandbox.hardening import build_container_config, lock_program_path, model_path
+from supervisor.domain.sandbox.lock_content import FilterChain
+from supervisor.domain.sandbox.locks import (
+    ThreadStatus,
+    judge_filters,
+    judge_locks,
+    require_compiled_lock,
+    under_filter,
+)
 from supervisor.domain.sandbox.ports import LocatedModel, ModelStorePort, Sandbox, SandboxPort
 from supervisor.domain.sandbox.receipt import Expectation, SandboxFacts, build_receipt
 from supervisor.domain.sandbox.recipe import SandboxRecipe
@@ -52,6 +59,8 @@ class PreparedSandbox(FreshSandbox):
     ready: ReadyEvent
     before: tuple[ThreadStatus, ...]
     facts: SandboxFacts
+    programs: tuple[str, ...]
+    """SHA-256 of each filter's program, the newest first; empty in another tier than `hardened`."""
 
 
 class Preparer:
@@ -128,7 +137,19 @@ class Preparer:
         ready = check_ready(event, backend=recipe.backend, model=recipe.model)
         require_compiled_lock(ready, recipe.policies["lockdown.json"])
         facts = await sandbox.observe(model_path(policy), (*policy.paths.masked, *policy.paths.read_only))
-        return PreparedSandbox(sandbox, recipe, fresh.expected, fresh.model, ready, before, facts)
+        programs = () if recipe.isolation == "gvisor" else await self._judge_filters(fresh, is_held)
+        return PreparedSandbox(sandbox, recipe, fresh.expected, fresh.model, ready, before, facts, programs)
+
+    async def _judge_filters(self, fresh: FreshSandbox, is_held: Callable[[], bool]) -> tuple[str, ...]:
+        chains = await _read_filters(fresh.sandbox, is_held)
+        # The first judgement of a program takes some tenths of a second.
+        return await asyncio.to_thread(
+            judge_filters,
+            chains,
+            image_files=fresh.expected.image.files,
+            program_path=lock_program_path(self._policies.sandbox.isolation.tier(fresh.recipe.isolation)),
+            profile=self._policies.seccomp,
+        )
 
     def has_its_model(self, fresh: FreshSandbox) -> bool:
         """Return whether the model file is still the one that the sandbox was started with.
@@ -173,7 +194,9 @@ class Preparer:
             facts,
             expected,
             tier=plan.isolation,
-            locks=None if is_gvisor else judge_locks(prepared.before, facts.threads, user=policy.user),
+            locks=None
+            if is_gvisor
+            else judge_locks(prepared.before, facts.threads, programs=prepared.programs, user=policy.user),
             gvisor=judge_gvisor(facts.gvisor, policy.isolation.gvisor, user=policy.user) if is_gvisor else None,
             ggml_features=prepared.ready.cpu_features,
             escape=self._installation.find_escape_evidence(plan),
@@ -215,11 +238,28 @@ async def _watch_guest(sandbox: Sandbox) -> None:
     try:
         await sandbox.watch_guest()
     except ExecutionFault:
-        # Watching also fails when the runner has already ended; `receive` then raises how the runner ended.
-        with suppress(TimeoutError):
-            async with asyncio.timeout(ENDED_WAIT_S):
-                await sandbox.receive()
+        await _raise_how_it_ended(sandbox)
         raise
+
+
+async def _read_filters(sandbox: Sandbox, is_held: Callable[[], bool]) -> tuple[FilterChain, ...]:
+    while True:
+        was_held = is_held()
+        try:
+            return await sandbox.read_filters()
+        except ExecutionFault:
+            # The threads of a frozen sandbox cannot be stopped.
+            if not was_held and not is_held():
+                await _raise_how_it_ended(sandbox)
+                raise
+            await asyncio.sleep(HELD_POLL_S)
+
+
+async def _raise_how_it_ended(sandbox: Sandbox) -> None:
+    """Raise how the runner ended, if it has: that explains why the kernel shows nothing of it."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(ENDED_WAIT_S):
+            await sandbox.receive()
 
 
 async def next_event(sandbox: Sandbox) -> tuple[RunnerEvent, int]:

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from supervisor.domain.errors import ExecutionFault, Refusal
+from supervisor.domain.sandbox.lock_content import FilterChain
 from supervisor.domain.sandbox.locks import ThreadStatus
 from supervisor.domain.sandbox.ports import ExitStatus
 from tests.api.harness import Engine, eventually, problem_of
+from tests.fakes.filters import LOCK_TWO, lock_one
 from tests.fakes.run_requests import spec_request
 from tests.fakes.runner_scripts import READY, answering, saying
 from tests.fakes.sandbox_facts import thread_under
@@ -127,6 +129,35 @@ async def test_memory_that_runs_out_after_the_job_is_told_without_the_runners_wo
 async def test_a_runner_without_the_second_lock_never_gets_the_job(engine: Engine, first: dict[str, Any]) -> None:
     await failed(engine, saying(first=first), "lock_missing", 500)
     assert len(engine.sandboxes.opened[0].sent) == 1
+
+
+@pytest.mark.parametrize(
+    "chains",
+    [
+        ((LOCK_TWO[::-1], lock_one()),) * 2,
+        ((LOCK_TWO, LOCK_TWO),) * 2,
+        ((LOCK_TWO, lock_one()), (lock_one(), LOCK_TWO)),
+        ((LOCK_TWO, lock_one(), lock_one()),) * 2,
+    ],
+    ids=["another lock two", "another lock one", "another on one thread", "one more than is counted"],
+)
+async def test_a_lock_is_known_by_its_program(engine: Engine, chains: tuple[FilterChain, ...]) -> None:
+    def change(sandbox: FakeSandbox) -> None:
+        sandbox.filters = chains
+        engine.sandboxes.on_open = None
+
+    engine.sandboxes.on_open = change
+    await failed(engine, saying(PROMPT, token(), DONE), "lock_missing", 500)
+    assert len(engine.sandboxes.opened[0].sent) == 1
+
+
+async def test_filters_that_the_kernel_does_not_show_are_not_believed(engine: Engine) -> None:
+    def hide(sandbox: FakeSandbox) -> None:
+        sandbox.filters_fault = ExecutionFault("lock_missing", "not permitted")
+        engine.sandboxes.on_open = None
+
+    engine.sandboxes.on_open = hide
+    await failed(engine, saying(PROMPT, token(), DONE), "lock_missing", 500)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What `Sandbox.observe` returns of a container that is as it should be."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -7,11 +8,16 @@ from typing import Any
 from supervisor.domain.sandbox.gvisor import FilterCall, GuestFacts, GvisorFacts, HostProcess
 from supervisor.domain.sandbox.locks import ThreadStatus
 from supervisor.domain.sandbox.receipt import FileFacts, ImageFacts, MountPoint, SandboxFacts
+from tests.fakes.filters import LOCK_TWO
 
 __all__ = ["IMAGE_FACTS", "MODEL_FILE", "facts_as_asked", "gvisor_as_asked", "thread_under"]
 
 MODEL_FILE = FileFacts(device=1, inode=2, size_bytes=98_362_432, modified_ns=3, changed_ns=4)
-IMAGE_FACTS = ImageFacts(files={"/usr/bin/python3.11": "e" * 64}, ggml_features=frozenset({"AVX2", "FMA"}))
+MAPPED_FILES = {"/usr/bin/python3.11": "e" * 64}
+IMAGE_FACTS = ImageFacts(
+    files={**MAPPED_FILES, "/opt/weos/lockdown-kill_process.bpf": hashlib.sha256(LOCK_TWO).hexdigest()},
+    ggml_features=frozenset({"AVX2", "FMA"}),
+)
 
 
 def thread_under(filters: int, **changes: Any) -> ThreadStatus:
@@ -54,7 +60,7 @@ def facts_as_asked(config: Mapping[str, Any], threads: tuple[ThreadStatus, ...])
         memory_and_swap_bytes=host["MemorySwap"],
         pids_max=host["PidsLimit"],
         cpu_quota_nano=host["NanoCpus"],
-        mapped_files=dict(IMAGE_FACTS.files),
+        mapped_files=dict(MAPPED_FILES),
         model=MODEL_FILE,
     )
 

@@ -11,9 +11,11 @@ from typing import Any
 
 from supervisor.domain.errors import ExecutionFault, Refusal
 from supervisor.domain.sandbox.isolation import RegisteredRuntime
+from supervisor.domain.sandbox.lock_content import FilterChain
 from supervisor.domain.sandbox.locks import ThreadStatus
 from supervisor.domain.sandbox.ports import ExitStatus, Sandbox
 from supervisor.domain.sandbox.receipt import SandboxFacts
+from tests.fakes.filters import LOCK_TWO, lock_one
 from tests.fakes.installation import IMAGE
 from tests.fakes.sandbox_facts import facts_as_asked, gvisor_as_asked, thread_under
 
@@ -47,6 +49,8 @@ class FakeSandbox:
         self.threads_before: tuple[ThreadStatus, ...] = (thread_under(1),)
         self.locked_later: tuple[ThreadStatus, ...] = ()
         self.threads_after: tuple[ThreadStatus, ...] = (thread_under(2), thread_under(2))
+        self.filters: tuple[FilterChain, ...] = ((LOCK_TWO, lock_one()),) * 2
+        self.filters_fault: ExecutionFault | None = None
         self._script = script
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -129,6 +133,14 @@ class FakeSandbox:
         """See `Sandbox`."""
         del model_path, watched
         return self._facts()
+
+    async def read_filters(self) -> tuple[FilterChain, ...]:
+        """See `Sandbox`."""
+        if self.is_frozen:
+            raise ExecutionFault("lock_missing", "a frozen thread cannot be stopped")
+        if self.filters_fault is not None:
+            raise self.filters_fault
+        return self.filters
 
     async def watch_guest(self) -> None:
         """See `Sandbox`."""

@@ -53,7 +53,8 @@ async def test_a_supervisor_in_a_container_executes_and_signs_and_has_the_counte
         detach=True,
         network_mode="none",
         pid_mode="host",
-        cap_add=["SYS_PTRACE"],
+        cap_add=["SYS_PTRACE", "SYS_ADMIN"],
+        security_opt=["seccomp=unconfined"],
         environment={"WEOS_HOME": str(own_home.root), "WEOS_HOST_ROOT": "/host"},
         volumes={
             socket: {"bind": "/var/run/docker.sock", "mode": "rw"},

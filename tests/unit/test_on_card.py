@@ -10,8 +10,8 @@ import pytest
 
 from build.lockdown_compiler import ALLOW
 from supervisor.adapters.policies import load_policies
+from supervisor.domain.policies.system_calls import NUMBERS
 from supervisor.domain.power.meter import MissingMeter
-from supervisor.escape.system_calls import NUMBERS
 from tests.gpu.on_card.card import find_card
 from tests.gpu.on_card.compile import cuda_definitions
 from tests.gpu.on_card.describe_calls import place

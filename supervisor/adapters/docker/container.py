@@ -11,6 +11,7 @@ from typing import Any
 from supervisor.adapters.docker.frames import AttachedStream
 from supervisor.adapters.kernel.cgroup import find_cpu_counter, find_cpu_quota, read_cpu_time_ns, read_limits
 from supervisor.adapters.kernel.container_facts import read_facts
+from supervisor.adapters.kernel.filter_programs import read_filter_chains
 from supervisor.adapters.kernel.first_process import FirstProcess
 from supervisor.adapters.kernel.gvisor_facts import GvisorGuest
 from supervisor.adapters.kernel.mapped_files import MappedFileReader
@@ -18,6 +19,7 @@ from supervisor.adapters.kernel.placement import Placement, keep_apart
 from supervisor.adapters.kernel.proc_status import read_thread_statuses
 from supervisor.domain.errors import ExecutionFault
 from supervisor.domain.sandbox.ending import fault_of_end
+from supervisor.domain.sandbox.lock_content import FilterChain
 from supervisor.domain.sandbox.locks import ThreadStatus
 from supervisor.domain.sandbox.ports import ExitStatus
 from supervisor.domain.sandbox.receipt import SandboxFacts
@@ -28,6 +30,8 @@ _log = logging.getLogger(__name__)
 
 # What the kernel says of a file of a control group that has gone.
 GONE = {errno.ENOENT, errno.ENODEV}
+# On an idle machine it takes a millisecond; a thread that waits for a processor takes longer to stop.
+FILTERS_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +155,17 @@ class DockerSandbox:
             raise ExecutionFault("isolation_mismatch", f"the kernel's words are not understood: {error}") from error
         except OSError as error:
             raise _unseen(error) from error
+
+    async def read_filters(self) -> tuple[FilterChain, ...]:
+        """See ``ports.Sandbox``."""
+        try:
+            return await asyncio.to_thread(read_filter_chains, self._started.pid, timeout_s=FILTERS_TIMEOUT_S)
+        except OSError as error:
+            detail = (
+                f"the job was not sent: the kernel does not show the sandbox's filters ({error.strerror}); the "
+                "supervisor needs SYS_ADMIN and SYS_PTRACE on the host, and no system call filter of its own"
+            )
+            raise ExecutionFault("lock_missing", detail) from error
 
     def refresh(self, facts: SandboxFacts) -> SandboxFacts:
         """See ``ports.Sandbox``."""

@@ -4,16 +4,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from contracts.wire.units import NANO_CPUS_PER_CPU
-from supervisor.domain.policies.policy import SandboxPolicy
+from supervisor.domain.policies.policy import GvisorTier, HardenedTier, SandboxPolicy
 from supervisor.domain.policies.seccomp_profile import SeccompProfile
 from supervisor.domain.sandbox.recipe import SandboxRecipe
 
-__all__ = ["build_container_config", "model_path"]
+__all__ = ["build_container_config", "lock_program_path", "model_path"]
 
 
 def model_path(policy: SandboxPolicy) -> str:
     """Return the path at which the runner finds the model."""
     return f"{policy.model_directory}/{policy.model_file}"
+
+
+def lock_program_path(tier: HardenedTier | GvisorTier) -> str:
+    """Return the path of lock two's program in the runtime image; the image build compiles one for each tier."""
+    return f"/opt/weos/lockdown-{tier.lockdown_end}.bpf"
 
 
 def build_container_config(

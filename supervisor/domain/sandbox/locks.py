@@ -1,13 +1,16 @@
 """Whether both locks of a sandbox are on, decided from the kernel's view of its threads, seen from outside."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from contracts.execution.isolation_receipt import LocksObservation
 from contracts.execution.runner_protocol import ReadyEvent
 from supervisor.domain.errors import ExecutionFault
+from supervisor.domain.policies.seccomp_profile import SeccompProfile
+from supervisor.domain.sandbox.lock_content import FilterChain, find_deviation, shared_chain
 
-__all__ = ["ThreadStatus", "judge_locks", "require_compiled_lock", "under_filter"]
+__all__ = ["ThreadStatus", "judge_filters", "judge_locks", "require_compiled_lock", "under_filter"]
 
 # SECCOMP_MODE_FILTER of linux/seccomp.h, as /proc/PID/status shows it.
 FILTER_MODE = 2
@@ -43,12 +46,44 @@ def require_compiled_lock(ready: ReadyEvent, policy_digest: str) -> None:
         raise _missing("the image was not built with the lockdown.json in force; run: make setup")
 
 
-def judge_locks(before: Sequence[ThreadStatus], after: Sequence[ThreadStatus], *, user: str) -> LocksObservation:
+def judge_filters(
+    chains: Sequence[FilterChain], *, image_files: Mapping[str, str], program_path: str, profile: SeccompProfile
+) -> tuple[str, ...]:
+    """Return the digests of the filters, the newest first, if they are lock two and then lock one.
+
+    Args:
+        chains: the filter programs of every thread.
+        image_files: SHA-256 of every file of the runtime image, in hexadecimal.
+        program_path: the path of lock two's program in the image.
+        profile: lock one.
+
+    Raises:
+        ExecutionFault: ``lock_missing``; the job must not be sent.
+    """
+    programs = shared_chain(chains)
+    if programs is None or len(programs) < len(("lock two", "lock one")):
+        raise _missing("its threads are not under the same two filters")
+    digests = tuple(hashlib.sha256(program).hexdigest() for program in programs)
+    if digests[0] != image_files.get(program_path):
+        raise _missing("the newest filter of its threads is not the program of lock two")
+    try:
+        deviation = find_deviation(programs[1:], profile)
+    except ValueError as error:
+        raise _missing(str(error)) from error
+    if deviation is not None:
+        raise _missing(f"lock one does not answer as seccomp.json says: {deviation}")
+    return tuple(f"sha256:{digest}" for digest in digests)
+
+
+def judge_locks(
+    before: Sequence[ThreadStatus], after: Sequence[ThreadStatus], *, programs: tuple[str, ...], user: str
+) -> LocksObservation:
     """Return the observation if every thread is under both locks and has no privileges.
 
     Args:
         before: every thread of the sandbox after its start, under lock one.
         after: every thread once the runner has reported that it is ready, under both locks.
+        programs: what `judge_filters` has returned.
         user: ``UID:GID`` that each thread must run as.
 
     Raises:
@@ -62,6 +97,8 @@ def judge_locks(before: Sequence[ThreadStatus], after: Sequence[ThreadStatus], *
     filters_after = min(thread.seccomp_filters for thread in after)
     if filters_before < 1 or filters_after <= filters_before:
         raise _missing(f"a thread has {filters_after} filters, and had {filters_before} before the second lock")
+    if any(thread.seccomp_filters != len(programs) for thread in after):
+        raise _missing(f"a thread has other filters than the {len(programs)} whose programs were read")
     first = after[0]
     return LocksObservation(
         seccomp_mode=first.seccomp_mode,
@@ -72,6 +109,7 @@ def judge_locks(before: Sequence[ThreadStatus], after: Sequence[ThreadStatus], *
         cap_bnd=first.cap_bounding,
         uid=first.user_ids[0],
         threads=len(after),
+        programs=programs,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from contracts.execution.execution_plan import PlannedModel
 from supervisor.domain.sandbox.isolation import RegisteredRuntime
+from supervisor.domain.sandbox.lock_content import FilterChain
 from supervisor.domain.sandbox.locks import ThreadStatus
 from supervisor.domain.sandbox.receipt import FileFacts, SandboxFacts
 
@@ -88,6 +89,14 @@ class Sandbox(Protocol):
 
         Raises:
             ExecutionFault: ``lock_missing`` if the kernel's status is incomplete.
+        """
+        ...
+
+    async def read_filters(self) -> tuple[FilterChain, ...]:
+        """Return the system call filters of every thread in the container; only in tier `hardened`.
+
+        Raises:
+            ExecutionFault: ``lock_missing`` if the kernel does not hand them out, as while the container is frozen.
         """
         ...
 

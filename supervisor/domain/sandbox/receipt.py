@@ -51,7 +51,7 @@ LIMIT_LINES = {
 UNOBSERVED: dict[IsolationTier, tuple[str, ...]] = {
     "hardened": (),
     "gvisor": (
-        *("MaskedPaths", "ReadonlyPaths", "no shared memory", "lock one"),
+        *("MaskedPaths", "ReadonlyPaths", "no shared memory", "lock one", "lock two's program"),
         *("ulimit core", "ulimit fsize", "ulimit memlock"),
     ),
 }

@@ -122,6 +122,7 @@ def test_a_statement_that_an_engine_may_make_is_valid(change: Change) -> None:
         locks(seccomp_mode=0),
         locks(filters_before=0),
         locks(filters_after=1),
+        locks(filters_after=3),
         locks(no_new_privs=False),
         locks(cap_eff="0000000000000001"),
         locks(cap_bnd="0000000000000001"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from build.lockdown_compiler import ALLOW, ENDS, REFUSE, WHOLE, Condition, Rule, compile_rules, parse_rules
 from supervisor.domain.policies.seccomp_profile import SeccompProfile, SeccompRule
-from supervisor.escape.system_calls import NUMBERS
+from supervisor.domain.policies.system_calls import NUMBERS
 
 __all__ = [
     "ALLOWS_ALL",

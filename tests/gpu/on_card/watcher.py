@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from supervisor.escape.system_calls import name_of
+from supervisor.domain.policies.system_calls import name_of
 from tests.gpu.on_card.filters import SIGNIFICANT
 from tests.gpu.on_card.ioctls import describe_ioctl
 

@@ -154,12 +154,19 @@ LIES = (
         UNLOCKED,
         "filters",
     ),
-    # From outside filters are counted; what one does is known by the image's digest alone.
     Misbehaviour(
         "puts a lock on that allows everything",
         "lock",
         "lock_down(bytes((6, 0, 0, 0, 0, 0, 0xFF, 0x7F)))",
-        HARMLESS,
+        UNLOCKED,
+        "not the program of lock two",
+    ),
+    Misbehaviour(
+        "puts a false lock over the true one",
+        "lock",
+        "lock_down(load_program()[:-8] + bytes((6, 0, 0, 0, 0, 0, 0xFF, 0x7F)))",
+        UNLOCKED,
+        "not the program of lock two",
     ),
     Misbehaviour(
         "says that its lock failed",

@@ -9,10 +9,10 @@ from build import lockdown_compiler
 from contracts.wire.types import IsolationTier
 from supervisor.adapters.policies import load_policies
 from supervisor.composition import SOURCE_ROOT
+from supervisor.domain.policies.system_calls import NUMBERS, WALKED, name_of
 from supervisor.escape import lock_one, lock_two, surroundings
 from supervisor.escape.attack import Attack, Verdict, expect, judge
 from supervisor.escape.catalogue import plan_attempts
-from supervisor.escape.system_calls import NUMBERS, WALKED, name_of
 from supervisor.escape.task import INSIDE, MODULES
 
 POLICIES = load_policies(SOURCE_ROOT / "policies")

@@ -9,19 +9,20 @@ from tests.fakes.runner_scripts import LOCKDOWN_POLICY, READY
 from tests.fakes.sandbox_facts import thread_under
 
 USER = "65532:65532"
+PROGRAMS = ("sha256:" + "5" * 64, "sha256:" + "6" * 64)
 NONE = "0" * 16
 SOME = "0000000000000400"
 
 
 def missing(before: list[ThreadStatus], after: list[ThreadStatus]) -> str:
     with pytest.raises(ExecutionFault) as caught:
-        judge_locks(before, after, user=USER)
+        judge_locks(before, after, programs=PROGRAMS, user=USER)
     assert caught.value.code == "lock_missing"
     return caught.value.detail
 
 
 def test_the_observation_of_both_locks_is_returned() -> None:
-    seen = judge_locks([thread_under(1)], [thread_under(2)] * 3, user=USER)
+    seen = judge_locks([thread_under(1)], [thread_under(2)] * 3, programs=PROGRAMS, user=USER)
     assert seen.model_dump() == {
         "seccomp_mode": 2,
         "filters_before": 1,
@@ -31,6 +32,7 @@ def test_the_observation_of_both_locks_is_returned() -> None:
         "cap_bnd": NONE,
         "uid": 65532,
         "threads": 3,
+        "programs": PROGRAMS,
     }
 
 
@@ -51,6 +53,10 @@ def test_the_observation_of_both_locks_is_returned() -> None:
 )
 def test_one_privileged_thread_is_enough_to_refuse(flawed: ThreadStatus) -> None:
     missing([thread_under(1)], [thread_under(2), flawed, thread_under(2)])
+
+
+def test_a_thread_with_more_filters_than_were_read_is_refused() -> None:
+    assert "the 2 whose programs were read" in missing([thread_under(1)], [thread_under(2), thread_under(3)])
 
 
 def test_a_sandbox_that_began_without_its_first_lock_is_refused() -> None:
