@@ -1,5 +1,6 @@
 """`weos-engine doctor`: what this host supports, and the consequences."""
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
@@ -33,6 +34,7 @@ from supervisor.domain.power.meter import MissingMeter
 from supervisor.domain.sandbox.isolation import read_runtimes, require_registered
 from supervisor.power.meters import FoundCalibration, find_calibration, open_meter
 from supervisor.setup.host.container_engine import find_container_engine
+from supervisor.setup.host.container_engine_address import judge_access
 from supervisor.setup.host.programs import find_program
 
 __all__ = ["command", "find_meters"]
@@ -51,7 +53,8 @@ LIMIT_SUPPORT = {
 def _find_engine() -> list[Finding]:
     host = find_container_engine()
     if host is None:
-        return [Finding("container engine", "none answers", "nothing can be executed; run: make setup", good=False)]
+        follows = judge_access(os.environ, os.geteuid()) or "nothing can be executed; run: make setup"
+        return [Finding("container engine", "none answers", follows, good=False)]
     try:
         client = docker.DockerClient(base_url=host, timeout=ENGINE_TIMEOUT_S)
         info, version = client.info(), client.version()
