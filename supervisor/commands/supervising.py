@@ -1,0 +1,35 @@
+"""Which way the supervisor runs here: as a process, or in a container where this user is not root."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from supervisor.adapters.home import Home
+from supervisor.adapters.kernel.privilege import may_observe
+from supervisor.client.child_supervisor import child_supervisor
+from supervisor.client.contained_supervisor import ContainedSupervisor
+from supervisor.client.engine_client import EngineClient
+from supervisor.console.steps import Progress
+from supervisor.setup.host.supervisor_container import require_socket
+from supervisor.setup.images.supervisor_image import build_supervisor_image
+
+__all__ = ["contain", "own_supervisor"]
+
+
+def contain(home: Home, docker_host: str, progress: Progress) -> ContainedSupervisor | None:
+    """Return the container for the supervisor, its image built where needed; None: it runs as a process.
+
+    Raises:
+        EngineError: ``supervisor_unplaceable``, or a SetupError of the image's build.
+    """
+    if may_observe():
+        return None
+    require_socket(docker_host)
+    return ContainedSupervisor(home, docker_host, build_supervisor_image(home.root, progress, docker_host))
+
+
+@contextmanager
+def own_supervisor(client: EngineClient, home: Home, contained: ContainedSupervisor | None) -> Iterator[None]:
+    """Start a supervisor for the length of a block."""
+    log = home.root / "log" / "supervisor.log"
+    with child_supervisor(client, log) if contained is None else contained.served(client, log):
+        yield
