@@ -18,9 +18,9 @@ from supervisor.adapters.home import Home
 from supervisor.client.engine_client import EngineClient
 from supervisor.domain.errors import EngineError
 from supervisor.setup.host.container_engine_api import opened_container_engine
-from supervisor.setup.host.supervisor_container import STOP_TIMEOUT_S, Placing, build_supervisor_container
+from supervisor.setup.host.supervisor_container import STOP_TIMEOUT_S, Placing, User, build_supervisor_container
 
-__all__ = ["ContainedSupervisor"]
+__all__ = ["ContainedSupervisor", "this_user"]
 
 START_TIMEOUT_S = 60
 POLL_S = 0.1
@@ -28,6 +28,11 @@ LINES_SHOWN = 10
 CALL_TIMEOUT_S = 2 * STOP_TIMEOUT_S
 MACHINE_FILES = ("/etc/machine-id",)
 FORWARDED = {signal.SIGINT: "SIGINT", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGTERM"}
+
+
+def this_user() -> User:
+    """Return the user of this process."""
+    return User(os.geteuid(), tuple(dict.fromkeys((os.getegid(), *os.getgroups()))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,7 @@ class ContainedSupervisor:
     home: Home
     docker_host: str
     image_id: str
+    user: User
 
     @property
     def name(self) -> str:
@@ -100,10 +106,9 @@ class ContainedSupervisor:
                 client.api.remove_container(container.container_id, force=True, v=True)
 
     def _placing(self, information: dict[str, Any]) -> Placing:
-        groups = tuple(dict.fromkeys((os.getegid(), *os.getgroups())))
         options = frozenset(information.get("SecurityOptions") or ())
         files = tuple(path for path in MACHINE_FILES if Path(path).is_file())
-        return Placing(self.home.root, self.docker_host, os.geteuid(), groups, options, files)
+        return Placing(self.home.root, self.docker_host, self.user, options, files)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from supervisor.adapters.home import Home
 from supervisor.adapters.kernel.privilege import may_observe
 from supervisor.client.child_supervisor import child_supervisor
-from supervisor.client.contained_supervisor import ContainedSupervisor
+from supervisor.client.contained_supervisor import ContainedSupervisor, this_user
 from supervisor.client.engine_client import EngineClient
 from supervisor.console.steps import Progress
 from supervisor.setup.host.supervisor_container import require_socket
@@ -24,7 +24,8 @@ def contain(home: Home, docker_host: str, progress: Progress) -> ContainedSuperv
     if may_observe():
         return None
     require_socket(docker_host)
-    return ContainedSupervisor(home, docker_host, build_supervisor_image(home.root, progress, docker_host))
+    image_id = build_supervisor_image(home.root, progress, docker_host)
+    return ContainedSupervisor(home, docker_host, image_id, this_user())
 
 
 @contextmanager

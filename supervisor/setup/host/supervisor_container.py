@@ -11,7 +11,7 @@ from typing import Any
 
 from supervisor.domain.errors import EngineError
 
-__all__ = ["HOST_ROOT", "SUPERVISOR_LABEL", "Placing", "build_supervisor_container", "require_socket"]
+__all__ = ["HOST_ROOT", "STOP_TIMEOUT_S", "Placing", "User", "build_supervisor_container", "require_socket"]
 
 SUPERVISOR_LABEL = "org.weos.supervisor"
 UNIX_SCHEME = "unix://"
@@ -25,22 +25,28 @@ STOP_TIMEOUT_S = 30
 
 
 @dataclass(frozen=True, slots=True)
+class User:
+    """Who the supervisor works for, and in which groups; the first of them is that of new files."""
+
+    user_id: int
+    group_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Placing:
     """Whose supervisor it is, and where it lies.
 
     Attributes:
         home: The installation, at the same path in the container: the container engine mounts models by the host's.
         docker_host: The container engine's address.
-        user_id: The user, who owns the home.
-        group_ids: The user's groups, the first of them the one of new files.
+        user: The home's owner.
         engine_options: The container engine's `SecurityOptions`.
         host_files: The host's files that exist of those that a meter reads.
     """
 
     home: Path
     docker_host: str
-    user_id: int
-    group_ids: tuple[int, ...]
+    user: User
     engine_options: frozenset[str]
     host_files: tuple[str, ...] = ("/etc/machine-id",)
 
@@ -107,9 +113,9 @@ def _becoming(placing: Placing) -> list[str]:
     kept = ",".join(f"+{name.lower()}" for name in KEPT)
     return [
         "setpriv",
-        f"--reuid={placing.user_id}",
-        f"--regid={placing.group_ids[0]}",
-        f"--groups={','.join(map(str, placing.group_ids))}",
+        f"--reuid={placing.user.user_id}",
+        f"--regid={placing.user.group_ids[0]}",
+        f"--groups={','.join(map(str, placing.user.group_ids))}",
         f"--inh-caps=-all,{kept}",
         f"--ambient-caps=-all,{kept}",
         f"--bounding-set=-all,{kept}",
