@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from types import FrameType
-from typing import Any
+from typing import Any, BinaryIO
 
 import docker
 
@@ -20,7 +21,7 @@ from supervisor.domain.errors import EngineError
 from supervisor.setup.host.container_engine_api import opened_container_engine
 from supervisor.setup.host.supervisor_container import STOP_TIMEOUT_S, Placing, User, build_supervisor_container
 
-__all__ = ["ContainedSupervisor", "this_user"]
+__all__ = ["ContainedSupervisor", "container_name", "this_user"]
 
 START_TIMEOUT_S = 60
 POLL_S = 0.1
@@ -33,6 +34,11 @@ FORWARDED = {signal.SIGINT: "SIGINT", signal.SIGTERM: "SIGTERM", signal.SIGHUP: 
 def this_user() -> User:
     """Return the user of this process."""
     return User(os.geteuid(), tuple(dict.fromkeys((os.getegid(), *os.getgroups()))))
+
+
+def container_name(home: Home) -> str:
+    """Return the name of a home's supervisor as a container, by which a person can stop it."""
+    return f"weos-supervisor-{home.instance_id()[:12]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +56,8 @@ class ContainedSupervisor:
 
     @property
     def name(self) -> str:
-        """The name of the serving container, by which a person can stop it."""
-        return f"weos-supervisor-{self.home.instance_id()[:12]}"
+        """The name of the serving container."""
+        return container_name(self.home)
 
     @contextmanager
     def served(self, client: EngineClient, log: Path) -> Iterator[None]:
@@ -87,9 +93,10 @@ class ContainedSupervisor:
 
     def _run(self, arguments: Sequence[str], name: str) -> int:
         with self._started(arguments, name) as container, container.forwarded_signals():
-            for chunk in container.follow():
-                sys.stdout.buffer.write(chunk)
-                sys.stdout.buffer.flush()
+            complaints = Thread(target=container.show, args=("stderr", sys.stderr.buffer), daemon=True)
+            complaints.start()
+            container.show("stdout", sys.stdout.buffer)
+            complaints.join()
             return container.wait()
 
     @contextmanager
@@ -141,9 +148,13 @@ class _Container:
         lines = self.output().decode("utf-8", "replace").splitlines()
         return "\n  ".join(lines[-LINES_SHOWN:])
 
-    def follow(self) -> Iterator[bytes]:
-        """Yield what it says until it ends."""
-        yield from self.client.api.logs(self.container_id, stream=True, follow=True)
+    def show(self, stream: str, output: BinaryIO) -> None:
+        """Copy what it writes to `stdout` or `stderr` until it ends."""
+        with opened_container_engine(self.docker_host, CALL_TIMEOUT_S) as client:
+            chosen = {name: name == stream for name in ("stdout", "stderr")}
+            for text in client.api.logs(self.container_id, stream=True, follow=True, **chosen):
+                output.write(text)
+                output.flush()
 
     def wait(self) -> int:
         """Return its exit status once it has ended."""

@@ -17,6 +17,7 @@ from supervisor.adapters.installation.backends import default_source_root, load_
 from supervisor.adapters.installation.image_record import stored_image
 from supervisor.adapters.installation.model_store import ModelStore
 from supervisor.adapters.kernel.host import host_root, read_fingerprint, read_host_facts
+from supervisor.adapters.kernel.privilege import may_observe
 from supervisor.adapters.policies import load_policies
 from supervisor.adapters.power.model_meter import ModelMeter
 from supervisor.adapters.power.nvml import open_nvml
@@ -26,7 +27,8 @@ from supervisor.client.engine_client import EngineClient
 from supervisor.commands.escape import read_installation, run_escape
 from supervisor.commands.finding import Finding
 from supervisor.commands.models.findings import find_left_downloads, find_models
-from supervisor.commands.scheduling_view import find_leasable, find_standing
+from supervisor.commands.scheduling_view import find_leasable, find_standing, find_way
+from supervisor.commands.supervising import run_contained
 from supervisor.domain.errors import EngineError, Refusal
 from supervisor.domain.planning.installation import HostFacts
 from supervisor.domain.policies.policy import PowerPolicy
@@ -40,6 +42,8 @@ from supervisor.setup.host.programs import find_program
 __all__ = ["command", "find_meters"]
 
 ENGINE_TIMEOUT_S = 10
+# Without these, no backend and no model helps.
+NEEDED = {"container engine", "control groups", "supervisor runs"}
 # Limits of an execution, and the container engine's field that says whether its kernel supports them.
 LIMIT_SUPPORT = {
     "memory": "MemoryLimit",
@@ -83,6 +87,8 @@ def _find_tiers(info: dict[str, Any]) -> list[Finding]:
     hardened = Finding("tier hardened", f"runtime {policy.hardened.runtime}", "requests may ask for it")
     if policy.hardened.runtime not in runtimes:
         hardened = Finding("tier hardened", f"no runtime {policy.hardened.runtime}", "refused", good=False)
+    if not may_observe():
+        return [hardened, Finding("tier gvisor", "the supervisor runs in a container", "refused there", good=None)]
     try:
         require_registered(policy.gvisor, runtimes)
     except Refusal as refusal:
@@ -213,6 +219,8 @@ def command(escape: bool, tiers: tuple[IsolationTier, ...], as_json: bool) -> No
     """
     home = Home(default_home())
     if escape:
+        options = [*(f"--tier={tier}" for tier in tiers), *(["--json"] if as_json else [])]
+        run_contained(home, ["doctor", "--escape", *options])
         raise SystemExit(run_escape(home, read_installation(home), tiers, as_json=as_json))
     if tiers or as_json:
         message = "--tier and --json need --escape"
@@ -226,6 +234,7 @@ def _show_host(home: Home) -> None:
     gib = host.memory_bytes / 2**30
     findings = [
         *_find_engine(),
+        find_way(home, find_container_engine(), is_contained=not may_observe()),
         Finding("processor", f"{host.processor}, {len(host.logical_cpus)} usable CPUs, {gib:.1f} GiB", "", good=None),
         *find_leasable(host, policies),
         find_standing(EngineClient(home)),
@@ -249,5 +258,6 @@ def _show_host(home: Home) -> None:
         table.add_row(marks[finding.good], finding.subject, finding.found, finding.follows)
     Console().print(table)
     can_execute = {finding.subject.split()[0] for finding in findings if finding.good}
-    if any(finding.good is False for finding in findings[:2]) or not {"container", "backend", "models"} <= can_execute:
+    is_refused = any(finding.good is False and finding.subject in NEEDED for finding in findings)
+    if is_refused or not {"container", "backend", "models"} <= can_execute:
         raise SystemExit(1)

@@ -1,6 +1,6 @@
 """Which way the supervisor runs here: as a process, or in a container where this user is not root."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from supervisor.adapters.home import Home
@@ -8,11 +8,12 @@ from supervisor.adapters.kernel.privilege import may_observe
 from supervisor.client.child_supervisor import child_supervisor
 from supervisor.client.contained_supervisor import ContainedSupervisor, this_user
 from supervisor.client.engine_client import EngineClient
-from supervisor.console.steps import Progress
+from supervisor.console.steps import ConsoleProgress, Progress
+from supervisor.setup.host.container_engine import ensure_container_engine
 from supervisor.setup.host.supervisor_container import require_socket
 from supervisor.setup.images.supervisor_image import build_supervisor_image
 
-__all__ = ["contain", "own_supervisor"]
+__all__ = ["contain", "own_supervisor", "run_contained"]
 
 
 def contain(home: Home, docker_host: str, progress: Progress) -> ContainedSupervisor | None:
@@ -26,6 +27,20 @@ def contain(home: Home, docker_host: str, progress: Progress) -> ContainedSuperv
     require_socket(docker_host)
     image_id = build_supervisor_image(home.root, progress, docker_host)
     return ContainedSupervisor(home, docker_host, image_id, this_user())
+
+
+def run_contained(home: Home, arguments: Sequence[str]) -> None:
+    """Run a command that observes sandboxes in a container, and end with its exit status; return where root runs it.
+
+    Raises:
+        EngineError: as `contain` says.
+    """
+    if may_observe():
+        return
+    progress = ConsoleProgress()
+    contained = contain(home, ensure_container_engine(home.root, progress), progress)
+    if contained is not None:
+        raise SystemExit(contained.run(arguments))
 
 
 @contextmanager

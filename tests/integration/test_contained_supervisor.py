@@ -109,7 +109,11 @@ def test_it_serves_in_the_foreground_until_it_is_told_to_stop(contained: Contain
     place = [str(contained.home.root), contained.docker_host, contained.image_id]
     numbers = [str(number) for number in (user.user_id, *user.group_ids)]
     with subprocess.Popen(
-        [sys.executable, "-c", IN_FOREGROUND, *place, *numbers], cwd=SOURCE_ROOT, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-W", "error", "-c", IN_FOREGROUND, *place, *numbers],
+        cwd=SOURCE_ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as serving:
         assert serving.stdout is not None
         lines = iter(serving.stdout.readline, "")
@@ -117,7 +121,8 @@ def test_it_serves_in_the_foreground_until_it_is_told_to_stop(contained: Contain
         assert said
         assert EngineClient(contained.home).is_serving()
         serving.send_signal(signal.SIGINT)
-        assert serving.wait(STOP_TIMEOUT_S) == 0
+        _, complained = serving.communicate(timeout=STOP_TIMEOUT_S)
+        assert (serving.returncode, complained) == (0, "")
     assert not EngineClient(contained.home).is_serving()
 
 
