@@ -55,6 +55,9 @@ def build_supervisor_image(home: Path, progress: Progress, docker_host: str) -> 
 def _fetch_wheels(home: Path, root: Path, progress: Progress) -> Path:
     digest = digest_of_file(root / LOCK_FILE).removeprefix("sha256:")
     wheels = home / "cache" / "wheels" / digest[:12]
+    complete = wheels.with_suffix(".complete")
+    if complete.exists():
+        return wheels
     command = [
         *(sys.executable, "-P", "-m", "pip", "--disable-pip-version-check", "--no-input", "download", "--quiet"),
         *("--require-hashes", "--no-deps", "--only-binary=:all:", "--dest", str(wheels)),
@@ -71,6 +74,8 @@ def _fetch_wheels(home: Path, root: Path, progress: Progress) -> Path:
             f"Check that a package index is reachable: {sys.executable} -m pip download --no-deps click"
         )
         raise SetupError("source_fetch_failed", message)
+    # The image's build checks the hashes again; this only spares asking the index.
+    complete.touch()
     return wheels
 
 
