@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
@@ -169,8 +169,8 @@ class _Container:
         """Pass on what would end a supervisor in the foreground; a second one ends it at once there."""
 
         def forward(number: int, _: FrameType | None) -> None:
-            # With a client of its own: the other one may be in the middle of a request.
-            with opened_container_engine(self.docker_host, CALL_TIMEOUT_S) as client:
+            # With a client of its own: the other one may be in the middle of a request. What has just ended is not told.
+            with suppress(EngineError), opened_container_engine(self.docker_host, CALL_TIMEOUT_S) as client:
                 client.api.kill(self.container_id, FORWARDED[signal.Signals(number)])
 
         before = {number: signal.signal(number, forward) for number in FORWARDED}

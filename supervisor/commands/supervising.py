@@ -9,11 +9,12 @@ from supervisor.client.child_supervisor import child_supervisor
 from supervisor.client.contained_supervisor import ContainedSupervisor, this_user
 from supervisor.client.engine_client import EngineClient
 from supervisor.console.steps import ConsoleProgress, Progress
+from supervisor.domain.errors import EngineError
 from supervisor.setup.host.container_engine import ensure_container_engine
 from supervisor.setup.host.supervisor_container import require_socket
 from supervisor.setup.images.supervisor_image import build_supervisor_image
 
-__all__ = ["contain", "own_supervisor", "run_contained"]
+__all__ = ["contain", "own_supervisor", "require_process", "run_contained"]
 
 
 def contain(home: Home, docker_host: str, progress: Progress) -> ContainedSupervisor | None:
@@ -41,6 +42,17 @@ def run_contained(home: Home, arguments: Sequence[str]) -> None:
     contained = contain(home, ensure_container_engine(home.root, progress), progress)
     if contained is not None:
         raise SystemExit(contained.run(arguments))
+
+
+def require_process(what: str) -> None:
+    """Refuse what needs a supervisor that is a process of this user.
+
+    Raises:
+        EngineError: ``root_needed``.
+    """
+    if not may_observe():
+        detail = f"{what} needs root: it starts supervisors as processes, which without root could observe no sandbox"
+        raise EngineError("root_needed", detail)
 
 
 @contextmanager

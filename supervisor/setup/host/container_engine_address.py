@@ -83,6 +83,11 @@ def judge_access(environment: Mapping[str, str], user_id: int) -> str:
     if user_id == 0:
         return ""
     named = environment.get("DOCKER_HOST")
+    if named and not named.startswith(UNIX_SCHEME):
+        return (
+            "this user is not root, so the supervisor needs the socket of this machine's container engine, and "
+            f"{named}, which DOCKER_HOST names, is none. Unset DOCKER_HOST, or run as root"
+        )
     addresses = (named,) if named else usual_addresses(environment)
     reached = {address: reach(address) for address in addresses}
     if Reach.LISTENING in reached.values():
@@ -90,11 +95,11 @@ def judge_access(environment: Mapping[str, str], user_id: int) -> str:
     denied = next((address for address, found in reached.items() if found is Reach.DENIED), None)
     if denied:
         return explain_denied(denied)
-    user = _user_name()
-    where = f"at {named}, which DOCKER_HOST names" if named else "here"
+    if named:
+        return f"no container engine answers at {named}, which DOCKER_HOST names. Start it there, or unset DOCKER_HOST"
     return (
-        f"no container engine answers {where}, and this user is not root, who could install and start it. As root: "
-        f"apt-get install docker.io (or systemctl start docker), usermod -aG docker {user}; then: newgrp docker"
+        "no container engine answers here, and this user is not root, who could install and start it. As root: "
+        f"apt-get install docker.io (or systemctl start docker), usermod -aG docker {_user_name()}; then: newgrp docker"
     )
 
 

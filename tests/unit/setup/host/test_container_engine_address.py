@@ -156,6 +156,7 @@ def test_who_has_neither_root_nor_a_container_engine_is_told_once(
     named = judge_access({"DOCKER_HOST": "unix:///nowhere.sock"}, 7)
     assert "at unix:///nowhere.sock, which DOCKER_HOST names" in named
     assert named.count("\n") == 0
+    assert "Unset DOCKER_HOST, or run as root" in judge_access({"DOCKER_HOST": "tcp://elsewhere:2375"}, 7)
 
 
 def test_it_is_said_before_anything_is_installed() -> None:
