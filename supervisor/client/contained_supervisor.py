@@ -169,7 +169,7 @@ class _Container:
         """Pass on what would end a supervisor in the foreground; a second one ends it at once there."""
 
         def forward(number: int, _: FrameType | None) -> None:
-            # With a client of its own: the other one may be in the middle of a request. What has just ended is not told.
+            # With a client of its own: the other one may be in the middle of a request. It may have just ended.
             with suppress(EngineError), opened_container_engine(self.docker_host, CALL_TIMEOUT_S) as client:
                 client.api.kill(self.container_id, FORWARDED[signal.Signals(number)])
 
