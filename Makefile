@@ -15,7 +15,7 @@ FUZZ_TARGETS ?= event stream gguf command request record statement proof bundle 
 PART := part() { local name=$$1 from=$$SECONDS; shift; echo "== $$name"; "$$@" || exit 1; \
 	echo "-- $$name: $$((SECONDS - from)) s"; }
 
-.PHONY: help run serve setup gvisor test test-gpu quick check lint generated hooks fuzz clients bench bench-packages \
+.PHONY: help reach run serve setup gvisor test test-gpu quick check lint generated hooks fuzz clients bench bench-packages \
 	bench-power format schemas lock bootstrap
 .DEFAULT_GOAL := help
 
@@ -25,13 +25,17 @@ help: ## show this list
 bootstrap:
 	@$(PYTHON) supervisor/bootstrap.py
 
-run: bootstrap ## prepare everything, execute one request and verify its signed record (MODEL=gemma3-270m ACCEPT=gemma)
+# Said at once, not after minutes of set-up.
+reach:
+	@$(PYTHON) -m supervisor.setup.host.container_engine_address
+
+run: reach bootstrap ## prepare everything, execute one request and verify its signed record (MODEL=gemma3-270m ACCEPT=gemma)
 	@$(BIN)/weos-engine demo $(if $(MODEL),--model $(MODEL)) $(if $(ACCEPT),--accept-terms $(ACCEPT))
 
 serve: setup ## serve the API in the foreground
 	@exec $(BIN)/weos-engine serve
 
-setup: bootstrap ## prepare everything, without executing a request
+setup: reach bootstrap ## prepare everything, without executing a request
 	@$(BIN)/weos-engine setup
 
 gvisor: setup ## install gVisor's runsc and register it (YES=1: also with a container engine that was here before)

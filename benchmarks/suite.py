@@ -34,6 +34,7 @@ from supervisor.adapters.docker.sandboxes import INSTANCE_LABEL
 from supervisor.adapters.home import Home, default_home
 from supervisor.adapters.installation.model_store import ModelStore
 from supervisor.commands.setup import DEMO_BACKEND, DEMO_MODEL, DEMO_QUANTIZATION, prepare
+from supervisor.commands.supervising import require_process
 from supervisor.composition import SOURCE_ROOT
 from supervisor.console.steps import ConsoleProgress, Progress
 
@@ -153,6 +154,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prepare, measure, print the table and write the files."""
     options = _parse(arguments)
+    require_process("make bench")
     progress = ConsoleProgress()
     prepared = prepare(Home(default_home()), progress)
     peers = ensure_peers(prepared.home.root, DEMO_BACKEND, progress, prepared.docker_host)

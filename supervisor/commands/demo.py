@@ -17,12 +17,12 @@ from supervisor.adapters.identity.engine_identity import load_identity
 from supervisor.adapters.installation.model_store import ModelStore
 from supervisor.adapters.policies import load_policies
 from supervisor.client.asking import DEFAULT_SYSTEM, Turn
-from supervisor.client.child_supervisor import child_supervisor
 from supervisor.client.choices import choose_backend
 from supervisor.client.engine_client import EngineClient
 from supervisor.commands.answer_view import execute_and_show
 from supervisor.commands.audit.view import show_checks, show_not_proven, show_verdict
-from supervisor.commands.setup import DEMO_MODEL, prepare
+from supervisor.commands.setup import DEMO_MODEL, Prepared, prepare
+from supervisor.commands.supervising import own_supervisor
 from supervisor.composition import SOURCE_ROOT
 from supervisor.console.steps import ConsoleProgress
 from supervisor.domain.errors import EngineError
@@ -100,20 +100,20 @@ def accept_terms(home: Home, model: str, accepted: tuple[str, ...]) -> frozenset
 
 
 @contextmanager
-def _running_supervisor(client: EngineClient, home: Home) -> Iterator[None]:
+def _running_supervisor(client: EngineClient, prepared: Prepared) -> Iterator[None]:
     """Use the running supervisor, or start one for the length of the demonstration."""
     if client.is_serving():
         running = VersionView.model_validate_json(client.get_bytes("/v1/version"))
         policies = load_policies(SOURCE_ROOT / "policies")
-        ours = load_identity(home, SOURCE_ROOT, policies.digests).engine_version
+        ours = load_identity(prepared.home, SOURCE_ROOT, policies.digests).engine_version
         if running.engine_version != ours:
             detail = f"the running supervisor is {running.engine_version}, but this tree is {ours}; stop it and repeat"
             raise EngineError("engine_version_mismatch", detail)
         click.echo(f"Using the running supervisor, {ours}")
         yield
         return
-    click.echo("Starting the supervisor")
-    with child_supervisor(client, home.root / "log" / "supervisor.log"):
+    click.echo(f"Starting the supervisor{'' if prepared.contained is None else ', in a container'}")
+    with own_supervisor(client, prepared.home, prepared.contained):
         yield
 
 
@@ -129,9 +129,9 @@ def _running_supervisor(client: EngineClient, home: Home) -> Iterator[None]:
 def command(*, model: str, accepted: tuple[str, ...]) -> None:
     """Prepare everything, execute one request through the API and verify its record."""
     home = Home(default_home())
-    prepare(home, ConsoleProgress(), model=model, accepted_terms=accept_terms(home, model, accepted))
+    prepared = prepare(home, ConsoleProgress(), model=model, accepted_terms=accept_terms(home, model, accepted))
     client = EngineClient(home)
-    with _running_supervisor(client, home):
+    with _running_supervisor(client, prepared):
         request = fit_to_machine(client, build_demo_request(model, choose_backend(client)))
         click.echo("POST /v1/runs\n" + json.dumps(request, indent=2, ensure_ascii=False) + "\n")
         view = execute_and_show(client, request)

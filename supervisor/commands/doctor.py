@@ -1,5 +1,6 @@
 """`weos-engine doctor`: what this host supports, and the consequences."""
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
@@ -16,6 +17,7 @@ from supervisor.adapters.installation.backends import default_source_root, load_
 from supervisor.adapters.installation.image_record import stored_image
 from supervisor.adapters.installation.model_store import ModelStore
 from supervisor.adapters.kernel.host import host_root, read_fingerprint, read_host_facts
+from supervisor.adapters.kernel.privilege import may_observe
 from supervisor.adapters.policies import load_policies
 from supervisor.adapters.power.model_meter import ModelMeter
 from supervisor.adapters.power.nvml import open_nvml
@@ -25,7 +27,8 @@ from supervisor.client.engine_client import EngineClient
 from supervisor.commands.escape import read_installation, run_escape
 from supervisor.commands.finding import Finding
 from supervisor.commands.models.findings import find_left_downloads, find_models
-from supervisor.commands.scheduling_view import find_leasable, find_standing
+from supervisor.commands.scheduling_view import find_leasable, find_standing, find_way
+from supervisor.commands.supervising import run_contained
 from supervisor.domain.errors import EngineError, Refusal
 from supervisor.domain.planning.installation import HostFacts
 from supervisor.domain.policies.policy import PowerPolicy
@@ -33,11 +36,14 @@ from supervisor.domain.power.meter import MissingMeter
 from supervisor.domain.sandbox.isolation import read_runtimes, require_registered
 from supervisor.power.meters import FoundCalibration, find_calibration, open_meter
 from supervisor.setup.host.container_engine import find_container_engine
+from supervisor.setup.host.container_engine_address import judge_access
 from supervisor.setup.host.programs import find_program
 
 __all__ = ["command", "find_meters"]
 
 ENGINE_TIMEOUT_S = 10
+# Without these, no backend and no model helps.
+NEEDED = {"container engine", "control groups", "supervisor runs"}
 # Limits of an execution, and the container engine's field that says whether its kernel supports them.
 LIMIT_SUPPORT = {
     "memory": "MemoryLimit",
@@ -51,7 +57,8 @@ LIMIT_SUPPORT = {
 def _find_engine() -> list[Finding]:
     host = find_container_engine()
     if host is None:
-        return [Finding("container engine", "none answers", "nothing can be executed; run: make setup", good=False)]
+        follows = judge_access(os.environ, os.geteuid()) or "nothing can be executed; run: make setup"
+        return [Finding("container engine", "none answers", follows, good=False)]
     try:
         client = docker.DockerClient(base_url=host, timeout=ENGINE_TIMEOUT_S)
         info, version = client.info(), client.version()
@@ -80,6 +87,8 @@ def _find_tiers(info: dict[str, Any]) -> list[Finding]:
     hardened = Finding("tier hardened", f"runtime {policy.hardened.runtime}", "requests may ask for it")
     if policy.hardened.runtime not in runtimes:
         hardened = Finding("tier hardened", f"no runtime {policy.hardened.runtime}", "refused", good=False)
+    if not may_observe():
+        return [hardened, Finding("tier gvisor", "the supervisor runs in a container", "refused there", good=None)]
     try:
         require_registered(policy.gvisor, runtimes)
     except Refusal as refusal:
@@ -210,6 +219,8 @@ def command(escape: bool, tiers: tuple[IsolationTier, ...], as_json: bool) -> No
     """
     home = Home(default_home())
     if escape:
+        options = [*(f"--tier={tier}" for tier in tiers), *(["--json"] if as_json else [])]
+        run_contained(home, ["doctor", "--escape", *options])
         raise SystemExit(run_escape(home, read_installation(home), tiers, as_json=as_json))
     if tiers or as_json:
         message = "--tier and --json need --escape"
@@ -223,6 +234,7 @@ def _show_host(home: Home) -> None:
     gib = host.memory_bytes / 2**30
     findings = [
         *_find_engine(),
+        find_way(home, find_container_engine(), is_contained=not may_observe()),
         Finding("processor", f"{host.processor}, {len(host.logical_cpus)} usable CPUs, {gib:.1f} GiB", "", good=None),
         *find_leasable(host, policies),
         find_standing(EngineClient(home)),
@@ -246,5 +258,6 @@ def _show_host(home: Home) -> None:
         table.add_row(marks[finding.good], finding.subject, finding.found, finding.follows)
     Console().print(table)
     can_execute = {finding.subject.split()[0] for finding in findings if finding.good}
-    if any(finding.good is False for finding in findings[:2]) or not {"container", "backend", "models"} <= can_execute:
+    is_refused = any(finding.good is False and finding.subject in NEEDED for finding in findings)
+    if is_refused or not {"container", "backend", "models"} <= can_execute:
         raise SystemExit(1)

@@ -17,6 +17,7 @@ from supervisor.adapters.installation.backends import default_source_root
 from supervisor.adapters.kernel.host import read_fingerprint
 from supervisor.adapters.policies import load_policies
 from supervisor.adapters.power.rapl import RaplMeter, open_rapl
+from supervisor.commands.supervising import run_contained
 from supervisor.console.steps import ConsoleProgress, Progress
 from supervisor.domain.policies.policy import PowerPolicy
 from supervisor.domain.power.calibration import declare_calibration
@@ -69,7 +70,11 @@ def calibrate(seconds: int, root: Path) -> None:
     Nothing else may run meanwhile, since the whole machine is measured. A running supervisor uses the result from its
     next start.
     """
-    calibrate_host(Home(default_home()), root, seconds)
+    home = Home(default_home())
+    if root == Path("/"):
+        # In the container, the host's files lie where its WEOS_HOST_ROOT says.
+        run_contained(home, ["power", "calibrate", f"--seconds={seconds}"])
+    calibrate_host(home, root, seconds)
 
 
 def calibrate_host(

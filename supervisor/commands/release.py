@@ -23,6 +23,7 @@ from supervisor.adapters.installation.backends import default_source_root
 from supervisor.adapters.kernel.host import read_host_facts
 from supervisor.commands.release_view import show_release
 from supervisor.commands.setup import DEMO_MODEL, DEMO_QUANTIZATION
+from supervisor.commands.supervising import require_process
 from supervisor.console.steps import ConsoleProgress
 from supervisor.domain.errors import EngineError, Refusal
 from supervisor.domain.planning.installation import Installation
@@ -181,6 +182,7 @@ def create(
     quantization: str,
 ) -> None:
     """Test this installation and, where everything passes, release it as VERSION."""
+    require_process("a release's trial")
     home, progress, source_root = _open_home(), ConsoleProgress(), default_source_root()
     docker_host = ensure_container_engine(home.root, progress)
     installation = read_candidate(home, source_root, version)

@@ -3,6 +3,8 @@
 from prometheus_client.parser import text_string_to_metric_families
 
 from contracts.wire.units import GIB
+from supervisor.adapters.home import Home
+from supervisor.client.contained_supervisor import container_name
 from supervisor.client.engine_client import EngineClient
 from supervisor.commands.finding import Finding
 from supervisor.domain.errors import EngineError
@@ -11,8 +13,9 @@ from supervisor.domain.policies.policy import Policies
 from supervisor.domain.scheduling.cores import wanted_cores
 from supervisor.domain.scheduling.leasing import leasable_memory_bytes
 from supervisor.domain.scheduling.topology import split_housekeeping
+from supervisor.setup.host.supervisor_container import require_socket
 
-__all__ = ["find_leasable", "find_standing", "summarize_metrics"]
+__all__ = ["find_leasable", "find_standing", "find_way", "summarize_metrics"]
 
 
 def find_leasable(host: HostFacts, policies: Policies) -> list[Finding]:
@@ -31,6 +34,28 @@ def find_leasable(host: HostFacts, policies: Policies) -> list[Finding]:
         Finding("physical cores", found, f"an execution gets: {', '.join(shares)}", good=None),
         Finding("memory to lease", f"{memory / GIB:.1f} GiB", "a request that needs more is refused", good=None),
     ]
+
+
+def find_way(home: Home, docker_host: str | None, *, is_contained: bool) -> Finding:
+    """Return which way the supervisor of this user runs.
+
+    Args:
+        home: the installation.
+        docker_host: the container engine's address; None: none answers.
+        is_contained: whether this user may not observe sandboxes.
+    """
+    if not is_contained:
+        return Finding("supervisor runs", "as a process of this user", "it sees all of a sandbox", good=None)
+    try:
+        if docker_host is not None:
+            require_socket(docker_host)
+    except EngineError as error:
+        return Finding("supervisor runs", "not as this user", error.detail, good=False)
+    follows = (
+        f"started and stopped by the same commands; by hand: docker stop {container_name(home)}. It may read more than "
+        "this user, such as energy counters"
+    )
+    return Finding("supervisor runs", "in a container, since this user is not root", follows, good=None)
 
 
 def find_standing(client: EngineClient) -> Finding:

@@ -6,6 +6,7 @@ import logging
 import click
 
 from supervisor.adapters.home import Home, default_home
+from supervisor.commands.supervising import contain
 from supervisor.composition import DEFAULT_PORT, Listening, serve_until_told
 from supervisor.console.log import configure_logging
 from supervisor.console.steps import ConsoleProgress
@@ -40,5 +41,9 @@ def command(port: int, verbose: bool) -> None:
     configure_logging(logging.INFO if verbose else logging.WARNING)
     home = Home(default_home())
     home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    docker_host = ensure_container_engine(home.root, ConsoleProgress())
+    progress = ConsoleProgress()
+    docker_host = ensure_container_engine(home.root, progress)
+    contained = contain(home, docker_host, progress)
+    if contained is not None:
+        raise SystemExit(contained.serve(["serve", "--port", str(port), *(["--verbose"] if verbose else [])]))
     asyncio.run(_serve(home, docker_host, port))

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import click
 
 from supervisor.adapters.home import Home, default_home
+from supervisor.client.contained_supervisor import ContainedSupervisor
+from supervisor.commands.supervising import contain
 from supervisor.console.steps import ConsoleProgress, Progress
 from supervisor.domain.errors import EngineError
 from supervisor.setup.host.container_engine import ensure_container_engine
@@ -25,6 +27,8 @@ class Prepared:
 
     home: Home
     docker_host: str
+    contained: ContainedSupervisor | None
+    """In which the supervisor runs; None: it runs as a process of this user."""
 
 
 def prepare(
@@ -46,9 +50,11 @@ def prepare(
         raise EngineError("home_unusable", f"{home.root} has a colon in its path; choose another WEOS_HOME")
     home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
     docker_host = ensure_container_engine(home.root, progress)
+    # First, because it may turn out that this user cannot have a supervisor here.
+    contained = contain(home, docker_host, progress)
     build_runtime_image(home.root, DEMO_BACKEND, progress, docker_host)
     ensure_model(home, model, progress, accepted_terms=accepted_terms)
-    return Prepared(home, docker_host)
+    return Prepared(home, docker_host, contained)
 
 
 @click.command(name="setup")
@@ -56,3 +62,5 @@ def command() -> None:
     """Prepare everything that an execution needs."""
     prepared = prepare(Home(default_home()), ConsoleProgress())
     click.echo(f"Ready: container engine at {prepared.docker_host}, everything else in {prepared.home.root}")
+    if prepared.contained is not None:
+        click.echo("This user is not root, so the supervisor runs in a container; every command finds it all the same")

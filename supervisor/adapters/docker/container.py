@@ -189,7 +189,7 @@ class DockerSandbox:
             keep_apart(self._started.pid, cores)
         except OSError as error:
             # It runs all the same, now and then slower.
-            _log.warning("the threads of a sandbox cannot be kept apart: %s", type(error).__name__)
+            _log.warning("the threads of a sandbox cannot be kept apart: %s%s", type(error).__name__, _nice_hint(error))
 
     def freeze(self) -> None:
         """See ``ports.Sandbox``."""
@@ -229,6 +229,12 @@ class DockerSandbox:
     def throttling(self) -> tuple[int, int] | None:
         """See ``ports.Sandbox``."""
         return None if self._cpu_quota is None else self._cpu_quota.read_throttling()
+
+
+def _nice_hint(error: OSError) -> str:
+    # sched_setaffinity(2): the threads of another user.
+    is_forbidden = isinstance(error, PermissionError)
+    return "; the supervisor needs CAP_SYS_NICE (in a container: --cap-add SYS_NICE)" if is_forbidden else ""
 
 
 def _unplaced(why: str) -> ExecutionFault:

@@ -135,7 +135,8 @@ def judge_quotas(*, root: Path = Path("/")) -> str | None:
     place = next((each for each in (mount / "cpu", mount / "cpu,cpuacct", mount) if each.is_dir()), None)
     if place is None:
         return "no control groups are to be seen"
-    return None if os.access(place, os.W_OK) else f"{place} may not be written"
+    # The effective ids, since they have the capabilities of a supervisor that is not root.
+    return None if os.access(place, os.W_OK, effective_ids=True) else f"{place} may not be written"
 
 
 def find_cpu_quota(pid: int, *, root: Path = Path("/")) -> CpuQuota | None:
@@ -181,7 +182,16 @@ def _groups(pid: int, root: Path) -> Iterator[tuple[str, str]]:
         return
     for line in lines:
         _, controllers, path = line.split(":", 2)
-        yield controllers, path
+        yield controllers, _from_the_top(path)
+
+
+def _from_the_top(path: str) -> str:
+    # cgroup_namespaces(7): a process in a namespace of its own, as a container has, sees paths from its own group:
+    # "/../../weos.slice/docker-abc.scope". Sandbox and supervisor are below different groups of the top, so the ".."
+    # lead there. Where they do not, no file is found, and the receipt says so.
+    while path == "/.." or path.startswith("/../"):
+        path = path.removeprefix("/..") or "/"
+    return path
 
 
 def find_group_file(pid: int, controller: str, name: str, root: Path = Path("/")) -> Path | None:

@@ -4,6 +4,7 @@ import click
 
 from supervisor.adapters.home import Home, default_home
 from supervisor.commands.escape import read_installation
+from supervisor.commands.supervising import run_contained
 from supervisor.console.steps import ConsoleProgress
 from supervisor.domain.errors import EngineError
 from supervisor.domain.models.quantization import normal_quantization
@@ -44,6 +45,8 @@ def choose_source(installation: Installation, name: str, quantization: str | Non
 def command(name: str, source: str | None, target: str, new_name: str | None) -> None:
     """Quantize NAME with llama.cpp, in a container of its own, and install the result."""
     home = Home(default_home())
+    options = {"--from": source, "--to": target, "--as": new_name}
+    run_contained(home, ["models", "quantize", name, *(f"{key}={text}" for key, text in options.items() if text)])
     docker_host = find_container_engine()
     if docker_host is None:
         raise EngineError("engine_unavailable", "no container engine answers; run: make setup")

@@ -31,6 +31,13 @@ __all__ = [
 
 TEXT_MAX = 256
 NOT_SEEN = "not seen"
+# Read from the control group's files; everything else is read from the process.
+GROUP_FIELDS = {"Memory", "MemorySwap", "NanoCpus", "PidsLimit", "control group"}
+GROUPS_UNSEEN = (
+    "its control group is not to be seen: a supervisor in a container needs the host's control groups "
+    "(--cgroupns host -v /sys/fs/cgroup:/sys/fs/cgroup)"
+)
+PROCESS_UNSEEN = "to see everything, the supervisor must be root on the host or have CAP_SYS_PTRACE there"
 # Variables that the container engine sets; every other variable comes from the policy or the plan.
 ENGINE_VARIABLES = {"PATH", "HOSTNAME"}
 # File systems of the kernel, in which no file can be stored. /dev is a tmpfs of the container engine, owned by root and
@@ -183,9 +190,12 @@ def build_receipt(
 def describe_difference(receipt: IsolationReceipt) -> str:
     """Return a message that names the differing fields, without their values, which could be long."""
     fields = ", ".join(sorted({each.field for each in receipt.difference}))
-    unseen = any(each.effective == NOT_SEEN for each in receipt.difference)
-    hint = "; to see everything, the supervisor must be root on the host or have CAP_SYS_PTRACE there" if unseen else ""
-    return f"the sandbox differs from what was requested: {fields}{hint}"
+    unseen = {each.field for each in receipt.difference if each.effective == NOT_SEEN}
+    hints = (
+        *([GROUPS_UNSEEN] if unseen & GROUP_FIELDS else []),
+        *([PROCESS_UNSEEN] if unseen - GROUP_FIELDS else []),
+    )
+    return "; ".join((f"the sandbox differs from what was requested: {fields}", *hints))
 
 
 _Row = tuple[str, Any, Any]

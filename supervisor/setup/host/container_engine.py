@@ -3,7 +3,6 @@
 import os
 import subprocess
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import docker
@@ -12,14 +11,19 @@ import requests
 from supervisor.adapters.files import build_lock, usable_home, write_public
 from supervisor.console.steps import Progress, Step
 from supervisor.domain.errors import SetupError
-from supervisor.setup.host.container_engine_address import is_listening
+from supervisor.setup.host.container_engine_address import (
+    DOCKER_SOCKET,
+    Reach,
+    explain_denied,
+    is_listening,
+    usual_addresses,
+)
 from supervisor.setup.host.container_engine_config import add_runtime, gvisor_runtime, write_own_config
 from supervisor.setup.host.machine import Host, install_obstacle, install_packages
 from supervisor.setup.host.programs import system_path
 
 __all__ = ["ensure_container_engine", "find_container_engine", "is_answering", "remove_stale_pid_files", "this_host"]
 
-DOCKER_SOCKET = Path("/var/run/docker.sock")
 PING_TIMEOUT_S = 5
 START_DEADLINE_S = 60.0
 START_POLL_S = 0.25
@@ -86,13 +90,14 @@ def ensure_container_engine(home: Path, progress: Progress, host: Host | None = 
     """Return the address of a container engine that answers, after installing and starting it if needed.
 
     Raises:
-        SetupError: engine_unreachable, engine_missing or engine_start_failed.
+        SetupError: engine_unreachable, engine_forbidden, engine_missing or engine_start_failed.
     """
     host = host or this_host()
     named = host.environment.get("DOCKER_HOST")
     if named:
         if host.is_answering(named):
             return named
+        _require_permission(host, named)
         message = (
             f"DOCKER_HOST is {named} and no container engine answers there; {WHY}. "
             "Start it, or let set-up find one: unset DOCKER_HOST"
@@ -101,6 +106,8 @@ def ensure_container_engine(home: Path, progress: Progress, host: Host | None = 
     found = _find_answering(host)
     if found:
         return found
+    for address in usual_addresses(host.environment):
+        _require_permission(host, address)
     with usable_home(home), build_lock(home):
         # The previous holder of the lock may have started it.
         return _find_answering(host) or _provide(host, home, progress)
@@ -123,16 +130,13 @@ def _provide(host: Host, home: Path, progress: Progress) -> str:
 
 
 def _find_answering(host: Host) -> str | None:
-    addresses = (f"unix://{socket}" for socket in _usual_sockets(host.environment))
+    addresses = usual_addresses(host.environment)
     return next((address for address in addresses if host.is_answering(address)), None)
 
 
-def _usual_sockets(environment: Mapping[str, str]) -> list[Path]:
-    sockets = [DOCKER_SOCKET]
-    runtime_dir = environment.get("XDG_RUNTIME_DIR")
-    if runtime_dir:
-        sockets.append(Path(runtime_dir) / "podman" / "podman.sock")
-    return [*sockets, Path("/run/podman/podman.sock")]
+def _require_permission(host: Host, address: str) -> None:
+    if host.reach(address) is Reach.DENIED:
+        raise SetupError("engine_forbidden", explain_denied(address))
 
 
 def _install(host: Host, progress: Progress) -> None:
@@ -155,7 +159,7 @@ def _start(host: Host, home: Path, progress: Progress) -> None:
     if host.user_id != 0:
         message = (
             "a container engine is installed and does not answer, and starting it needs root. "
-            "Start it: sudo systemctl start docker (and join its group: sudo usermod -aG docker $USER)"
+            "Start it: sudo systemctl start docker (and join its group: sudo usermod -aG docker $USER, newgrp docker)"
         )
         raise SetupError("engine_unreachable", message)
     with progress.step("Starting the container engine", WHY) as step:

@@ -15,7 +15,7 @@ import requests
 
 from supervisor.console.steps import Step
 from supervisor.domain.errors import SetupError
-from supervisor.setup.host.container_engine_address import is_listening
+from supervisor.setup.host.container_engine_address import Reach, explain_denied, reach
 
 __all__ = [
     "BUILD_SILENCE_TIMEOUT_S",
@@ -46,9 +46,12 @@ def opened_container_engine(
     """Give a client of the container engine; its errors become SetupErrors.
 
     Raises:
-        SetupError: engine_unreachable or engine_failed.
+        SetupError: engine_unreachable, engine_forbidden or engine_failed.
     """
-    if not is_listening(docker_host):
+    found = reach(docker_host)
+    if found is Reach.DENIED:
+        raise SetupError("engine_forbidden", explain_denied(docker_host))
+    if found is Reach.SILENT:
         message = f"nothing listens at {docker_host}; start the container engine there: make setup"
         raise SetupError("engine_unreachable", message)
     try:

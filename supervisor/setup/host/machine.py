@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from supervisor.console.steps import Progress, Step
 from supervisor.domain.errors import SetupError
+from supervisor.setup.host.container_engine_address import Reach, reach
 from supervisor.setup.host.programs import find_program, run_command
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Host:
 
     Attributes:
         container_engine_config: Where a container engine of this machine looks for its configuration.
+        reach: What the address of a container engine says to this user.
     """
 
     environment: Mapping[str, str]
@@ -39,6 +41,7 @@ class Host:
     run: Callable[..., None]
     start_detached: Callable[[list[str], Path], "subprocess.Popen[bytes]"]
     container_engine_config: Path = ENGINE_CONFIG
+    reach: Callable[[str], Reach] = reach
 
     @classmethod
     def this(

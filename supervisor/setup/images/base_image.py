@@ -3,6 +3,7 @@
 import os
 import tarfile
 import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from supervisor.setup.host.container_engine_api import (
     opened_container_engine,
 )
 from supervisor.setup.host.programs import find_program, run_command
+from supervisor.setup.images.contained_debootstrap import bootstrap_in_container
 
 __all__ = ["BaseImage", "ensure_base_image"]
 RELEASE = "bookworm"
@@ -126,28 +128,40 @@ def _bootstrap(home: Path, client: docker.DockerClient, progress: Progress) -> B
             lines += 1
             step.update(lines, BOOTSTRAP_LINES, line)
 
-        root = Path(name) / "root"
-        run_command(
-            (find_program("debootstrap") or "debootstrap", *BOOTSTRAP_OPTIONS, RELEASE, str(root)),
-            timeout_s=BOOTSTRAP_TIMEOUT_S,
-            code="base_image_failed",
-            purpose="make Debian's root filesystem (it needs root and Debian's packages)",
-            on_line=count_line,
-        )
-        image_id = _import_root(client, root, Path(name) / "root.tar", tag)
-        return BaseImage(image_id, "debootstrap", f"debootstrap:{RELEASE}:minbase", _debian_version(root))
+        archive = Path(name) / "root.tar"
+        command = (find_program("debootstrap") or "debootstrap", *BOOTSTRAP_OPTIONS, RELEASE)
+        if os.geteuid() == 0:
+            _bootstrap_here(command, archive, count_line)
+        else:
+            left_out = [*(f"./{name}*" for name in LEFT_OUT), *(f"./{name}" for name in LEFT_OUT_FILES)]
+            bootstrap_in_container(
+                client, command, archive, left_out=left_out, deadline_s=BOOTSTRAP_TIMEOUT_S, on_line=count_line
+            )
+        client.api.import_image_from_file(str(archive), repository=LOCAL_REPOSITORY, tag=tag, changes=[PATH_SETTING])
+        image_id = str(inspect_image(client, f"{LOCAL_REPOSITORY}:{tag}")["Id"])
+        return BaseImage(image_id, "debootstrap", f"debootstrap:{RELEASE}:minbase", _debian_version(archive))
+
+
+def _bootstrap_here(command: Sequence[str], archive: Path, count_line: Callable[[str], None]) -> None:
+    root = archive.with_name("root")
+    run_command(
+        (*command, str(root)),
+        timeout_s=BOOTSTRAP_TIMEOUT_S,
+        code="base_image_failed",
+        purpose="make Debian's root filesystem (it needs root and Debian's packages)",
+        on_line=count_line,
+    )
+    with tarfile.open(archive, "w") as tar:
+        tar.add(root, arcname=".", filter=_kept)
 
 
 def _require_debootstrap(progress: Progress) -> None:
     why = "no registry has the Debian image, so it is made from Debian's packages"
-    if os.geteuid() != 0:
-        message = f"{why}, which needs root. Load the image by hand (docker pull {BASE_REFERENCE}) or be root"
-        raise SetupError("base_image_failed", message)
     if find_program("debootstrap") is not None:
         return
     how_to_fix = "apt-get update && apt-get install --no-install-recommends " + " ".join(BOOTSTRAP_PACKAGES)
-    if os.environ.get("WEOS_NO_INSTALL") == "1" or find_program("apt-get") is None:
-        message = f"{why}, with debootstrap, which is not installed here. Install it: {how_to_fix}"
+    if os.geteuid() != 0 or os.environ.get("WEOS_NO_INSTALL") == "1" or find_program("apt-get") is None:
+        message = f"{why}, with debootstrap, which is not installed here. Install it as root: {how_to_fix}"
         raise SetupError("base_image_failed", message)
     with progress.step("Installing Debian's debootstrap", why):
         for command in (
@@ -157,20 +171,15 @@ def _require_debootstrap(progress: Progress) -> None:
             run_command(command, timeout_s=INSTALL_TIMEOUT_S, code="base_image_failed", purpose="install debootstrap")
 
 
-def _import_root(client: docker.DockerClient, root: Path, archive: Path, tag: str) -> str:
-    with tarfile.open(archive, "w") as tar:
-        tar.add(root, arcname=".", filter=_kept)
-    client.api.import_image_from_file(str(archive), repository=LOCAL_REPOSITORY, tag=tag, changes=[PATH_SETTING])
-    return str(inspect_image(client, f"{LOCAL_REPOSITORY}:{tag}")["Id"])
-
-
 def _kept(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
     name = member.name.removeprefix("./")
     return None if name.startswith(LEFT_OUT) or name in LEFT_OUT_FILES else member
 
 
-def _debian_version(root: Path) -> str:
-    return (root / "etc" / "debian_version").read_text(encoding="ascii").strip()
+def _debian_version(archive: Path) -> str:
+    with tarfile.open(archive) as tar:
+        file = tar.extractfile("./etc/debian_version")
+        return file.read().decode("ascii").strip() if file else "unknown"
 
 
 def _release_of(client: docker.DockerClient, image_id: str) -> str:

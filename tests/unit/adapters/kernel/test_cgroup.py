@@ -96,6 +96,25 @@ def test_limits_of_both_versions_are_read(tmp_path: Path, membership: str, files
     assert found == GroupLimits("/weos/1", 2**30, 2**30, 64, 1_500_000_000)
 
 
+@pytest.mark.parametrize("up", ["/..", "/../..", "/../../.."])
+@pytest.mark.parametrize(("membership", "files"), [(MEMBER_1, VERSION_1), (MEMBER_2, VERSION_2)], ids=["v1", "v2"])
+def test_a_namespace_of_the_supervisors_own_hides_no_group(
+    tmp_path: Path, membership: str, files: dict[str, str], up: str
+) -> None:
+    found = limits_in(tmp_path, membership.replace(":/weos", f":{up}/weos"), files)
+    assert found == GroupLimits("/weos/1", 2**30, 2**30, 64, 1_500_000_000)
+
+
+def test_a_group_beside_the_supervisors_own_is_not_taken_for_one_of_the_top(tmp_path: Path) -> None:
+    files = {f"system.slice/docker-1.scope/{name.split('/')[-1]}": text for name, text in VERSION_2.items()}
+    found = limits_in(tmp_path, "0::/../docker-1.scope\n", files)
+    assert found == GroupLimits("/docker-1.scope", None, None, None, None)
+
+
+def test_the_top_itself_is_a_path(tmp_path: Path) -> None:
+    assert limits_in(tmp_path, "0::/..\n", {}).path == "/"
+
+
 @pytest.mark.parametrize(
     ("membership", "files"),
     [
@@ -211,7 +230,7 @@ def test_without_control_groups_nothing_can_be_governed(tmp_path: Path) -> None:
 def test_groups_that_may_not_be_written_cannot_be_governed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A read-only file system, as a container has it: not even root may write there.
     (tmp_path / "sys" / "fs" / "cgroup").mkdir(parents=True)
-    monkeypatch.setattr("supervisor.adapters.kernel.cgroup.os.access", lambda _path, _mode: False)
+    monkeypatch.setattr("supervisor.adapters.kernel.cgroup.os.access", lambda _path, _mode, **_options: False)
     assert "may not be written" in (judge_quotas(root=tmp_path) or "")
 
 

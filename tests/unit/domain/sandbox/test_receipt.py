@@ -187,7 +187,16 @@ def test_an_unseen_fact_is_explained_by_missing_privileges() -> None:
     seen = describe_difference(receipt_for(replace(AS_ASKED, pids_max=65)))
     assert "PidsLimit" in seen
     assert "CAP_SYS_PTRACE" not in seen
-    assert "CAP_SYS_PTRACE" in describe_difference(receipt_for(replace(AS_ASKED, mapped_files=None)))
+    assert "--cgroupns" not in seen
+    unmapped = describe_difference(receipt_for(replace(AS_ASKED, mapped_files=None)))
+    assert "CAP_SYS_PTRACE" in unmapped
+    assert "--cgroupns" not in unmapped
+
+
+def test_a_control_group_out_of_sight_is_told_by_its_cause() -> None:
+    told = describe_difference(receipt_for(replace(AS_ASKED, memory_bytes=None, pids_max=None)))
+    assert "--cgroupns host" in told
+    assert "CAP_SYS_PTRACE" not in told
 
 
 def test_unlimited_memory_is_recorded_as_a_number_that_json_keeps() -> None:

@@ -12,6 +12,7 @@ import pytest
 from supervisor.domain.errors import SetupError
 from supervisor.setup.host import container_engine
 from supervisor.setup.host.container_engine import ensure_container_engine, is_answering, this_host
+from supervisor.setup.host.container_engine_address import Reach
 from supervisor.setup.host.machine import Host
 from tests.silent_progress import SilentProgress
 
@@ -33,6 +34,7 @@ class Machine:
     done: list[str] = field(default_factory=list)
     processes: list["subprocess.Popen[bytes]"] = field(default_factory=list)
     container_engine_config: Path = Path("/nonexistent/daemon.json")
+    denied: set[str] = field(default_factory=set)
 
     def run(self, command: Sequence[str], **options: Any) -> None:
         self.done.append(" ".join(command))
@@ -67,6 +69,7 @@ class Machine:
             run=self.run,
             start_detached=self.start_detached,
             container_engine_config=self.container_engine_config,
+            reach=lambda address: Reach.DENIED if address in self.denied else Reach.SILENT,
         )
 
     def ensure(self, home: Path) -> str:
@@ -96,11 +99,34 @@ def test_no_other_engine_replaces_one_named_that_is_silent(tmp_path: Path) -> No
     assert "unset DOCKER_HOST" in error.detail
 
 
-@pytest.mark.parametrize("address", [DOCKER, "unix:///run/user/7/podman/podman.sock", "unix:///run/podman/podman.sock"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        DOCKER,
+        "unix:///run/user/7/docker.sock",
+        "unix:///run/user/7/podman/podman.sock",
+        "unix:///run/podman/podman.sock",
+    ],
+)
 def test_an_engine_at_a_usual_socket_is_found(tmp_path: Path, address: str) -> None:
     machine = Machine({"XDG_RUNTIME_DIR": "/run/user/7"}, answering={address}, user_id=7)
     assert machine.ensure(tmp_path) == address
     assert machine.done == []
+
+
+@pytest.mark.parametrize("environment", [{}, {"DOCKER_HOST": DOCKER}], ids=["usual socket", "named"])
+def test_a_missing_permission_is_not_taken_for_an_engine_that_does_not_run(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    error = refusal(Machine(environment, denied={DOCKER}, user_id=7, programs={"dockerd"}), tmp_path)
+    assert error.code == "engine_forbidden"
+    assert "this user may not use it" in error.detail
+
+
+def test_an_engine_of_the_users_own_is_used_where_the_machines_is_forbidden(tmp_path: Path) -> None:
+    own = "unix:///run/user/7/docker.sock"
+    machine = Machine({"XDG_RUNTIME_DIR": "/run/user/7"}, answering={own}, denied={DOCKER}, user_id=7)
+    assert machine.ensure(tmp_path) == own
 
 
 def test_a_bare_debian_gets_the_engine_installed_and_started(tmp_path: Path) -> None:
