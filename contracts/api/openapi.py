@@ -22,7 +22,7 @@ RECORD_TYPE = "application/vnd.in-toto+json"
 PROBLEM_TYPE = "application/problem+json"
 REFERENCE = "#/components/schemas/{model}"
 # `bad_header` is also the answer to bytes that are not an HTTP/1.1 request.
-_ALWAYS = ("bad_header", "unauthorized", "host_not_allowed", "internal_error")
+_ALWAYS = ("bad_header", "unauthorized", "host_not_allowed", "expectation_failed", "internal_error", "not_implemented")
 
 OPERATIONS = (*RUN_OPERATIONS, *LEDGER_OPERATIONS, *OPENAI_OPERATIONS)
 

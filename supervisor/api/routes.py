@@ -210,5 +210,9 @@ def build_app(context: ApiContext) -> web.Application:
     app[METRICS] = build_registry(context.metrics)
     app[RELEASES] = context.releases
     for operation in OPERATIONS:
-        app.router.add_route(operation.method, operation.path, HANDLERS[operation.operation_id])
+        handler = HANDLERS[operation.operation_id]
+        app.router.add_route(operation.method, operation.path, handler)
+        if operation.method == "GET":
+            # RFC 9110, 9.1: where there is GET there is HEAD.
+            app.router.add_route("HEAD", operation.path, handler)
     return app

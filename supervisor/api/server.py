@@ -9,6 +9,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 
 from contracts.api.problem import Problem
+from supervisor.api.expectations import awaits_continue, keeping_expectations
 from supervisor.api.problems import answer_problem
 
 __all__ = ["BACKLOG", "ApiRunner"]
@@ -123,7 +124,7 @@ class _Server(web.Server):
             next((each for each in held if not each.busy), held[-1]).abort()
 
 
-def _refusing(
+def _watching(
     handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
 ) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
@@ -131,12 +132,10 @@ def _refusing(
         if isinstance(connection, _Connection):
             connection.busy = True
         try:
-            return await handler(request)
-        except web.HTTPExpectationFailed:
-            # Raised before routing ends, so no middleware sees it.
-            problem = Problem.of("bad_header", "the only supported expectation (Expect) is 100-continue")
-            response = answer_problem(problem)
-            response.force_close()
+            response = await handler(request)
+            if awaits_continue(request):
+                # Its body may come or not, so that nothing after it on this connection can be told from it.
+                response.force_close()
             return response
         finally:
             if isinstance(connection, _Connection):
@@ -167,8 +166,8 @@ class ApiRunner(web.AppRunner):
     async def _make_server(self) -> web.Server:
         plain = await super()._make_server()
         server = _Server(
-            _refusing(plain.request_handler),
-            request_factory=plain.request_factory,
+            _watching(plain.request_handler),
+            request_factory=keeping_expectations(plain.request_factory),
             handler_cancellation=True,
             loop=asyncio.get_running_loop(),
             access_log=None,

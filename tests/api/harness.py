@@ -47,7 +47,14 @@ SECOND_OBSERVER_TOKEN = "token-" + "s" * 32
 # No bound here is part of what a test shows; each only keeps a broken one from hanging.
 PATIENCE_S = 20.0
 SECRETS = (TOKEN, OBSERVER_TOKEN, str(spec_request()["prompt"]))
-_WITHOUT_OPERATION = {"not_found", "method_not_allowed", "unauthorized", "host_not_allowed", "bad_header"}
+_WITHOUT_OPERATION = {
+    "not_found",
+    "method_not_allowed",
+    "unauthorized",
+    "host_not_allowed",
+    "bad_header",
+    "not_implemented",
+}
 _PATHS = build_openapi()["paths"]
 
 
