@@ -118,7 +118,7 @@ async def test_every_route_is_an_operation_of_the_document(engine: Engine) -> No
     served = {
         (route.method, route.resource.canonical)
         for route in engine.client.app.router.routes()
-        if route.resource is not None
+        if route.resource is not None and route.method != "HEAD"
     }
     assert served == {(operation.method, operation.path) for operation in OPERATIONS}
 
