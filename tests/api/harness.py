@@ -19,9 +19,10 @@ from contracts.execution.metrics_record import MetricsRecord
 from contracts.verify.record import verify_record
 from contracts.verify.trust import Trust, TrustedKey
 from supervisor.adapters.identity.keys import FileSigner
+from supervisor.api.connection import STALL_S
 from supervisor.api.context import ApiContext
 from supervisor.api.routes import build_app
-from supervisor.api.server import CONNECTIONS_MAX, STALL_S, ApiRunner
+from supervisor.api.server import CONNECTIONS_MAX, ApiRunner
 from supervisor.domain.caller import Caller
 from supervisor.domain.planning.installation import Installation
 from supervisor.domain.policies.policy import PoolPolicy

@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from supervisor.api.server import CONNECTIONS_MAX, MAX_FIELD_BYTES, MAX_HEADERS, ApiRunner
+from supervisor.api.connection import MAX_FIELD_BYTES
+from supervisor.api.server import CONNECTIONS_MAX, MAX_HEADERS, ApiRunner
 from tests.api.harness import PATIENCE_S, Engine, eventually
 from tests.api.raw import HEAD, exchange, read_answer
 from tests.fakes.run_requests import spec_request
@@ -149,7 +150,7 @@ async def test_a_head_has_bounds_that_an_honest_one_does_not_reach(small: Engine
 
 
 async def test_a_caller_that_has_said_all_it_has_to_say_is_gone(small: Engine) -> None:
-    """RFC 9112 lets a server take the end of a caller's half for the end of the connection; nothing hangs on it."""
+    """What is no whole request gets no answer."""
     connection = await connect(small, b"GET /v1/version HTTP/1.1\r\n")
     connection[1].write_eof()
     assert await ended(connection)
