@@ -179,6 +179,7 @@ def _build_context(home: Home, opened: _Opened) -> tuple[ApiContext, Assembly]:
         installation=installation,
         releases=ReleaseStore(home.root),
         metrics=(parts.scheduler, parts.pool, opened.metrics),
+        recorder=ports.recorder,
     )
     return context, parts
 

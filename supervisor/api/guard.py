@@ -6,6 +6,7 @@ from http import HTTPStatus
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from contracts.api.openapi import OPERATIONS
 from contracts.api.problem import Problem
 from contracts.execution.run_request import RunRequest
 from contracts.wire.errors import ContractError
@@ -21,6 +22,8 @@ __all__ = ["guard"]
 
 _log = logging.getLogger(__name__)
 
+_PUBLIC = {operation.path for operation in OPERATIONS if operation.is_public}
+
 
 @web.middleware
 async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -32,6 +35,8 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
             # Where its body ends may be uncertain.
             response.force_close()
             return response
+        if _is_public(request):
+            return await handler(request)
         caller = find_caller(request.headers.get("Authorization"), request.app[CONTEXT].tokens)
         if caller is None:
             detail = "send the header 'Authorization: Bearer TOKEN'; the token is in the file `token` of WEOS_HOME"
@@ -61,6 +66,11 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         return response
     except Exception as error:  # noqa: BLE001 - the boundary: no caller sees a traceback
         return _answer_fault(request, error)
+
+
+def _is_public(request: web.Request) -> bool:
+    resource = request.match_info.route.resource
+    return resource is not None and resource.canonical in _PUBLIC and request.method in {"GET", "HEAD"}
 
 
 def _head_of(request: web.Request) -> Head:

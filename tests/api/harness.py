@@ -219,6 +219,7 @@ class Engine:
             installation=self.installation,
             releases=self.releases,
             metrics=(self.scheduler, self.pool),
+            recorder=self.recorder,
             keep_alive_s=self.keep_alive_s,
             body_timeout_s=self.body_timeout_s,
             health_timeout_s=self.health_timeout_s,
