@@ -12,7 +12,7 @@ from aiohttp.http_writer import HttpVersion11
 from contracts.api.problem import Problem
 from supervisor.api.problems import answer_problem
 
-__all__ = ["INTERIM", "MAX_FIELD_BYTES", "MAX_LINE_BYTES", "PROBE_S", "STALL_S", "Connection"]
+__all__ = ["HEAD_S", "INTERIM", "MAX_FIELD_BYTES", "MAX_LINE_BYTES", "PROBE_S", "STALL_S", "Connection"]
 
 _log = logging.getLogger(__name__)
 
@@ -22,6 +22,8 @@ MAX_LINE_BYTES = 8190
 MAX_FIELD_BYTES = 4096
 # A client that does not read its answer is cut off after this: the answer, or a stream's text, stays in memory for it.
 STALL_S = 60.0
+# A new connection must say its first head within this; an honest caller sends it at once.
+HEAD_S = 10.0
 # How soon and how often the end of a connection is looked for whose caller has ended its sending half.
 LOOK_S = 0.25
 # How often something is written on it meanwhile: only a write tells over TCP that the other end has gone. Clients must
@@ -40,12 +42,16 @@ class Connection(web.RequestHandler):
 
     busy = False
     ending = False
+    is_known = False
+    """Whether a token was shown on it."""
     half_closed: asyncio.Event
     """Set when the caller has ended its sending half."""
     stall_s = STALL_S
+    head_s = HEAD_S
     _descriptor: asyncio.BaseTransport | None = None
     _stall: asyncio.TimerHandle | None = None
     _look: asyncio.TimerHandle | None = None
+    _first_head: asyncio.TimerHandle | None = None
     _looks = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -54,6 +60,11 @@ class Connection(web.RequestHandler):
         # aiohttp forgets the transport when it asks it to close, but with an unread answer it never closes.
         self._descriptor = transport
         super().connection_made(transport)
+        self._first_head = self._loop.call_later(self.head_s, self._require_head)
+
+    def _require_head(self) -> None:
+        if self._request_count == 0:
+            self.abort()
 
     def begin(self, request: web.BaseRequest) -> None:
         """Begin a request."""
@@ -117,8 +128,9 @@ class Connection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Cancel the timers."""
         self._end_stall()
-        if self._look is not None:
-            self._look.cancel()
+        for timer in (self._look, self._first_head):
+            if timer is not None:
+                timer.cancel()
         super().connection_lost(exc)
 
     def _end_stall(self) -> None:

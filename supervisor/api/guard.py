@@ -10,12 +10,14 @@ from contracts.api.openapi import OPERATIONS
 from contracts.api.problem import Problem
 from contracts.execution.run_request import RunRequest
 from contracts.wire.errors import ContractError
+from supervisor.api.connection import Connection
 from supervisor.api.context import CALLER, CONTEXT
 from supervisor.api.expectations import expectations_of
 from supervisor.api.head import Head, judge_head
 from supervisor.api.openai.error_answers import answer_openai_error, is_openai
 from supervisor.api.problems import answer_problem, problem_of, problem_of_parsing
 from supervisor.api.request_reader import find_caller
+from supervisor.domain.caller import Caller
 from supervisor.domain.errors import EngineError
 
 __all__ = ["guard"]
@@ -40,8 +42,11 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         caller = find_caller(request.headers.get("Authorization"), request.app[CONTEXT].tokens)
         if caller is None:
             detail = "send the header 'Authorization: Bearer TOKEN'; the token is in the file `token` of WEOS_HOME"
-            return _answer(request, Problem.of("unauthorized", detail))
-        request[CALLER] = caller
+            response = _answer(request, Problem.of("unauthorized", detail))
+            # A stranger gets one answer a connection: what it sent behind the first request costs nothing more.
+            response.force_close()
+            return response
+        _remember(request, caller)
         if request.method == "OPTIONS" and request.raw_path == "*":
             # RFC 9110, 9.3.7: the question is about the server as a whole.
             return web.Response(status=HTTPStatus.NO_CONTENT, headers={"Allow": _list_methods(request.app)})
@@ -66,6 +71,12 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         return response
     except Exception as error:  # noqa: BLE001 - the boundary: no caller sees a traceback
         return _answer_fault(request, error)
+
+
+def _remember(request: web.Request, caller: Caller) -> None:
+    request[CALLER] = caller
+    if isinstance(request.protocol, Connection):
+        request.protocol.is_known = True
 
 
 def _is_public(request: web.Request) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from supervisor.api.connection import MAX_FIELD_BYTES, MAX_LINE_BYTES, STALL_S, Connection
+from supervisor.api.connection import HEAD_S, MAX_FIELD_BYTES, MAX_LINE_BYTES, STALL_S, Connection
 from supervisor.api.expectations import awaits_continue, keeping_expectations
 
 __all__ = ["BACKLOG", "ApiRunner"]
@@ -32,18 +32,22 @@ class _Server(web.Server):
 
     connections_max = CONNECTIONS_MAX
     stall_s = STALL_S
+    head_s = HEAD_S
 
     def __call__(self) -> web.RequestHandler:
         connection = Connection(self, loop=self._loop, **self._kwargs)
         connection.stall_s = self.stall_s
+        connection.head_s = self.head_s
         return connection
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
-        """Add a connection; where that is one too many, close the oldest idle one."""
+        """Add a connection; where that is one too many, close the oldest idle one, strangers' first."""
         super().connection_made(handler, transport)
         held = [each for each in self.connections if isinstance(each, Connection) and not each.ending]
         if len(held) > self.connections_max:
-            next((each for each in held if not each.busy), held[-1]).abort()
+            *before, newest = held
+            idle = [each for each in before if not each.busy]
+            next((each for each in idle if not each.is_known), (idle or [newest])[0]).abort()
 
 
 def _watching(
@@ -80,10 +84,12 @@ class ApiRunner(web.AppRunner):
         shutdown_timeout_s: float = 60.0,
         connections_max: int = CONNECTIONS_MAX,
         stall_s: float = STALL_S,
+        head_s: float = HEAD_S,
     ) -> None:
         super().__init__(app, shutdown_timeout=shutdown_timeout_s)
         self.connections_max = min(connections_max, _descriptors_for_connections())
         self._stall_s = stall_s
+        self._head_s = head_s
 
     async def _make_server(self) -> web.Server:
         plain = await super()._make_server()
@@ -104,4 +110,5 @@ class ApiRunner(web.AppRunner):
         )
         server.connections_max = self.connections_max
         server.stall_s = self._stall_s
+        server.head_s = self._head_s
         return server

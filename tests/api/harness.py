@@ -19,7 +19,7 @@ from contracts.execution.metrics_record import MetricsRecord
 from contracts.verify.record import verify_record
 from contracts.verify.trust import Trust, TrustedKey
 from supervisor.adapters.identity.keys import FileSigner
-from supervisor.api.connection import STALL_S
+from supervisor.api.connection import HEAD_S, STALL_S
 from supervisor.api.context import ApiContext
 from supervisor.api.routes import build_app
 from supervisor.api.server import CONNECTIONS_MAX, ApiRunner
@@ -157,6 +157,7 @@ class Engine:
         self.drain_s = 0.05
         self.connections_max = CONNECTIONS_MAX
         self.stall_s = STALL_S
+        self.head_s = HEAD_S
         self.every_execution_has_its_record = True
         self.on_response: list[Callable[[web.Request, web.StreamResponse], Awaitable[None]]] = []
         self.metering = MeterLeases(
@@ -227,7 +228,11 @@ class Engine:
         app = build_app(context)
         app.on_response_prepare.extend(self.on_response)
         server = ApiServer(app)
-        server.bounds = {"connections_max": self.connections_max, "stall_s": self.stall_s}
+        server.bounds = {
+            "connections_max": self.connections_max,
+            "stall_s": self.stall_s,
+            "head_s": self.head_s,
+        }
         client = TestClient(
             server,
             headers={"Authorization": f"Bearer {TOKEN}"},

@@ -64,6 +64,34 @@ async def test_strangers_that_hold_connections_keep_nobody_out(small: Engine, fi
     await close(*held)
 
 
+async def test_strangers_do_not_end_the_idle_connection_of_a_caller(small: Engine) -> None:
+    caller = await connect(small, GET)
+    async with asyncio.timeout(PATIENCE_S):
+        assert (await read_answer(caller[0])).status == 200
+        held = [await connect(small) for _ in range(5 * ROOM)]
+        caller[1].write(GET)
+        assert (await read_answer(caller[0])).status == 200, "the strangers' own connections ended first"
+    await close(caller, *held)
+
+
+async def test_a_stranger_gets_one_answer_a_connection(small: Engine) -> None:
+    """Else each connection makes the supervisor answer as often as its sender likes."""
+    connection = await connect(small, b"GET /v1/version HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20)
+    async with asyncio.timeout(PATIENCE_S):
+        said = await connection[0].read()
+    assert said.count(b"HTTP/1.1 401") == 1
+    await close(connection)
+
+
+@pytest.mark.parametrize("first", [b"", b"GET /v1/version HTTP/1.1\r\nX: "])
+async def test_a_new_connection_must_say_its_first_head_in_time(first: bytes) -> None:
+    engine = Engine(answering(["ok"]))
+    engine.head_s = 0.05
+    async with engine.serving():
+        assert await ended(await connect(engine, first))
+        assert (await exchange(engine, GET)).status == 200
+
+
 async def test_a_caller_that_waits_for_its_execution_is_not_crowded_out() -> None:
     runner = HeldRunner()
     engine = Engine(runner)
