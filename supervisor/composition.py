@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from aiohttp import web
+from prometheus_client.registry import Collector
 
 from contracts.api.responses import VersionView
 from contracts.wire.canonical import canonical_bytes
@@ -112,6 +113,8 @@ class _Opened:
     installed: ModelStore
     identity: EngineIdentity
     policies: Policies
+    metrics: Collector
+    """What the container engine's adapter tells Prometheus."""
 
 
 @asynccontextmanager
@@ -136,7 +139,7 @@ async def _opened(
         if left_bytes:
             _log.warning("%d bytes of model files that killed imports or sandboxes left were removed", left_bytes)
         adapters = Adapters(sandboxes, models, ledger, identity.signer, metering)
-        yield _Opened(wrap_adapters(adapters), models, identity, policies)
+        yield _Opened(wrap_adapters(adapters), models, identity, policies, sandboxes.metrics)
 
 
 def _build_context(home: Home, opened: _Opened) -> tuple[ApiContext, Assembly]:
@@ -175,7 +178,8 @@ def _build_context(home: Home, opened: _Opened) -> tuple[ApiContext, Assembly]:
         sandboxes=adapters.sandboxes,
         installation=installation,
         releases=ReleaseStore(home.root),
-        metrics=(parts.scheduler, parts.pool),
+        metrics=(parts.scheduler, parts.pool, opened.metrics),
+        recorder=ports.recorder,
     )
     return context, parts
 

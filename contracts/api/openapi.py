@@ -22,7 +22,7 @@ RECORD_TYPE = "application/vnd.in-toto+json"
 PROBLEM_TYPE = "application/problem+json"
 REFERENCE = "#/components/schemas/{model}"
 # `bad_header` is also the answer to bytes that are not an HTTP/1.1 request.
-_ALWAYS = ("bad_header", "unauthorized", "host_not_allowed", "internal_error")
+_ALWAYS = ("bad_header", "unauthorized", "host_not_allowed", "expectation_failed", "internal_error", "not_implemented")
 
 OPERATIONS = (*RUN_OPERATIONS, *LEDGER_OPERATIONS, *OPENAI_OPERATIONS)
 
@@ -107,7 +107,8 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
 
 
 def _operation(operation: Operation) -> dict[str, Any]:
-    responses = _error_responses((*_ALWAYS, *operation.problems), operation.shape)
+    always = [code for code in _ALWAYS if not (operation.is_public and code == "unauthorized")]
+    responses = _error_responses((*always, *operation.problems), operation.shape)
     for status, (description, model) in operation.responses.items():
         answer = {"description": description, "content": _content(operation, model, status)}
         if operation.names_execution is not None and operation.names_execution[0] == status:
@@ -119,6 +120,8 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "description": operation.description,
         "responses": dict(sorted(responses.items())),
     }
+    if operation.is_public:
+        document["security"] = []
     if operation.parameters:
         document["parameters"] = [_parameter(parameter) for parameter in operation.parameters]
     if operation.request is not None:
@@ -146,7 +149,7 @@ def build_openapi() -> dict[str, Any]:
             "title": "WeOS execution engine",
             "version": API_VERSION,
             "description": "Executes each Run Request once, in its own sandbox, measures it from outside and signs a "
-            "record. Every call requires a bearer token.",
+            "record. Every call requires a bearer token, except a challenge.",
         },
         "servers": [{"url": "http://127.0.0.1:8642", "description": "Loopback only."}],
         "security": [{"token": []}],

@@ -66,6 +66,8 @@ class Operation:
     # Status and JSON Pointer at which a response has the execution_id that other operations take as a parameter.
     names_execution: tuple[int, str] | None = None
     media_type: str = "application/json"
+    # Whether it is answered without a token.
+    is_public: bool = False
     shape: Shape = "problem"
 
 

@@ -68,6 +68,15 @@ LIMIT = Parameter(
     "Maximum number of executions to return.",
     {"type": "integer", "minimum": 1, "maximum": 200, "default": 50},
 )
+CHALLENGE_NONCE = Parameter(
+    "nonce",
+    "query",
+    "Random characters that were never used before.",
+    {"type": "string", "pattern": "^[A-Za-z0-9_.:-]{16,128}$"},
+    required=True,
+    example="4f8be4b6b2d54a0a9a3c6f1d2e7c8b90",
+    form="16 to 128 letters, digits and `_.:-`",
+)
 
 BODY_PROBLEMS = ("malformed_json", "body_too_large", "unsupported_media_type", "invalid_request")
 PLANNING_PROBLEMS = (
@@ -215,6 +224,19 @@ RUN_OPERATIONS = (
         "The version, its public key and the digests of its policies.",
         {200: ("The version.", VersionView)},
         (),
+    ),
+    Operation(
+        "getChallenge",
+        "GET",
+        "/v1/challenge",
+        "Prove who listens here",
+        "A statement over the nonce, the address of the supervisor's end of this connection and the engine version, "
+        "signed by that version's key. A client verifies it before it sends its token on the same connection, so that "
+        "no token is needed here.",
+        {200: ("The envelope.", Envelope)},
+        ("bad_parameter",),
+        parameters=(CHALLENGE_NONCE,),
+        is_public=True,
     ),
     Operation(
         "getHealth",

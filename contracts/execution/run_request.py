@@ -9,6 +9,7 @@ from pydantic.config import JsonDict
 from contracts.wire.canonical import canonical_bytes
 from contracts.wire.document import Contract, Many
 from contracts.wire.types import (
+    WHOLE,
     BackendName,
     EngineVersion,
     IsolationTier,
@@ -70,7 +71,7 @@ class Sampling(Contract):
     temperature: Annotated[float, Field(ge=0, le=2, json_schema_extra=_GREEDY_OR_WARM)] = 0.0
     """0: greedy, always the most probable token. 0.01 to 2: the logits are divided by this number, and a token is drawn
     at random with `seed`. Numbers between 0 and 0.01 are refused."""
-    top_k: Annotated[int, Field(ge=0, le=1000)] = 0
+    top_k: Annotated[int, Field(ge=0, le=1000), WHOLE] = 0
     """Draw only among this number of most probable tokens; 0: no such limit. Must be 0 at temperature 0."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Draw only among the fewest most probable tokens whose probabilities add up to this number; 1: no such limit. Must
@@ -101,11 +102,11 @@ class Sampling(Contract):
 class LimitsRequest(Contract):
     """Limits of one execution. A request is refused if the installation's policy does not allow them."""
 
-    max_tokens: Annotated[int, Field(ge=1, le=1_000_000)] = 256
+    max_tokens: Annotated[int, Field(ge=1, le=1_000_000), WHOLE] = 256
     """Maximum number of tokens to generate."""
     max_watts: Annotated[float, Field(gt=0, le=100_000)] | None = None
     """Maximum average electric power attributed to the execution (`watts_avg`), in watts; null: no limit."""
-    timeout_s: Annotated[int, Field(ge=1, le=86_400)] | None = None
+    timeout_s: Annotated[int, Field(ge=1, le=86_400), WHOLE] | None = None
     """Time limit in seconds, counted from the moment the execution is given its CPUs; null: the policy's default."""
 
 
@@ -154,10 +155,10 @@ class ExecutionRequest(Contract):
     execution gets."""
     limits: LimitsRequest = LimitsRequest()
     """Limits of this execution."""
-    context_tokens: Annotated[int, Field(ge=16, le=1_048_576)] | None = None
+    context_tokens: Annotated[int, Field(ge=16, le=1_048_576), WHOLE] | None = None
     """Maximum number of tokens of prompt and answer together; null: the policy's default, or the model's maximum if
     that is smaller."""
-    seed: Annotated[int, Field(ge=0, le=4_294_967_294)] = 0
+    seed: Annotated[int, Field(ge=0, le=4_294_967_294), WHOLE] = 0
     """Seed of the random number generator of the sampler. It has no effect at temperature 0."""
     sampling: Sampling = Sampling()
     """How the next token is chosen."""
@@ -215,6 +216,7 @@ class RunRequest(Contract):
     model_config = ConfigDict(json_schema_extra=_PROMPT_OR_MESSAGES)
 
     MAX_BYTES: ClassVar[int] = 1_048_576
+    READS_WHOLE_FLOATS: ClassVar[bool] = True
 
     model: ModelName
     """Name of an installed model; `GET /v1/models` lists them."""

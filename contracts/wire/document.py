@@ -38,6 +38,9 @@ class Contract(BaseModel):
     MAX_BYTES: ClassVar[int] = 1_048_576
     """Maximum size in bytes; a larger document is refused before it is parsed."""
 
+    READS_WHOLE_FLOATS: ClassVar[bool] = False
+    """Whether `parse` reads 8.0 as the integer 8 in the fields that `contracts.wire.types.WHOLE` marks."""
+
     @classmethod
     def parse(cls, data: bytes) -> Self:
         """Parse a document that was received from outside.
@@ -47,7 +50,7 @@ class Contract(BaseModel):
         """
         decode_json(data, max_bytes=cls.MAX_BYTES)
         try:
-            return cls.model_validate_json(data)
+            return cls.model_validate_json(data, context={"reads_whole_floats": cls.READS_WHOLE_FLOATS})
         except ValidationError as error:
             faults = error.errors(include_url=False, include_context=False, include_input=False)
             raise ContractError(

@@ -1,12 +1,13 @@
 """The small types that several contracts share: names, digests, times and safe integers."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints, ValidationInfo
 
 from contracts.wire.canonical import MAX_SAFE_INTEGER
 
 __all__ = [
+    "WHOLE",
     "BackendName",
     "Count",
     "Digest",
@@ -57,6 +58,17 @@ _DATE = f"({_YEAR}-{_MONTH_AND_DAY}|{_LEAP_YEAR}-02-29)"
 _TIME = r"([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]\.[0-9]{3}"
 # RFC 3339, UTC, milliseconds: 2026-01-31T12:00:00.000Z
 Timestamp = Annotated[str, StringConstraints(pattern=f"^{_DATE}T{_TIME}Z$")]
+
+
+def _read_whole(value: Any, info: ValidationInfo) -> Any:  # noqa: ANN401 - any JSON value
+    asked = isinstance(value, float) and info.context is not None and info.context["reads_whole_floats"]
+    # What is no integer after all, or too large for one, is left to the validator of integers.
+    return int(value) if asked and value.is_integer() and abs(value) <= MAX_SAFE_INTEGER else value
+
+
+# Marks the integers of requests: JSON Schema and JavaScript make no difference between 8.0 and 8, so a request may say
+# either (`Contract.READS_WHOLE_FLOATS`). The same field in a plan or a record takes 8 alone.
+WHOLE = BeforeValidator(_read_whole)
 Count = Annotated[int, Field(ge=0, le=MAX_SAFE_INTEGER)]
 Positive = Annotated[int, Field(ge=1, le=MAX_SAFE_INTEGER)]
 Nanoseconds = Annotated[int, Field(ge=0, le=MAX_SAFE_INTEGER)]

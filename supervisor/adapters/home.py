@@ -12,6 +12,7 @@ from typing import get_args
 
 from contracts.wire.types import RoleName
 from supervisor.adapters.files import locked, write_private
+from supervisor.adapters.home_soundness import require_own_home
 from supervisor.domain.caller import Caller
 from supervisor.domain.errors import EngineError
 from supervisor.place import default_home
@@ -148,10 +149,12 @@ class Home:
         """Take the home for one supervisor; it is free again when the block or the process ends.
 
         Raises:
-            EngineError: ``home_taken``, another supervisor has it.
+            EngineError: ``home_taken``, another supervisor has it; ``home_unsafe``, others may have a hand in it.
         """
+        require_own_home(self.root)
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         directory = self.root / "run"
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(exist_ok=True)
         directory.chmod(0o700)
         path = directory / "supervisor.lock"
         with ExitStack() as stack:

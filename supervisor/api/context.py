@@ -11,6 +11,7 @@ from supervisor.domain.caller import Caller
 from supervisor.domain.planning.ports import InstallationPort, ReleasesPort
 from supervisor.domain.records.ports import LedgerPort
 from supervisor.domain.sandbox.ports import SandboxPort
+from supervisor.execution.recorder import Recorder
 from supervisor.execution.run_book import RunBook
 from supervisor.execution.service import ExecutionService
 
@@ -39,6 +40,7 @@ class ApiContext:
     installation: InstallationPort
     releases: ReleasesPort
     metrics: tuple[Collector, ...]
+    recorder: Recorder
     keep_alive_s: float = KEEP_ALIVE_S
     body_timeout_s: float = BODY_TIMEOUT_S
     health_timeout_s: float = HEALTH_TIMEOUT_S

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 
 from aiohttp import web
 
 from contracts.api.responses import RunView, StreamDone, StreamStarted
+from supervisor.api.connection import PROBE_S, Connection
 from supervisor.api.problems import problem_of, problem_of_run
 from supervisor.domain.errors import StorageError
 from supervisor.execution.run import Run
@@ -33,7 +35,7 @@ async def stream_events(
 
     async def keep_alive() -> None:
         while True:
-            await asyncio.sleep(keep_alive_s)
+            await _pause(request.protocol, keep_alive_s)
             async with sending:
                 await response.write(b": waiting\n\n")
 
@@ -44,6 +46,16 @@ async def stream_events(
                 await response.write(_encode(name, document))
     await response.write_eof()
     return response
+
+
+async def _pause(connection: web.RequestHandler, keep_alive_s: float) -> None:
+    if isinstance(connection, Connection) and not connection.half_closed.is_set():
+        with suppress(TimeoutError):
+            async with asyncio.timeout(keep_alive_s):
+                await connection.half_closed.wait()
+        return
+    # The caller may have gone, and only a write tells.
+    await asyncio.sleep(min(keep_alive_s, PROBE_S))
 
 
 def _encode(name: str | None, document: str) -> bytes:

@@ -1,36 +1,55 @@
-"""What stands before every route: the checks of Host and token, and the answers to errors."""
+"""What stands before every route: the checks of head and token, and the answers to errors."""
 
 import logging
+from http import HTTPStatus
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from contracts.api.openapi import OPERATIONS
 from contracts.api.problem import Problem
 from contracts.execution.run_request import RunRequest
 from contracts.wire.errors import ContractError
+from supervisor.api.connection import Connection
 from supervisor.api.context import CALLER, CONTEXT
+from supervisor.api.expectations import expectations_of
+from supervisor.api.head import Head, judge_head
 from supervisor.api.openai.error_answers import answer_openai_error, is_openai
 from supervisor.api.problems import answer_problem, problem_of, problem_of_parsing
-from supervisor.api.request_reader import find_caller, host_is_local
+from supervisor.api.request_reader import find_caller
+from supervisor.domain.caller import Caller
 from supervisor.domain.errors import EngineError
 
 __all__ = ["guard"]
 
 _log = logging.getLogger(__name__)
 
+_PUBLIC = {operation.path for operation in OPERATIONS if operation.is_public}
+
 
 @web.middleware
 async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Check Host and token first, and turn every error into a document of the path's shape."""
+    """Check head and token first, and turn every error into a document of the path's shape."""
     try:
-        if not host_is_local(request.headers.get("Host", "")):
-            detail = "the Host header must name this machine: 127.0.0.1 or localhost"
-            return _answer(request, Problem.of("host_not_allowed", detail))
+        problem = judge_head(_head_of(request))
+        if problem is not None:
+            response = _answer(request, problem)
+            # Where its body ends may be uncertain.
+            response.force_close()
+            return response
+        if _is_public(request):
+            return await handler(request)
         caller = find_caller(request.headers.get("Authorization"), request.app[CONTEXT].tokens)
         if caller is None:
             detail = "send the header 'Authorization: Bearer TOKEN'; the token is in the file `token` of WEOS_HOME"
-            return _answer(request, Problem.of("unauthorized", detail))
-        request[CALLER] = caller
+            response = _answer(request, Problem.of("unauthorized", detail))
+            # A stranger gets one answer a connection: what it sent behind the first request costs nothing more.
+            response.force_close()
+            return response
+        _remember(request, caller)
+        if request.method == "OPTIONS" and request.raw_path == "*":
+            # RFC 9110, 9.3.7: the question is about the server as a whole.
+            return web.Response(status=HTTPStatus.NO_CONTENT, headers={"Allow": _list_methods(request.app)})
         return await handler(request)
     except EngineError as error:
         again = None if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
@@ -38,7 +57,9 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     except ContractError as error:
         return _answer(request, problem_of_parsing(error))
     except web.HTTPMethodNotAllowed as error:
-        allowed = ", ".join(sorted(error.allowed_methods))
+        allowed = ", ".join(sorted({*error.allowed_methods, "OPTIONS"}))
+        if request.method == "OPTIONS":
+            return web.Response(status=HTTPStatus.NO_CONTENT, headers={"Allow": allowed})
         problem = Problem.of("method_not_allowed", f"{request.method} is not one of: {allowed}")
         return _answer(request, problem, {"Allow": allowed})
     except web.HTTPNotFound:
@@ -50,6 +71,34 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         return response
     except Exception as error:  # noqa: BLE001 - the boundary: no caller sees a traceback
         return _answer_fault(request, error)
+
+
+def _remember(request: web.Request, caller: Caller) -> None:
+    request[CALLER] = caller
+    if isinstance(request.protocol, Connection):
+        request.protocol.is_known = True
+
+
+def _is_public(request: web.Request) -> bool:
+    resource = request.match_info.route.resource
+    return resource is not None and resource.canonical in _PUBLIC and request.method in {"GET", "HEAD"}
+
+
+def _head_of(request: web.Request) -> Head:
+    headers = request.headers
+    return Head(
+        method=request.method,
+        target=request.raw_path,
+        version=(request.version.major, request.version.minor),
+        hosts=headers.getall("Host", []),
+        authorizations=headers.getall("Authorization", []),
+        codings=headers.getall("Transfer-Encoding", []),
+        expectations=expectations_of(request),
+    )
+
+
+def _list_methods(app: web.Application) -> str:
+    return ", ".join(sorted({route.method for route in app.router.routes()} | {"OPTIONS"}))
 
 
 def _answer(request: web.Request, problem: Problem, headers: dict[str, str] | None = None) -> web.Response:

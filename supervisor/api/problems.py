@@ -39,6 +39,9 @@ def headers_of(problem: Problem) -> dict[str, str]:
         return {"Retry-After": str(RETRY_AFTER_S)}
     if problem.code == "unauthorized":
         return {"WWW-Authenticate": 'Bearer realm="weos-engine"'}
+    if problem.code == "unsupported_media_type":
+        # RFC 9110, 15.5.16: what would have been taken.
+        return {"Accept": "application/json", "Accept-Encoding": "identity"}
     return {}
 
 

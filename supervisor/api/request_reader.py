@@ -1,8 +1,7 @@
-"""What the HTTP API reads of a request: its host, token, body, headers, path and query, each checked before use."""
+"""What the HTTP API reads of a request: its token, body, headers, path and query, each checked before use."""
 
 import asyncio
 import hmac
-import re
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -11,15 +10,16 @@ from aiohttp.http_exceptions import BadHttpMessage
 
 from contracts.api.openapi import OPERATIONS
 from contracts.api.operation import EXECUTION_ID, Parameter
-from contracts.api.run_operations import ACCEPT, EVENT_STREAM, IDEMPOTENCY_KEY, PREFER, RESPOND_ASYNC
+from contracts.api.run_operations import ACCEPT, IDEMPOTENCY_KEY, PREFER, RESPOND_ASYNC
 from contracts.wire.document import Contract
+from supervisor.api.expectations import send_continue
+from supervisor.api.negotiation import has_preference, is_json, is_uncoded, prefers_events
 from supervisor.domain.caller import Caller
 from supervisor.domain.errors import Refusal
 
 __all__ = [
     "Query",
     "find_caller",
-    "host_is_local",
     "read_document",
     "read_execution_id",
     "read_idempotency_key",
@@ -28,17 +28,10 @@ __all__ = [
 ]
 
 _Document = TypeVar("_Document", bound=Contract)
-ALLOWED_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _QUERY_PARAMETERS = {
     operation.operation_id: {each.name: each for each in operation.parameters if each.where == "query"}
     for operation in OPERATIONS
 }
-
-
-def host_is_local(host: str) -> bool:
-    """Return whether a Host header names this machine; this stops a web page that rebinds its name (DNS rebinding)."""
-    name = re.sub(r":[0-9]{1,5}\Z", "", host.lower())
-    return name in ALLOWED_HOSTS
 
 
 def find_caller(header: str | None, tokens: Mapping[Caller, str]) -> Caller | None:
@@ -60,14 +53,15 @@ async def read_document(request: web.Request, model: type[_Document], deadline_s
         ContractError: the body is not such a document.
         HTTPRequestEntityTooLarge: the body is larger than any such document.
     """
-    if request.content_type != "application/json":
-        raise Refusal("unsupported_media_type", "send the request with 'Content-Type: application/json'")
-    if request.headers.get("Content-Encoding", "identity") != "identity":
+    if not is_json(request.headers.getall("Content-Type", [])):
+        raise Refusal("unsupported_media_type", "send the request with 'Content-Type: application/json', in UTF-8")
+    if not is_uncoded(request.headers.getall("Content-Encoding", [])):
         raise Refusal("unsupported_media_type", "send the body without Content-Encoding")
     if (request.content_length or 0) > model.MAX_BYTES:
         raise web.HTTPRequestEntityTooLarge(model.MAX_BYTES, request.content_length or 0)
     try:
         async with asyncio.timeout(deadline_s):
+            await send_continue(request)
             body = await request.read()
     except TimeoutError as error:
         raise Refusal("malformed_json", f"the body did not arrive within {deadline_s:g} s") from error
@@ -144,17 +138,12 @@ def read_idempotency_key(request: web.Request) -> str | None:
 
 def wants_no_wait(request: web.Request) -> bool:
     """Return whether the caller prefers `respond-async` (RFC 7240)."""
-    return _names(request, PREFER, RESPOND_ASYNC)
+    return has_preference(request.headers.getall(PREFER.name, []), RESPOND_ASYNC)
 
 
 def wants_events(request: web.Request) -> bool:
-    """Return whether the caller accepts server-sent events; naming them is enough, at any weight."""
-    return _names(request, ACCEPT, EVENT_STREAM)
-
-
-def _names(request: web.Request, header: Parameter, wanted: str) -> bool:
-    elements = ",".join(request.headers.getall(header.name, [])).lower()
-    return any(element.partition(";")[0].strip() == wanted for element in elements.split(","))
+    """Return whether the caller asks for server-sent events rather than for one document."""
+    return prefers_events(request.headers.getall(ACCEPT.name, []))
 
 
 def read_execution_id(request: web.Request) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import functools
 import json
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 
 from aiohttp import web
 
@@ -155,6 +156,16 @@ async def get_version(request: web.Request) -> web.StreamResponse:
     return _answer(request.app[CONTEXT].version)
 
 
+async def get_challenge(request: web.Request) -> web.StreamResponse:
+    """GET /v1/challenge."""
+    nonce = Query(request, "getChallenge").text("nonce") or ""
+    # Where this connection ends on our side; what the request says about it proves nothing.
+    end = None if request.transport is None else request.transport.get_extra_info("sockname")
+    address = f"{end[0]}:{end[1]}" if isinstance(end, tuple) else "unix"
+    envelope = request.app[CONTEXT].recorder.seal_challenge(nonce, address, now=datetime.now(UTC))
+    return web.Response(body=envelope, content_type=RECORD_TYPE, headers={"Cache-Control": "no-store"})
+
+
 async def get_health(request: web.Request) -> web.StreamResponse:
     """GET /healthz."""
     context = request.app[CONTEXT]
@@ -194,6 +205,7 @@ HANDLERS: dict[str, Callable[[web.Request], Awaitable[web.StreamResponse]]] = {
     "listBackends": list_backends,
     "listModels": list_models,
     "getVersion": get_version,
+    "getChallenge": get_challenge,
     "getHealth": get_health,
     "getOpenApi": get_open_api,
     **LEDGER_HANDLERS,
@@ -210,5 +222,9 @@ def build_app(context: ApiContext) -> web.Application:
     app[METRICS] = build_registry(context.metrics)
     app[RELEASES] = context.releases
     for operation in OPERATIONS:
-        app.router.add_route(operation.method, operation.path, HANDLERS[operation.operation_id])
+        handler = HANDLERS[operation.operation_id]
+        app.router.add_route(operation.method, operation.path, handler)
+        if operation.method == "GET":
+            # RFC 9110, 9.1: where there is GET there is HEAD.
+            app.router.add_route("HEAD", operation.path, handler)
     return app

@@ -6,10 +6,9 @@ import resource
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
-from aiohttp.http_exceptions import LineTooLong
 
-from contracts.api.problem import Problem
-from supervisor.api.problems import answer_problem
+from supervisor.api.connection import HEAD_S, MAX_FIELD_BYTES, MAX_LINE_BYTES, STALL_S, Connection
+from supervisor.api.expectations import awaits_continue, keeping_expectations
 
 __all__ = ["BACKLOG", "ApiRunner"]
 
@@ -19,10 +18,6 @@ _log = logging.getLogger(__name__)
 IDLE_S = 75.0
 # How long a refused body is read and dropped, so that its sender sees the answer instead of a reset.
 LINGER_S = 5.0
-# Request line, and each header; an agent sends some 200 bytes in ten headers. The head of an unauthenticated request is
-# kept in memory, so strangers can occupy these bounds times CONNECTIONS_MAX: 64 MiB.
-MAX_LINE_BYTES = 8190
-MAX_FIELD_BYTES = 4096
 MAX_HEADERS = 64
 # Connections at once, and at most this part of the process's descriptors: executions, the ledger and the container
 # engine need the others. Anyone on this machine can connect; when all are taken, the longest idle one is closed.
@@ -30,78 +25,6 @@ CONNECTIONS_MAX = 256
 DESCRIPTORS_SHARE = 4
 # Connections accepted at once, before a surplus one can be closed; asyncio's default is 100.
 BACKLOG = 64
-# A client that does not read its answer is cut off after this: the answer, or a stream's text, stays in memory for it.
-STALL_S = 60.0
-
-
-class _Connection(web.RequestHandler):
-    """One connection."""
-
-    busy = False
-    ending = False
-    stall_s = STALL_S
-    _descriptor: asyncio.BaseTransport | None = None
-    _stall: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember the transport."""
-        # aiohttp forgets the transport when it asks it to close, but with an unread answer it never closes.
-        self._descriptor = transport
-        super().connection_made(transport)
-
-    def abort(self) -> None:
-        """Close now; an ordinary close waits for a peer that does not read."""
-        self.ending = True
-        if isinstance(self._descriptor, asyncio.Transport):
-            self._descriptor.abort()
-
-    def pause_writing(self) -> None:
-        """Start the stall timer."""
-        super().pause_writing()
-        self._stall = self._loop.call_later(self.stall_s, self.abort)
-
-    def resume_writing(self) -> None:
-        """Stop the stall timer."""
-        self._end_stall()
-        super().resume_writing()
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """Cancel the stall timer."""
-        self._end_stall()
-        super().connection_lost(exc)
-
-    def _end_stall(self) -> None:
-        if self._stall is not None:
-            self._stall.cancel()
-            self._stall = None
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Answer bytes that are not HTTP, or a failure outside every handler.
-
-        aiohttp's own answer and log quote the faulty line, which may contain the token.
-        """
-        del message
-        kind = type(exc).__name__
-        if request.writer.output_size > 0:
-            what = f"an answer had begun when it failed: {kind}"
-            raise ConnectionError(what)
-        if status >= web.HTTPInternalServerError.status_code:
-            _log.error("a request failed outside every handler: %s", kind)
-            problem = Problem.of("internal_error", "the supervisor failed; see its log")
-        elif isinstance(exc, LineTooLong):
-            most = f"the request line may have at most {MAX_LINE_BYTES} bytes, a header {MAX_FIELD_BYTES}"
-            problem = Problem.of("bad_header", most)
-        else:
-            problem = Problem.of("bad_header", "these bytes are not an HTTP/1.1 request (RFC 9112)")
-        response = answer_problem(problem)
-        response.force_close()
-        return response
 
 
 class _Server(web.Server):
@@ -109,37 +32,39 @@ class _Server(web.Server):
 
     connections_max = CONNECTIONS_MAX
     stall_s = STALL_S
+    head_s = HEAD_S
 
     def __call__(self) -> web.RequestHandler:
-        connection = _Connection(self, loop=self._loop, **self._kwargs)
+        connection = Connection(self, loop=self._loop, **self._kwargs)
         connection.stall_s = self.stall_s
+        connection.head_s = self.head_s
         return connection
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
-        """Add a connection; where that is one too many, close the oldest idle one."""
+        """Add a connection; where that is one too many, close the oldest idle one, strangers' first."""
         super().connection_made(handler, transport)
-        held = [each for each in self.connections if isinstance(each, _Connection) and not each.ending]
+        held = [each for each in self.connections if isinstance(each, Connection) and not each.ending]
         if len(held) > self.connections_max:
-            next((each for each in held if not each.busy), held[-1]).abort()
+            *before, newest = held
+            idle = [each for each in before if not each.busy]
+            next((each for each in idle if not each.is_known), (idle or [newest])[0]).abort()
 
 
-def _refusing(
+def _watching(
     handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
 ) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         connection = request.protocol
-        if isinstance(connection, _Connection):
-            connection.busy = True
+        if isinstance(connection, Connection):
+            connection.begin(request)
         try:
-            return await handler(request)
-        except web.HTTPExpectationFailed:
-            # Raised before routing ends, so no middleware sees it.
-            problem = Problem.of("bad_header", "the only supported expectation (Expect) is 100-continue")
-            response = answer_problem(problem)
-            response.force_close()
+            response = await handler(request)
+            # Where the body may come or not, nothing after it on this connection can be told from it.
+            if awaits_continue(request) or (isinstance(connection, Connection) and connection.is_at_last):
+                response.force_close()
             return response
         finally:
-            if isinstance(connection, _Connection):
+            if isinstance(connection, Connection):
                 connection.busy = False
 
     return handle
@@ -159,16 +84,18 @@ class ApiRunner(web.AppRunner):
         shutdown_timeout_s: float = 60.0,
         connections_max: int = CONNECTIONS_MAX,
         stall_s: float = STALL_S,
+        head_s: float = HEAD_S,
     ) -> None:
         super().__init__(app, shutdown_timeout=shutdown_timeout_s)
         self.connections_max = min(connections_max, _descriptors_for_connections())
         self._stall_s = stall_s
+        self._head_s = head_s
 
     async def _make_server(self) -> web.Server:
         plain = await super()._make_server()
         server = _Server(
-            _refusing(plain.request_handler),
-            request_factory=plain.request_factory,
+            _watching(plain.request_handler),
+            request_factory=keeping_expectations(plain.request_factory),
             handler_cancellation=True,
             loop=asyncio.get_running_loop(),
             access_log=None,
@@ -183,4 +110,5 @@ class ApiRunner(web.AppRunner):
         )
         server.connections_max = self.connections_max
         server.stall_s = self._stall_s
+        server.head_s = self._head_s
         return server

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import secrets
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -9,12 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from supervisor.adapters.home import Home
+from supervisor.adapters.identity.release_store import ReleaseStore
+from supervisor.adapters.identity.trust_file import read_trust
 from supervisor.adapters.unix_socket import connect_unix, listener_pid
 from supervisor.client.event_stream import StreamEvent, parse_events
+from supervisor.client.proof import verify_answer
 from supervisor.domain.errors import EngineError
 
 __all__ = ["Answer", "EngineClient"]
 
+LOOPBACK = "127.0.0.1"
 CONNECT_TIMEOUT_S = 5.0
 # A stream sends something at least every 15 s.
 READ_TIMEOUT_S = 60.0
@@ -48,9 +53,18 @@ class _UnixConnection(http.client.HTTPConnection):
 class EngineClient:
     """Talks to the supervisor of one home."""
 
-    def __init__(self, home: Home, read_timeout_s: float = READ_TIMEOUT_S) -> None:
+    def __init__(self, home: Home, read_timeout_s: float = READ_TIMEOUT_S, *, port: int | None = None) -> None:
+        """Create a client.
+
+        Args:
+            home: holds the socket, the token, and the keys that an engine is known by.
+            read_timeout_s: seconds without a byte after which an answer is given up.
+            port: TCP port on loopback; None means the Unix socket, which only the home's owner can reach. On a port
+                anybody may listen, so that the engine must prove itself before it gets the token.
+        """
         self._home = home
         self._read_timeout_s = read_timeout_s
+        self._port = port
 
     def is_serving(self) -> bool:
         """Return whether a supervisor of this home answers."""
@@ -120,9 +134,12 @@ class EngineClient:
     def _answering(
         self, method: str, path: str, body: bytes | None, headers: dict[str, str]
     ) -> Iterator[http.client.HTTPResponse]:
-        connection = _UnixConnection(self._home.socket)
+        connection: http.client.HTTPConnection = _UnixConnection(self._home.socket)
         authorized = {"Authorization": f"Bearer {self._home.token()}", **headers}
         try:
+            if self._port is not None:
+                connection = http.client.HTTPConnection(LOOPBACK, self._port, timeout=CONNECT_TIMEOUT_S)
+                self._require_proof(connection)
             connection.request(method, path, body, authorized)
             connection.sock.settimeout(self._read_timeout_s)
             with connection.getresponse() as response:
@@ -132,3 +149,29 @@ class EngineClient:
             raise EngineError("engine_unavailable", detail) from error
         finally:
             connection.close()
+
+    def _require_proof(self, connection: http.client.HTTPConnection) -> None:
+        """Connect, and require that the engine is on the other end.
+
+        Raises:
+            EngineError: ``address_unproven``; no token was sent.
+        """
+        connection.connect()
+        # A connection that ends must not be opened again: whoever listens then has proven nothing.
+        connection.auto_open = 0
+        host, port = connection.sock.getpeername()
+        nonce = secrets.token_urlsafe(32)
+        connection.request("GET", f"/v1/challenge?nonce={nonce}")
+        with connection.getresponse() as response:
+            answer = response.read(MAX_ANSWER_BYTES)
+        proof = verify_answer(
+            answer,
+            nonce=nonce,
+            address=f"{host}:{port}",
+            trust=read_trust(self._home.trust_file),
+            releases=ReleaseStore(self._home.root),
+        )
+        if proof.document is None:
+            why = proof.checks[-1].message
+            detail = f"who listens at {host}:{port} is not the engine of {self._home.root}: {why}; no token was sent"
+            raise EngineError("address_unproven", detail)

@@ -84,5 +84,6 @@ def summarize_metrics(text: str) -> str:
         f"{total('weos_running')} running, {total('weos_waiting')} waiting, {total('weos_refused_total')} refused; "
         f"pool: {numbers.get('weos_pool_sandboxes ready', 0):.0f} ready, "
         f"{numbers.get('weos_pool_leases_total hit', 0):.0f} hits, "
-        f"{numbers.get('weos_pool_leases_total miss', 0):.0f} misses, {total('weos_pool_dropped_total')} dropped"
+        f"{numbers.get('weos_pool_leases_total miss', 0):.0f} misses, {total('weos_pool_dropped_total')} dropped; "
+        f"{total('weos_removals')} ended containers to remove"
     )

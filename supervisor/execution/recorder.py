@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from contracts.execution.challenge import Challenge, ChallengeStatement
 from contracts.execution.execution_plan import ExecutionPlan
 from contracts.execution.metrics_record import MetricsRecord
 from contracts.wire.envelope import Signer, seal
-from supervisor.domain.records.recording import Conclusion, build_record, encode_started, encode_statement
+from supervisor.domain.records.recording import Conclusion, build_record, encode_started, encode_statement, format_time
 
 __all__ = ["Recorder"]
 
@@ -30,6 +31,18 @@ class Recorder:
             accepted_at=accepted_at,
         )
         return seal(statement, self.signer)
+
+    def seal_challenge(self, nonce: str, address: str, *, now: datetime) -> bytes:
+        """Return the signed statement that this engine listens at an address."""
+        challenge = Challenge(
+            schema_version="weos.challenge/1",
+            nonce=nonce,
+            address=address,
+            engine_version=self.engine_version,
+            manifest=self.manifest,
+            signed_at=format_time(now),
+        )
+        return seal(ChallengeStatement.of(challenge).encode(), self.signer)
 
     def record(
         self,

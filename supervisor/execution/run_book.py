@@ -189,6 +189,7 @@ class RunBook:
             run.seq = await self._ledger.append_started(entry)
         except BaseException:
             self._active.pop(execution_id, None)
+            ticket.cut_short = True
             ticket.give_back()
             raise
         self._tasks.begin(self._drive(run), name=f"execution-{execution_id}")

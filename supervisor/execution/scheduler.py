@@ -13,6 +13,7 @@ from supervisor.domain.policies.policy import QueuePolicy
 from supervisor.domain.scheduling.cores import Demand
 from supervisor.domain.scheduling.fair_queue import FairQueue
 from supervisor.domain.scheduling.leasing import Lease, LeaseBook
+from supervisor.domain.scheduling.return_times import ReturnTimes, place_of_own
 from supervisor.domain.scheduling.topology import Core
 from supervisor.domain.scheduling.waiting_time import Occupancy, ServiceTimes, estimate_place_s, round_up_s
 from supervisor.execution.scheduler_metrics import LeaseCounts, SchedulerSnapshot
@@ -31,6 +32,8 @@ class Ticket:
         self.caller = caller
         # Start of the wait; once granted, start of the lease.
         self.since_s = now_s
+        # Whether the lease was given back before the execution came to its own end; then its time tells nothing.
+        self.cut_short = False
         self.granted: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
 
     @property
@@ -84,6 +87,7 @@ class Scheduler:
         self._counts = LeaseCounts()
         self._cores = len(cores)
         self._times = ServiceTimes(policy.service_s_unknown)
+        self._returns = ReturnTimes(policy.waiting_per_caller_max)
         self._policy = policy
         self._housekeeping = housekeeping
         self._clock = clock
@@ -151,6 +155,7 @@ class Scheduler:
         """
         self.require_possible(demand)
         ticket = Ticket(self, demand, caller, self._clock())
+        self._returns.come(caller, ticket.since_s)
         self._queue.append(caller, ticket)
         self._grant()
         if not ticket.granted.done():
@@ -167,7 +172,7 @@ class Scheduler:
         if not ticket.granted.done():
             self._queue.remove(ticket.caller, ticket)
             ticket.granted.cancel()
-        elif self._book.give_back(ticket) is not None:
+        elif self._book.give_back(ticket) is not None and not ticket.cut_short:
             self._times.add(ticket.demand.policy, self._clock() - ticket.since_s)
         self._grant()
 
@@ -204,11 +209,15 @@ class Scheduler:
         if own > self._policy.waiting_per_caller_max:
             whose = f"{own - 1} executions of this caller are waiting, which is the maximum"
             # The caller gets a place when the first of its own tickets leaves the queue.
-            grants = next(place for place, other in enumerate(order, 1) if other.caller == ticket.caller)
+            ahead = self._returns.count_of(ticket.caller)
+            grants = place_of_own([other.caller for other in order], ticket.caller, ahead)
         else:
             whose = f"{everyone - 1} executions are waiting, which is the maximum"
-            grants = 1
-        retry_after_s = self._estimate_place_s(order, grants)
+            ahead = self._returns.count()
+            grants = 1 + ahead
+        # Those who are to come again take the places that become free before.
+        retry_after_s = self._estimate_place_s([*order, *[ticket] * ahead], grants)
+        self._returns.tell(ticket.caller, ticket.since_s + retry_after_s)
         self._queue.remove(ticket.caller, ticket)
         ticket.granted.cancel()
         self._counts.add_refused("queue_full")

@@ -83,6 +83,8 @@ class ExecutionService:
         except Exception:  # noqa: BLE001 - the task's boundary: every execution gets a record
             _log.exception("an execution cannot be concluded", extra={"execution_id": run.execution_id})
             conclusion = UNKNOWN
+        # Before the lease is given back: the task that ends the sandbox has not begun yet.
+        run.ticket.cut_short = run.stop_code is not None
         try:
             await self._record(run, conclusion)
         finally:

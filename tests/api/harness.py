@@ -19,9 +19,10 @@ from contracts.execution.metrics_record import MetricsRecord
 from contracts.verify.record import verify_record
 from contracts.verify.trust import Trust, TrustedKey
 from supervisor.adapters.identity.keys import FileSigner
+from supervisor.api.connection import HEAD_S, STALL_S
 from supervisor.api.context import ApiContext
 from supervisor.api.routes import build_app
-from supervisor.api.server import CONNECTIONS_MAX, STALL_S, ApiRunner
+from supervisor.api.server import CONNECTIONS_MAX, ApiRunner
 from supervisor.domain.caller import Caller
 from supervisor.domain.planning.installation import Installation
 from supervisor.domain.policies.policy import PoolPolicy
@@ -47,7 +48,14 @@ SECOND_OBSERVER_TOKEN = "token-" + "s" * 32
 # No bound here is part of what a test shows; each only keeps a broken one from hanging.
 PATIENCE_S = 20.0
 SECRETS = (TOKEN, OBSERVER_TOKEN, str(spec_request()["prompt"]))
-_WITHOUT_OPERATION = {"not_found", "method_not_allowed", "unauthorized", "host_not_allowed", "bad_header"}
+_WITHOUT_OPERATION = {
+    "not_found",
+    "method_not_allowed",
+    "unauthorized",
+    "host_not_allowed",
+    "bad_header",
+    "not_implemented",
+}
 _PATHS = build_openapi()["paths"]
 
 
@@ -149,6 +157,7 @@ class Engine:
         self.drain_s = 0.05
         self.connections_max = CONNECTIONS_MAX
         self.stall_s = STALL_S
+        self.head_s = HEAD_S
         self.every_execution_has_its_record = True
         self.on_response: list[Callable[[web.Request, web.StreamResponse], Awaitable[None]]] = []
         self.metering = MeterLeases(
@@ -211,6 +220,7 @@ class Engine:
             installation=self.installation,
             releases=self.releases,
             metrics=(self.scheduler, self.pool),
+            recorder=self.recorder,
             keep_alive_s=self.keep_alive_s,
             body_timeout_s=self.body_timeout_s,
             health_timeout_s=self.health_timeout_s,
@@ -218,7 +228,11 @@ class Engine:
         app = build_app(context)
         app.on_response_prepare.extend(self.on_response)
         server = ApiServer(app)
-        server.bounds = {"connections_max": self.connections_max, "stall_s": self.stall_s}
+        server.bounds = {
+            "connections_max": self.connections_max,
+            "stall_s": self.stall_s,
+            "head_s": self.head_s,
+        }
         client = TestClient(
             server,
             headers={"Authorization": f"Bearer {TOKEN}"},

@@ -22,8 +22,8 @@ class RawAnswer:
         return check_problem(method, path, self.status, self.headers["content-type"], self.body)
 
 
-async def exchange(engine: Engine, *parts: bytes) -> RawAnswer:
-    """Send bytes over a connection of their own and return the first answer."""
+async def exchange(engine: Engine, *parts: bytes, has_body: bool = True) -> RawAnswer:
+    """Send bytes over a connection of their own and return the first answer, a last one or not."""
     reader, writer = await asyncio.open_connection("127.0.0.1", engine.client.port)
     try:
         async with asyncio.timeout(PATIENCE_S):
@@ -32,16 +32,16 @@ async def exchange(engine: Engine, *parts: bytes) -> RawAnswer:
                     writer.write(part)
                     await writer.drain()
                 await asyncio.sleep(0)
-            return await read_answer(reader)
+            return await read_answer(reader, has_body=has_body)
     finally:
         writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
 
 
-async def read_answer(reader: asyncio.StreamReader) -> RawAnswer:
+async def read_answer(reader: asyncio.StreamReader, *, has_body: bool = True) -> RawAnswer:
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     status_line, *lines = head.rstrip("\r\n").split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    body = await reader.readexactly(int(headers["content-length"]))
+    body = await reader.readexactly(int(headers["content-length"])) if has_body else b""
     return RawAnswer(int(status_line.split(" ")[1]), headers, body)

@@ -81,6 +81,9 @@ async def test_a_slow_body_in_time_is_read(engine: Engine) -> None:
         "application/x-www-form-urlencoded",
         "multipart/form-data; boundary=x",
         "application/problem+json",
+        "application/json; charset=iso-8859-1",
+        "application/json, text/plain",
+        "application/json; charset=utf-8; charset=utf-8",
         ";=",
     ],
 )
@@ -93,6 +96,28 @@ async def test_a_missing_media_type_is_refused(engine: Engine) -> None:
     head = b"POST /v1/runs HTTP/1.1\r\n" + HEAD
     answer = await exchange(engine, head + b"Content-Length: %d\r\n\r\n" % len(SPEC) + SPEC)
     assert answer.problem("POST", "/v1/runs").code == "unsupported_media_type"
+
+
+@pytest.mark.parametrize(
+    "media_type", ["Application/JSON", 'application/json ; charset="UTF-8"', "application/json;x=y;"]
+)
+async def test_json_has_parameters_that_change_nothing(engine: Engine, media_type: str) -> None:
+    answer = await engine.client.post("/v1/plans", data=SPEC, headers={"Content-Type": media_type})
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize("coding", ["identity", "Identity, identity", ""])
+async def test_identity_is_no_coding(engine: Engine, coding: str) -> None:
+    head = POST.replace(b"/v1/runs", b"/v1/plans")
+    head += f"Content-Encoding: {coding}\r\nContent-Length: {len(SPEC)}\r\n\r\n".encode()
+    assert (await exchange(engine, head + SPEC)).status == 200
+
+
+async def test_a_coding_on_a_second_line_is_refused(engine: Engine) -> None:
+    head = POST + b"Content-Encoding: identity\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}"
+    answer = await exchange(engine, head)
+    assert answer.problem("POST", "/v1/runs").code == "unsupported_media_type"
+    assert (answer.headers["accept"], answer.headers["accept-encoding"]) == ("application/json", "identity")
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "identity, gzip", "nonsense"])

@@ -38,8 +38,16 @@ MALFORMED = {
     "unknown transfer coding": POST + b"Transfer-Encoding: gzip\r\n\r\n" + SECRET,
     "chunked twice": POST + b"Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
     "chunk size of letters": POST + b"Transfer-Encoding: chunked\r\n\r\n" + SECRET + b"\r\n\r\n",
-    "unmet expectation": GET + b"Expect: " + SECRET + b"\r\n\r\n",
-    "unmet expectation on an unknown path": b"GET /v9 HTTP/1.1\r\n" + HEAD + b"Expect: x\r\n\r\n",
+    "version 2.0": b"GET /v1/version HTTP/2.0\r\n" + HEAD + b"\r\n",
+    "version 0.9": b"GET /v1/version\r\n\r\n",
+    "chunks in HTTP/1.0": POST.replace(b"1.1", b"1.0") + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "chunked before another coding": POST + b"Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
+    "transfer codings on two lines": POST + b"Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "two tokens": GET + f"Authorization: Bearer {TOKEN}\r\n\r\n".encode(),
+    "two media types": POST + b"Content-Type: text/plain\r\nContent-Type: application/json\r\n\r\n",
+    "target of another scheme": b"GET ftp://localhost/v1/version HTTP/1.1\r\n" + HEAD + b"\r\n",
+    "asterisk without OPTIONS": b"GET * HTTP/1.1\r\n" + HEAD + b"\r\n",
+    "lengths in a list": POST + b"Content-Length: 3, 3\r\n\r\nabc",
 }
 
 
@@ -69,11 +77,72 @@ async def test_a_fault_after_a_good_request_still_gets_a_problem(engine: Engine)
     await engine.is_well()
 
 
-@pytest.mark.parametrize("head", [b"CONNECT localhost:80 HTTP/1.1\r\n", b"OPTIONS * HTTP/1.1\r\n"])
-async def test_targets_that_are_no_path_are_not_found(engine: Engine, head: bytes) -> None:
-    answer = await exchange(engine, head + HEAD + b"\r\n")
-    assert answer.problem("GET", "*").code in {"not_found", "bad_header"}
-    await engine.is_well()
+async def test_a_tunnel_is_not_implemented(engine: Engine) -> None:
+    answer = await exchange(engine, b"CONNECT localhost:80 HTTP/1.1\r\n" + HEAD + b"\r\n")
+    assert (answer.status, answer.problem("CONNECT", "*").code) == (501, "not_implemented")
+
+
+@pytest.mark.parametrize("coding", [b"gzip, chunked", b"identity, chunked", b'x;a=",", chunked'])
+async def test_a_transfer_coding_beside_chunked_is_not_implemented(engine: Engine, coding: bytes) -> None:
+    answer = await exchange(engine, POST + b"Transfer-Encoding: " + coding + b"\r\n\r\n0\r\n\r\n")
+    assert (answer.status, answer.problem("POST", "/v1/runs").code) == (501, "not_implemented")
+    assert answer.headers["connection"] == "close"
+    assert engine.ledger.started == {}
+
+
+@pytest.mark.parametrize("path", [b"/v1/version", b"/v9"])
+async def test_an_expectation_that_cannot_be_met_is_told(engine: Engine, path: bytes) -> None:
+    answer = await exchange(engine, b"GET " + path + b" HTTP/1.1\r\n" + HEAD + b"Expect: " + SECRET + b"\r\n\r\n")
+    assert answer.status == 417
+    assert SECRET not in answer.body
+    assert answer.headers["connection"] == "close"
+
+
+JSON = b"Content-Type: application/json\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"POST /v1/runs HTTP/1.1\r\nHost: localhost\r\n" + JSON + b"Content-Length: 5\r\n", 401),
+        (b"POST /v9 HTTP/1.1\r\n" + HEAD + JSON + b"Content-Length: 5\r\n", 404),
+        (b"PUT /v1/runs HTTP/1.1\r\n" + HEAD + JSON + b"Content-Length: 5\r\n", 405),
+        (POST + JSON + b"Content-Length: 104857600\r\n", 413),
+        (POST + b"Content-Length: 5\r\n", 415),
+    ],
+)
+async def test_no_body_is_asked_for_that_is_refused_by_its_head(engine: Engine, head: bytes, status: int) -> None:
+    """RFC 9110, 10.1.1."""
+    answer = await exchange(engine, head + b"Expect: 100-continue\r\n\r\n")
+    assert answer.status == status, "the first answer is the last"
+    assert answer.headers["connection"] == "close"
+
+
+async def test_a_body_that_will_be_read_is_asked_for(engine: Engine) -> None:
+    answer = await exchange(engine, POST + JSON + b"Expect: 100-Continue\r\nContent-Length: 2\r\n\r\n", has_body=False)
+    assert answer.status == 100
+
+
+async def test_http_1_0_expects_nothing(engine: Engine) -> None:
+    head = POST.replace(b"1.1", b"1.0") + JSON + b"Expect: 100-continue, x\r\nContent-Length: 2\r\n\r\n{}"
+    assert (await exchange(engine, head)).problem("POST", "/v1/runs").code == "invalid_request"
+
+
+@pytest.mark.parametrize(
+    ("target", "allowed"), [(b"*", "DELETE, GET, HEAD, OPTIONS, POST"), (b"/healthz", "GET, HEAD, OPTIONS")]
+)
+async def test_options_tell_the_methods(engine: Engine, target: bytes, allowed: str) -> None:
+    answer = await exchange(engine, b"OPTIONS " + target + b" HTTP/1.1\r\n" + HEAD + b"\r\n", has_body=False)
+    assert (answer.status, answer.headers["allow"]) == (204, allowed)
+    refused = await exchange(engine, b"OPTIONS " + target + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert refused.status == 401, "and nobody else"
+
+
+async def test_answers_are_never_coded(engine: Engine) -> None:
+    """RFC 9110, 12.5.3 allows that even where `identity` is not acceptable."""
+    answer = await exchange(engine, GET + b"Accept-Encoding: gzip, identity;q=0\r\n\r\n")
+    assert "content-encoding" not in answer.headers
+    assert answer.body.startswith(b"{")
 
 
 async def test_an_upgrade_is_not_followed(engine: Engine) -> None:

@@ -193,3 +193,13 @@ async def test_many_short_executions_leave_nothing_behind() -> None:
         assert len(engine.ledger.final) == 20
         await eventually(lambda: engine.free_cpus == 16)
         await eventually(lambda: not engine.book._active and not engine.book._tasks and not engine.book._acceptances)
+
+
+async def test_a_cancelled_execution_says_nothing_about_how_long_executions_take() -> None:
+    async with Engine(HeldRunner(), installation_with_queue(0, service_s=17)).serving() as engine:
+        cancelled = await engine.start()
+        assert (await engine.client.delete(f"/v1/runs/{cancelled}")).status == 200
+        await eventually(lambda: engine.free_cpus > 0)
+        await engine.start()
+        # Not the moment that the cancelled one took.
+        assert int((await engine.post()).headers["Retry-After"]) > 1

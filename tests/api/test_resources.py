@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from supervisor.api.server import CONNECTIONS_MAX, MAX_FIELD_BYTES, MAX_HEADERS, ApiRunner
+from supervisor.api.connection import MAX_FIELD_BYTES
+from supervisor.api.server import CONNECTIONS_MAX, MAX_HEADERS, ApiRunner
 from tests.api.harness import PATIENCE_S, Engine, eventually
 from tests.api.raw import HEAD, exchange, read_answer
 from tests.fakes.run_requests import spec_request
@@ -61,6 +62,34 @@ async def test_strangers_that_hold_connections_keep_nobody_out(small: Engine, fi
             await asyncio.gather(connection[0].read(), return_exceptions=True)
     assert len(small.connections) <= ROOM
     await close(*held)
+
+
+async def test_strangers_do_not_end_the_idle_connection_of_a_caller(small: Engine) -> None:
+    caller = await connect(small, GET)
+    async with asyncio.timeout(PATIENCE_S):
+        assert (await read_answer(caller[0])).status == 200
+        held = [await connect(small) for _ in range(5 * ROOM)]
+        caller[1].write(GET)
+        assert (await read_answer(caller[0])).status == 200, "the strangers' own connections ended first"
+    await close(caller, *held)
+
+
+async def test_a_stranger_gets_one_answer_a_connection(small: Engine) -> None:
+    """Else each connection makes the supervisor answer as often as its sender likes."""
+    connection = await connect(small, b"GET /v1/version HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20)
+    async with asyncio.timeout(PATIENCE_S):
+        said = await connection[0].read()
+    assert said.count(b"HTTP/1.1 401") == 1
+    await close(connection)
+
+
+@pytest.mark.parametrize("first", [b"", b"GET /v1/version HTTP/1.1\r\nX: "])
+async def test_a_new_connection_must_say_its_first_head_in_time(first: bytes) -> None:
+    engine = Engine(answering(["ok"]))
+    engine.head_s = 0.05
+    async with engine.serving():
+        assert await ended(await connect(engine, first))
+        assert (await exchange(engine, GET)).status == 200
 
 
 async def test_a_caller_that_waits_for_its_execution_is_not_crowded_out() -> None:
@@ -149,7 +178,7 @@ async def test_a_head_has_bounds_that_an_honest_one_does_not_reach(small: Engine
 
 
 async def test_a_caller_that_has_said_all_it_has_to_say_is_gone(small: Engine) -> None:
-    """RFC 9112 lets a server take the end of a caller's half for the end of the connection; nothing hangs on it."""
+    """What is no whole request gets no answer."""
     connection = await connect(small, b"GET /v1/version HTTP/1.1\r\n")
     connection[1].write_eof()
     assert await ended(connection)

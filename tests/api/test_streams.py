@@ -101,7 +101,9 @@ async def test_the_accept_header_may_name_more(engine: Engine, accept: str) -> N
     assert (await read_events(answer))[-1].name == "done"
 
 
-@pytest.mark.parametrize("accept", ["*/*", "application/json", "text/event-streams", "text/html"])
+@pytest.mark.parametrize(
+    "accept", ["*/*", "application/json", "text/event-streams", "text/html", "text/event-stream;q=0, application/json"]
+)
 async def test_other_accept_headers_get_json(engine: Engine, accept: str) -> None:
     assert (await engine.post(headers={"Accept": accept})).content_type == "application/json"
 

@@ -4,11 +4,15 @@ import asyncio
 import json
 import os
 import re
+import socket
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -213,7 +217,35 @@ def test_litellm_raises_its_own_exceptions(by_litellm: Outcomes) -> None:
 def test_the_example_of_the_page_is_answered(api: Served, clients: Path, tmp_path: Path) -> None:
     (example,) = [block.text for block in read_page("docs/api.md").blocks if block.language == "python"]
     (tmp_path / "token").write_text(f"{TOKEN}\n")
-    for told, here in (("http://127.0.0.1:8642", api.url), ("~/.local/share/weos", str(tmp_path))):
-        assert example.count(told) == 1
-        example = example.replace(told, here)
-    assert re.fullmatch(rf"{TEXT} exec_[0-9a-f]{{32}}\n", run(clients, "-c", example))
+    (tmp_path / "run").mkdir()
+    assert example.count("~/.local/share/weos") == 1
+    example = example.replace("~/.local/share/weos", str(tmp_path))
+    with passed_on(tmp_path / "run" / "engine.sock", api.url):
+        assert re.fullmatch(rf"{TEXT} exec_[0-9a-f]{{32}}\n", run(clients, "-c", example))
+
+
+@contextmanager
+def passed_on(path: Path, url: str) -> Iterator[None]:
+    """A Unix socket whose connections lead to the served API."""
+    host, port = url.removeprefix("http://").split(":")
+
+    class PassOn(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with socket.create_connection((host, int(port))) as behind:
+                back = threading.Thread(target=copy, args=(behind, self.request))
+                back.start()
+                copy(self.request, behind)
+                back.join()
+
+    def copy(source: socket.socket, target: socket.socket) -> None:
+        while data := source.recv(65536):
+            target.sendall(data)
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+
+    with socketserver.ThreadingUnixStreamServer(str(path), PassOn) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        yield
+        server.shutdown()
+        serving.join()

@@ -52,14 +52,23 @@ def test_schema_and_parser_accept_the_same_documents(name: str) -> None:
 
 
 def test_only_these_rules_are_beyond_the_schema() -> None:
-    """What JSON Schema has no words for: the size of a text in bytes, and how a whole number is written."""
+    """What JSON Schema has no words for: the size of a text in bytes; and in what the engine writes, `1.0` for `1`."""
     validator = jsonschema_rs.Draft202012Validator(SCHEMAS["run-request"])
     long = spec_request(prompt="\N{EURO SIGN}" * (MAX_PROMPT_BYTES // 2))
+    assert validator.is_valid(long)
+    assert not accepts(RunRequest, long)
+    path = next((DIRECTORY / "examples" / "valid").glob("execution-plan.*.json"))
+    plan = json.loads(path.read_bytes())
+    plan["sampling"]["top_k"] = float(plan["sampling"]["top_k"])
+    assert jsonschema_rs.Draft202012Validator(SCHEMAS["execution-plan"]).is_valid(plan)
+    assert not accepts(PUBLISHED["execution-plan"], plan)
+
+
+def test_whole_floats_are_integers_in_a_request() -> None:
     spelled = spec_request()
-    spelled["execution"]["seed"] = 1.0
-    for document in (long, spelled):
-        assert validator.is_valid(document)
-        assert not accepts(RunRequest, document)
+    spelled["execution"] |= {"seed": 1.0, "context_tokens": 2048.0, "limits": {"max_tokens": 8.0, "timeout_s": 60.0}}
+    assert jsonschema_rs.Draft202012Validator(SCHEMAS["run-request"]).is_valid(spelled)
+    assert accepts(RunRequest, spelled)
 
 
 @given(st.data(), st.sampled_from(sorted((DIRECTORY / "examples" / "valid").iterdir())))

@@ -8,6 +8,7 @@ from pydantic.config import JsonDict
 from contracts.api.openai.shared_request import LIST, REQUEST_SCHEMA, TEXT, No, SharedRequest, tell_list
 from contracts.execution.run_request import MAX_MESSAGES, MAX_PROMPT_BYTES
 from contracts.wire.document import Contract, Many
+from contracts.wire.types import WHOLE
 
 __all__ = ["ChatCompletionRequest", "ChatMessage", "JsonSchemaFormat", "ResponseFormat", "TextPart"]
 
@@ -111,9 +112,9 @@ class ChatCompletionRequest(SharedRequest):
 
     messages: Annotated[Many[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
     """The conversation, oldest turn first: at most 128 KiB of UTF-8."""
-    max_completion_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1, le=1_000_000), WHOLE] | None = None
     """Maximum number of tokens to generate; null: as many as surely fit the context, see `docs/api.md`."""
-    max_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=1_000_000), WHOLE] | None = None
     """The older name of `max_completion_tokens`. Only one of the two may be given; null: not given."""
     response_format: ResponseFormat | None = None
     """What kind of text the answer is; null: any."""

@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Discriminator, Field, StringConstraints, Tag
 from contracts.api.openai.shared_request import LIST, REQUEST_SCHEMA, TEXT, No, One, SharedRequest, tell_list
 from contracts.execution.run_request import MAX_PROMPT_BYTES
 from contracts.wire.document import Many
+from contracts.wire.types import WHOLE
 
 __all__ = ["CompletionRequest"]
 
@@ -24,7 +25,7 @@ class CompletionRequest(SharedRequest):
     ]
     """The text to continue, or a list of this one text: 1 byte to 128 KiB of UTF-8. It reaches the model unchanged,
     without a chat template."""
-    max_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=1_000_000), WHOLE] | None = None
     """Maximum number of tokens to generate; null: 16."""
     best_of: One | None = None
     """Number of answers of which the best is returned: 1; null: the same."""

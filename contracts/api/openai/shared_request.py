@@ -1,6 +1,6 @@
 """The fields of both requests in OpenAI's shape. One that cannot be honoured accepts only values that ask nothing."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import (
     AfterValidator,
@@ -16,6 +16,7 @@ from pydantic.config import JsonDict
 
 from contracts.execution.run_request import MIN_TEMPERATURE, StopSequence
 from contracts.wire.document import Contract, Many
+from contracts.wire.types import WHOLE
 
 __all__ = [
     "LIST",
@@ -33,7 +34,7 @@ __all__ = [
 # Names of the two forms of a field that is a text or a list. They stand in the place of a fault, and no field has them.
 TEXT, LIST = "<text>", "<list>"
 
-One = Annotated[int, Field(ge=1, le=1)]
+One = Annotated[int, Field(ge=1, le=1), WHOLE]
 Zero = Annotated[float, Field(ge=0, le=0)]
 
 
@@ -73,6 +74,8 @@ class StreamOptions(Contract):
 class SharedRequest(Contract):
     """The fields of both requests."""
 
+    READS_WHOLE_FLOATS: ClassVar[bool] = True
+
     model: Annotated[str, StringConstraints(min_length=1, max_length=256)]
     """An installed model: `NAME:QUANTIZATION`, or `NAME` if it is installed in one quantization only."""
     stream: bool | None = None
@@ -85,7 +88,7 @@ class SharedRequest(Contract):
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     """Draw only among the fewest most probable tokens whose probabilities add up to this number. It changes nothing at
     temperature 0, and 0 is the same as temperature 0. null: 1, no such limit."""
-    seed: Annotated[int, Field(ge=0, le=4_294_967_294)] | None = None
+    seed: Annotated[int, Field(ge=0, le=4_294_967_294), WHOLE] | None = None
     """Seed of the random number generator of the sampler. It is never chosen at random; null: 0."""
     stop: (
         Annotated[

@@ -2,12 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import docker
 import requests
 from docker.errors import DockerException, NotFound
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from supervisor.adapters.kernel.cgroup import remove_left_groups
 from supervisor.adapters.kernel.placement import thaw_left_group
@@ -18,8 +21,12 @@ __all__ = ["Removals"]
 _log = logging.getLogger(__name__)
 
 _ENGINE_FAULTS = (DockerException, requests.RequestException, OSError)
-# Removing one took 0.04-0.16 s. While more than this many are under way, an execution waits for its own removal.
-AT_ONCE = 16
+# Removing one took 0.04-0.16 s. A call that hangs keeps its thread until the client's deadline; other calls of the
+# container engine, among them the starts of other sandboxes, never wait for these threads.
+THREADS = 4
+# While more than this many ended containers are left, an execution waits for its own removal: each takes disk space and
+# memory of the container engine. With two executions a second this is two minutes of an engine that removes nothing.
+LEFT_MAX = 256
 RETRY_S = 0.2
 RETRY_MAX_S = 5.0
 # After this many failed attempts a person should know.
@@ -30,16 +37,19 @@ CLOSE_S = 10.0
 class Removals:
     """Removes containers of one container engine."""
 
-    def __init__(self, client: docker.APIClient, call: Callable[[Callable[[], None]], Awaitable[None]]) -> None:
-        """Remove through a client.
-
-        Args:
-            client: whose containers they are.
-            call: runs one of its calls beside the event loop.
-        """
+    def __init__(self, client: docker.APIClient) -> None:
+        """Remove through a client, whose containers they are."""
         self._client = client
-        self._call = call
+        self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="removal")
         self._tasks = TaskSet()
+        self._failures = 0
+
+    def collect(self) -> tuple[Metric, ...]:
+        """Return the numbers as metrics; Prometheus' library requires this name."""
+        return (
+            GaugeMetricFamily("weos_removals", "Ended containers that are not removed yet.", len(self._tasks)),
+            CounterMetricFamily("weos_removal_failures", "Removals of a container that failed.", self._failures),
+        )
 
     def begin(self, name: str, container_id: str | None, done: Callable[[], None]) -> "asyncio.Task[None]":
         """Remove a container beside everything else.
@@ -53,17 +63,19 @@ class Removals:
 
     @property
     def is_crowded(self) -> bool:
-        """Whether too much is under way that the caller should wait for the removal it begins."""
-        return len(self._tasks) > AT_ONCE
+        """Whether so much is left that the caller should wait for the removal it begins."""
+        return len(self._tasks) > LEFT_MAX
 
     async def try_once(self, name: str) -> bool:
         """Return whether a container is gone."""
+        remove = partial(self._client.remove_container, name, force=True, v=True)
         try:
-            await self._call(partial(self._client.remove_container, name, force=True, v=True))
+            await asyncio.get_running_loop().run_in_executor(self._threads, remove)
         except NotFound:
             return True
         except _ENGINE_FAULTS as error:
             # Among them 409: its removal is already under way.
+            self._failures += 1
             _log.warning("a container could not be removed (%s): %s", type(error).__name__, name)
             return False
         return True
@@ -72,6 +84,7 @@ class Removals:
         """Wait a while for what is under way; what is left then is left to the next supervisor."""
         await self._tasks.wait(timeout_s=CLOSE_S)
         await self._tasks.cancel()
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _remove_until_gone(self, name: str, container_id: str | None, done: Callable[[], None]) -> None:
         attempt = 0

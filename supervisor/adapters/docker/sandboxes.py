@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import docker
 import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from prometheus_client.registry import Collector
 
 from supervisor.adapters.docker.attach import attach
 from supervisor.adapters.docker.container import DockerSandbox, StartedContainer
@@ -58,9 +59,14 @@ class DockerSandboxes:
         self._open: set[str] = set()
         self._unused_volumes: frozenset[str] = frozenset()
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="engine-api")
-        self._removals = Removals(client, self._call)
+        self._removals = Removals(client)
         self.cgroup_driver = cgroup_driver
         self.mapped_files = MappedFileReader()
+
+    @property
+    def metrics(self) -> Collector:
+        """What Prometheus is told of the container engine."""
+        return self._removals
 
     @classmethod
     async def connect(cls, docker_host: str, instance_id: str) -> "DockerSandboxes":

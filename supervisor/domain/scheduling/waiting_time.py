@@ -23,9 +23,13 @@ class Occupancy:
 
     @property
     def remaining_s(self) -> float:
-        """Expected remaining time. An execution that already exceeds its expected time is given that time again."""
+        """Expected remaining time.
+
+        An execution that exceeds its expected time is expected to take as long again as it has taken. The longer it has
+        lasted, the longer it may last: what it does is unlike what was seen.
+        """
         left = self.expected_s - self.elapsed_s
-        return left if left > 0 else self.expected_s
+        return left if left > 0 else self.elapsed_s
 
 
 class ServiceTimes:
@@ -41,7 +45,7 @@ class ServiceTimes:
         self._seen: dict[str, list[float]] = {}
 
     def add(self, policy: str, service_s: float) -> None:
-        """Add the service time of an execution that has ended."""
+        """Add the service time of an execution that came to its own end."""
         self._seen[policy] = [*self._seen.get(policy, ()), service_s][-KEPT:]
 
     def expect(self, policy: str) -> float:

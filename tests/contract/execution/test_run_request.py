@@ -138,3 +138,54 @@ def test_contradictions_are_refused(changes: dict[str, object]) -> None:
     with pytest.raises(ContractError) as caught:
         RunRequest.parse(with_execution(**changes))
     assert caught.value.errors[0].field == "/execution"
+
+
+INTEGERS = ("seed", "context_tokens", "limits.max_tokens", "limits.timeout_s", "sampling.top_k")
+
+
+def request_with(field: str, spelled: str) -> bytes:
+    """A request with one integer of its execution written in a certain way."""
+    request = spec_request()
+    request["execution"]["sampling"] = {"temperature": 1.0}
+    *inner, last = field.split(".")
+    holder = request["execution"]
+    for name in inner:
+        holder = holder[name]
+    holder[last] = "HERE"
+    return json.dumps(request).replace('"HERE"', spelled).encode()
+
+
+@pytest.mark.parametrize("field", INTEGERS)
+@pytest.mark.parametrize("spelled", ["64.0", "64.000", "6.4e1", "640e-1", "0.64E+2"])
+def test_an_integer_of_a_request_may_be_spelled_as_a_float(field: str, spelled: str) -> None:
+    asked = RunRequest.parse(request_with(field, spelled))
+    plain = RunRequest.parse(request_with(field, "64"))
+    assert asked == plain
+    assert asked.canonical_digest() == plain.canonical_digest(), "an Idempotency-Key takes them for one request"
+    # What the runner is sent is our own encoding.
+    assert b"64.0" not in asked.model_dump_json().encode()
+
+
+@pytest.mark.parametrize("field", INTEGERS)
+@pytest.mark.parametrize(
+    "spelled",
+    ["64.5", "1e400", "-1e400", "9007199254740991.0", "9007199254740993.0", "1e300", "-64.0", "1e-300", '"64.0"'],
+)
+def test_what_is_no_integer_in_bounds_is_refused_in_every_spelling(field: str, spelled: str) -> None:
+    with pytest.raises(ContractError):
+        RunRequest.parse(request_with(field, spelled))
+
+
+def test_a_negative_zero_is_zero() -> None:
+    zero = RunRequest.parse(request_with("seed", "0"))
+    assert RunRequest.parse(request_with("seed", "-0.0")).model_dump_json() == zero.model_dump_json()
+    with pytest.raises(ContractError):
+        RunRequest.parse(request_with("limits.max_tokens", "-0.0"))
+
+
+def test_only_requests_are_read_so() -> None:
+    assert Sampling.parse(b'{"temperature":1,"top_k":4}').top_k == 4
+    with pytest.raises(ContractError):
+        Sampling.parse(b'{"temperature":1,"top_k":4.0}')
+    with pytest.raises(ValueError, match="valid integer"):
+        Sampling(temperature=1, top_k=4.0)  # type: ignore[arg-type] # that is the test

@@ -18,6 +18,7 @@ weos_wait_seconds_bucket{le="0.1",policy="default"} 7
 weos_pool_sandboxes{state="ready"} 2
 weos_pool_leases_total{result="hit"} 9
 weos_pool_leases_total{result="miss"} 1
+weos_removals 3
 """
 
 
@@ -38,7 +39,8 @@ def test_a_policy_that_can_get_nothing_is_named() -> None:
 
 def test_a_running_supervisor_is_summed_up() -> None:
     assert summarize_metrics(METRICS) == (
-        "5 of 8 cores and 1.5 GiB leased, 3 running, 4 waiting, 6 refused; pool: 2 ready, 9 hits, 1 misses, 0 dropped"
+        "5 of 8 cores and 1.5 GiB leased, 3 running, 4 waiting, 6 refused; pool: 2 ready, 9 hits, 1 misses, 0 dropped; "
+        "3 ended containers to remove"
     )
 
 

@@ -214,3 +214,65 @@ async def test_beside_an_execution_that_measures_nothing_is_for_the_background()
     assert scheduler.idle_cpus == frozenset()
     ticket.give_back()
     assert scheduler.idle_cpus == before
+
+
+def refused_s(scheduler: Scheduler, caller: str) -> int:
+    with pytest.raises(Refusal) as refused:
+        scheduler.enqueue(Demand(3), caller)
+    assert refused.value.retry_after_s is not None
+    return refused.value.retry_after_s
+
+
+async def test_the_time_told_grows_while_an_execution_overruns() -> None:
+    clock = Clock()
+    scheduler = make_scheduler(waiting_max=0, clock=clock)
+    quick = scheduler.enqueue(Demand(3), "a")
+    clock.now_s += 1.0
+    quick.give_back()
+    scheduler.enqueue(Demand(3), "a")
+    told = []
+    for _ in range(6):
+        told.append(refused_s(scheduler, "b"))
+        clock.now_s += told[-1]
+    # Each is the last time that the caller comes in vain: 1, 1, 2, 4, and so on.
+    assert told == [1, 1, 2, 4, 8, 16]
+
+
+async def test_a_cancelled_execution_is_no_service_time() -> None:
+    clock = Clock()
+    scheduler = make_scheduler(waiting_max=0, clock=clock)
+    for cut_short, service_s in [(False, 60.0), (True, 0.1), (True, 0.1)]:
+        ticket = scheduler.enqueue(Demand(3), "a")
+        clock.now_s += service_s
+        ticket.cut_short = cut_short
+        ticket.give_back()
+    scheduler.enqueue(Demand(3), "a")
+    assert refused_s(scheduler, "b") == 60
+
+
+async def test_a_refused_wave_is_spread_and_finds_its_places() -> None:
+    """What comes again at its time is taken, where executions take as long as is usual."""
+    clock = Clock()
+    scheduler = make_scheduler(waiting_max=4, waiting_per_caller_max=4, clock=clock)
+    first = scheduler.enqueue(Demand(3), "a")
+    clock.now_s += 2.0
+    first.give_back()
+    running = [scheduler.enqueue(Demand(3), "a") for _ in range(5)]
+    callers = [f"caller {number}" for number in range(12)]
+    told = {caller: clock.now_s + refused_s(scheduler, caller) for caller in callers}
+    assert sorted(set(told.values())) == [clock.now_s + 2 * (number + 1) for number in range(12)]
+    for caller, at_s in told.items():
+        while clock.now_s < at_s:
+            clock.now_s += 2.0
+            running.pop(0).give_back()
+        running.append(scheduler.enqueue(Demand(3), caller))
+    assert [ticket.caller for ticket in running] == callers[-5:]
+
+
+async def test_a_caller_that_asks_and_asks_sends_nobody_else_away_for_long() -> None:
+    clock = Clock()
+    scheduler = make_scheduler(waiting_max=2, waiting_per_caller_max=2, clock=clock)
+    for _ in range(3):
+        scheduler.enqueue(Demand(3), "a")
+    assert [refused_s(scheduler, "a") for _ in range(20)] == [5] * 20
+    assert refused_s(scheduler, "b") == 10

@@ -26,9 +26,10 @@ def test_old_service_times_are_forgotten() -> None:
     assert times.expect("default") == 1.0
 
 
-def test_an_overdue_execution_is_expected_to_take_its_usual_time_again() -> None:
+def test_an_overdue_execution_is_expected_to_take_as_long_again_as_it_has_taken() -> None:
     assert Occupancy(1, expected_s=4.0, elapsed_s=1.0).remaining_s == 3.0
-    assert Occupancy(1, expected_s=4.0, elapsed_s=9.0).remaining_s == 4.0
+    assert Occupancy(1, expected_s=4.0, elapsed_s=4.0).remaining_s == 4.0
+    assert Occupancy(1, expected_s=4.0, elapsed_s=9.0).remaining_s == 9.0
 
 
 @pytest.mark.parametrize(
