@@ -177,13 +177,16 @@ def _resolve_limits(
     return context_tokens, planned
 
 
-def plan_execution(request: RunRequest, installation: Installation, *, role: RoleName = "operator") -> ExecutionPlan:
+def plan_execution(
+    request: RunRequest, installation: Installation, *, role: RoleName = "operator", caller: str = "operator"
+) -> ExecutionPlan:
     """Resolve a request into a plan.
 
     Args:
         request: the Run Request.
         installation: the installation that the request is resolved against.
         role: the caller's role.
+        caller: name of the caller's token.
 
     Raises:
         Refusal: the request names something that does not exist, or exceeds a limit that is allowed or possible. The
@@ -235,5 +238,6 @@ def plan_execution(request: RunRequest, installation: Installation, *, role: Rol
         isolation=isolation,
         power_source=power.source,
         role=role,
+        caller=caller,
         nonce=request.nonce,
     )
