@@ -20,9 +20,10 @@ API_VERSION = "1.0.0"
 JSON = "application/json"
 RECORD_TYPE = "application/vnd.in-toto+json"
 PROBLEM_TYPE = "application/problem+json"
+SCHEME = "token"
 REFERENCE = "#/components/schemas/{model}"
 # `bad_header` is also the answer to bytes that are not an HTTP/1.1 request.
-_ALWAYS = ("bad_header", "unauthorized", "host_not_allowed", "internal_error")
+_ALWAYS = ("bad_header", "unauthorized", "host_not_allowed", "permission_missing", "internal_error")
 
 OPERATIONS = (*RUN_OPERATIONS, *LEDGER_OPERATIONS, *OPENAI_OPERATIONS)
 
@@ -118,6 +119,8 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "summary": operation.summary,
         "description": operation.description,
         "responses": dict(sorted(responses.items())),
+        # OpenAPI 3.1 lists here the roles that a caller needs: our permissions.
+        "security": [{SCHEME: [operation.permission]}],
     }
     if operation.parameters:
         document["parameters"] = [_parameter(parameter) for parameter in operation.parameters]
@@ -149,10 +152,10 @@ def build_openapi() -> dict[str, Any]:
             "record. Every call requires a bearer token.",
         },
         "servers": [{"url": "http://127.0.0.1:8642", "description": "Loopback only."}],
-        "security": [{"token": []}],
+        "security": [{SCHEME: []}],
         "paths": paths,
         "components": {
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {SCHEME: {"type": "http", "scheme": "bearer"}},
             "schemas": schemas["$defs"],
         },
     }

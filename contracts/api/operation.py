@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from contracts.wire.document import Contract
+from contracts.wire.types import Permission
 
 __all__ = ["EXECUTION_ID", "Operation", "Parameter", "Shape"]
 
@@ -57,6 +58,8 @@ class Operation:
     description: str
     responses: dict[int, tuple[str, type[Contract] | None]]
     problems: tuple[str, ...]
+    # What the caller's role must allow.
+    permission: Permission = field(kw_only=True)
     request: type[Contract] | None = None
     parameters: tuple[Parameter, ...] = ()
     # The events of a stream by name; an event without a name is a `message` to its reader. Empty: there is no stream.

@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field
 
 from contracts.wire.document import Contract, Many
 from contracts.wire.errors import FieldError
-from contracts.wire.types import ExecutionId
+from contracts.wire.types import ExecutionId, Permission
 
 __all__ = ["PROBLEM_CODES", "Problem"]
 
@@ -17,6 +17,7 @@ PROBLEM_CODES: dict[str, tuple[int, str]] = {
     "bad_header": (400, "A header is not valid"),
     "unauthorized": (401, "A valid bearer token is required"),
     "host_not_allowed": (403, "The Host header does not name this machine"),
+    "permission_missing": (403, "The token's role does not allow this"),
     "isolation_required": (403, "A policy demands a stronger isolation tier"),
     "not_found": (404, "There is no such resource"),
     "execution_not_found": (404, "There is no such execution"),
@@ -107,6 +108,8 @@ class Problem(Contract):
     """Faulty fields of the request; empty: no field is at fault, or none can be named."""
     available: Many[str] | None = None
     """Names that exist, if the request used a name that does not exist; null: there is no such list."""
+    missing_permission: Permission | None = None
+    """What the role of the token would have to allow; null: no permission is missing."""
     execution_id: ExecutionId | None = None
     """Execution to which the error belongs; its signed record says more. null: the error belongs to no execution."""
     partial: dict[str, Any] | None = None
@@ -126,6 +129,7 @@ class Problem(Contract):
         *,
         errors: tuple[FieldError, ...] = (),
         available: tuple[str, ...] | None = None,
+        missing_permission: Permission | None = None,
         execution_id: str | None = None,
         partial: dict[str, Any] | None = None,
     ) -> "Problem":
@@ -139,6 +143,7 @@ class Problem(Contract):
             code=code,
             errors=errors,
             available=available,
+            missing_permission=missing_permission,
             execution_id=execution_id,
             partial=partial,
         )

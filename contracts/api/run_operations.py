@@ -12,6 +12,7 @@ from contracts.api.responses import (
     StreamDone,
     StreamStarted,
     StreamToken,
+    TokenList,
     VersionView,
 )
 from contracts.execution.run_request import RunRequest
@@ -138,6 +139,7 @@ RUN_OPERATIONS = (
         parameters=(PREFER, IDEMPOTENCY_KEY, ACCEPT),
         events={"started": StreamStarted, "token": StreamToken, "done": StreamDone, "error": Problem},
         names_execution=(202, "/execution_id"),
+        permission="run",
     ),
     Operation(
         "listRuns",
@@ -148,6 +150,7 @@ RUN_OPERATIONS = (
         {200: ("A page of executions.", RunList)},
         ("bad_parameter", "execution_not_found", "storage_full", "ledger_unsound"),
         parameters=(BEFORE, LIMIT),
+        permission="read_own",
     ),
     Operation(
         "getRun",
@@ -158,6 +161,7 @@ RUN_OPERATIONS = (
         {200: ("The execution.", RunView)},
         ("bad_parameter", "execution_not_found", "storage_full", "ledger_unsound"),
         parameters=(EXECUTION_ID,),
+        permission="read_own",
     ),
     Operation(
         "cancelRun",
@@ -168,6 +172,7 @@ RUN_OPERATIONS = (
         {200: ("The cancelled execution.", RunView)},
         ("bad_parameter", "execution_not_found", "already_finished", "storage_full", "ledger_unsound"),
         parameters=(EXECUTION_ID,),
+        permission="cancel_own",
     ),
     Operation(
         "getRecord",
@@ -178,6 +183,7 @@ RUN_OPERATIONS = (
         {200: ("The envelope.", Envelope)},
         ("bad_parameter", "execution_not_found", "record_not_ready", "storage_full", "ledger_unsound"),
         parameters=(EXECUTION_ID,),
+        permission="read_own",
     ),
     Operation(
         "createPlan",
@@ -188,6 +194,7 @@ RUN_OPERATIONS = (
         {200: ("The plan.", PlanView)},
         (*BODY_PROBLEMS, *PLANNING_PROBLEMS, "image_missing"),
         request=RunRequest,
+        permission="plan",
     ),
     Operation(
         "listBackends",
@@ -197,6 +204,7 @@ RUN_OPERATIONS = (
         "All backends, installed or not.",
         {200: ("The backends.", BackendList)},
         ("image_missing", "model_index_damaged"),
+        permission="plan",
     ),
     Operation(
         "listModels",
@@ -206,6 +214,7 @@ RUN_OPERATIONS = (
         "All installed models.",
         {200: ("The models.", ModelList)},
         ("image_missing", "model_index_damaged"),
+        permission="plan",
     ),
     Operation(
         "getVersion",
@@ -215,6 +224,7 @@ RUN_OPERATIONS = (
         "The version, its public key and the digests of its policies.",
         {200: ("The version.", VersionView)},
         (),
+        permission="plan",
     ),
     Operation(
         "getHealth",
@@ -224,6 +234,17 @@ RUN_OPERATIONS = (
         "Returns 503 with the same body if executions would be refused.",
         {200: ("Executions are accepted.", Health), 503: ("Executions would be refused.", Health)},
         (),
+        permission="plan",
+    ),
+    Operation(
+        "listTokens",
+        "GET",
+        "/v1/tokens",
+        "List tokens",
+        "Names, roles and days of use of all tokens, never a token.",
+        {200: ("The tokens.", TokenList)},
+        (),
+        permission="admin",
     ),
     Operation(
         "getMetrics",
@@ -234,6 +255,7 @@ RUN_OPERATIONS = (
         {200: ("The counters and gauges.", None)},
         (),
         media_type="text/plain",
+        permission="metrics",
     ),
     Operation(
         "getOpenApi",
@@ -243,5 +265,6 @@ RUN_OPERATIONS = (
         "OpenAPI 3.1.",
         {200: ("The document.", None)},
         (),
+        permission="plan",
     ),
 )

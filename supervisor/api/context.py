@@ -1,13 +1,13 @@
 """Everything that the routes use, and what the guard found out about a request."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from aiohttp import web
 from prometheus_client.registry import Collector
 
 from contracts.api.responses import VersionView
-from supervisor.domain.caller import Caller
+from supervisor.domain.access.caller import Caller
+from supervisor.domain.access.ports import CallersPort
 from supervisor.domain.planning.ports import InstallationPort, ReleasesPort
 from supervisor.domain.records.ports import LedgerPort
 from supervisor.domain.sandbox.ports import SandboxPort
@@ -30,7 +30,7 @@ CONTEXT: web.AppKey["ApiContext"] = web.AppKey("context")
 class ApiContext:
     """Everything that the routes use."""
 
-    tokens: Mapping[Caller, str]
+    callers: CallersPort
     version: VersionView
     book: RunBook
     ledger: LedgerPort

@@ -1,10 +1,12 @@
 """What stands before every route: the checks of Host and token, and the answers to errors."""
 
 import logging
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from contracts.api.operation import Operation
 from contracts.api.problem import Problem
 from contracts.execution.run_request import RunRequest
 from contracts.wire.errors import ContractError
@@ -14,7 +16,7 @@ from supervisor.api.problems import answer_problem, problem_of, problem_of_parsi
 from supervisor.api.request_reader import find_caller, host_is_local
 from supervisor.domain.errors import EngineError
 
-__all__ = ["guard"]
+__all__ = ["guard", "permitted"]
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +28,7 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         if not host_is_local(request.headers.get("Host", "")):
             detail = "the Host header must name this machine: 127.0.0.1 or localhost"
             return _answer(request, Problem.of("host_not_allowed", detail))
-        caller = find_caller(request.headers.get("Authorization"), request.app[CONTEXT].tokens)
+        caller = find_caller(request.headers.get("Authorization"), request.app[CONTEXT].callers)
         if caller is None:
             detail = "send the header 'Authorization: Bearer TOKEN'; the token is in the file `token` of WEOS_HOME"
             return _answer(request, Problem.of("unauthorized", detail))
@@ -50,6 +52,18 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         return response
     except Exception as error:  # noqa: BLE001 - the boundary: no caller sees a traceback
         return _answer_fault(request, error)
+
+
+def permitted(
+    operation: Operation, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """Return the handler of an operation behind the permission that the operation demands."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        request[CALLER].require(operation.permission)
+        return await handler(request)
+
+    return handle
 
 
 def _answer(request: web.Request, problem: Problem, headers: dict[str, str] | None = None) -> web.Response:

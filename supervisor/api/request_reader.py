@@ -1,9 +1,7 @@
 """What the HTTP API reads of a request: its host, token, body, headers, path and query, each checked before use."""
 
 import asyncio
-import hmac
 import re
-from collections.abc import Mapping
 from typing import TypeVar
 
 from aiohttp import web
@@ -13,7 +11,8 @@ from contracts.api.openapi import OPERATIONS
 from contracts.api.operation import EXECUTION_ID, Parameter
 from contracts.api.run_operations import ACCEPT, EVENT_STREAM, IDEMPOTENCY_KEY, PREFER, RESPOND_ASYNC
 from contracts.wire.document import Contract
-from supervisor.domain.caller import Caller
+from supervisor.domain.access.caller import Caller
+from supervisor.domain.access.ports import CallersPort
 from supervisor.domain.errors import Refusal
 
 __all__ = [
@@ -41,15 +40,12 @@ def host_is_local(host: str) -> bool:
     return name in ALLOWED_HOSTS
 
 
-def find_caller(header: str | None, tokens: Mapping[Caller, str]) -> Caller | None:
-    """Return whose token an Authorization header carries; the time taken reveals nothing about the tokens."""
+def find_caller(header: str | None, callers: CallersPort) -> Caller | None:
+    """Return whose token an Authorization header carries."""
     scheme, _, given = (header or "").partition(" ")
-    shown = given.strip().encode("utf-8", "surrogateescape")
-    found: Caller | None = None
-    for caller, token in tokens.items():
-        if hmac.compare_digest(shown, token.encode("utf-8")):
-            found = caller
-    return found if scheme.lower() == "bearer" else None
+    if scheme.lower() != "bearer":
+        return None
+    return callers.find(given.strip().encode("utf-8", "surrogateescape"))
 
 
 async def read_document(request: web.Request, model: type[_Document], deadline_s: float) -> _Document:

@@ -6,10 +6,12 @@
 """
 
 from contracts.wire.errors import FieldError
+from contracts.wire.types import Permission
 
 __all__ = [
     "EngineError",
     "ExecutionFault",
+    "PermissionRefusal",
     "Refusal",
     "SetupError",
     "StorageError",
@@ -40,6 +42,14 @@ class EngineError(Exception):
 
 class Refusal(EngineError):
     """The request is not accepted; nothing was executed and there is no record."""
+
+
+class PermissionRefusal(Refusal):
+    """The role of the caller's token does not allow the request; code ``permission_missing``."""
+
+    def __init__(self, permission: Permission, detail: str) -> None:
+        super().__init__("permission_missing", detail)
+        self.permission: Permission = permission
 
 
 class ExecutionFault(EngineError):

@@ -22,13 +22,13 @@ from supervisor.adapters.identity.keys import FileSigner
 from supervisor.api.context import ApiContext
 from supervisor.api.routes import build_app
 from supervisor.api.server import CONNECTIONS_MAX, STALL_S, ApiRunner
-from supervisor.domain.caller import Caller
 from supervisor.domain.planning.installation import Installation
 from supervisor.domain.policies.policy import PoolPolicy
 from supervisor.domain.power.metering import Metering
 from supervisor.execution.assembly import Ports, assemble
 from supervisor.execution.recorder import Recorder
 from supervisor.power.meter_leases import GpuAccess, MeterLeases
+from tests.fakes.callers import FakeCallers
 from tests.fakes.installation import FakeInstallation, fixed_installation
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.models import FakeModels
@@ -42,11 +42,11 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 TOKEN = "token-" + "t" * 32
-OBSERVER_TOKEN = "token-" + "o" * 32
-SECOND_OBSERVER_TOKEN = "token-" + "s" * 32
+EXPERIMENTER_TOKEN = "token-" + "e" * 32
+SECOND_EXPERIMENTER_TOKEN = "token-" + "s" * 32
 # No bound here is part of what a test shows; each only keeps a broken one from hanging.
 PATIENCE_S = 20.0
-SECRETS = (TOKEN, OBSERVER_TOKEN, str(spec_request()["prompt"]))
+SECRETS = (TOKEN, EXPERIMENTER_TOKEN, str(spec_request()["prompt"]))
 _WITHOUT_OPERATION = {"not_found", "method_not_allowed", "unauthorized", "host_not_allowed", "bad_header"}
 _PATHS = build_openapi()["paths"]
 
@@ -143,6 +143,10 @@ class Engine:
         self.releases = FakeReleases()
         self.installation = FakeInstallation(installation or fixed_installation())
         fixed = self.installation.value
+        self.callers = FakeCallers(fixed.policies.roles)
+        self.callers.add(TOKEN, "operator", "operator")
+        self.callers.add(EXPERIMENTER_TOKEN, "experimenter", "experimenter")
+        self.callers.add(SECOND_EXPERIMENTER_TOKEN, "experimenter", "second")
         self.keep_alive_s = 15.0
         self.body_timeout_s = 30.0
         self.health_timeout_s = 5.0
@@ -198,11 +202,7 @@ class Engine:
     @asynccontextmanager
     async def serving(self) -> AsyncIterator["Engine"]:
         context = ApiContext(
-            tokens={
-                Caller("operator", "operator"): TOKEN,
-                Caller("observer", "observer"): OBSERVER_TOKEN,
-                Caller("observer", "observer@second"): SECOND_OBSERVER_TOKEN,
-            },
+            callers=self.callers,
             version=self.version,
             book=self.book,
             ledger=self.ledger,

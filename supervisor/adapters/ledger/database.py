@@ -144,11 +144,12 @@ class LedgerDatabase:
             entry.execution_id,
             entry.plan.canonical().decode("utf-8"),
             entry.request_digest,
+            entry.plan.caller,
             entry.idempotency_key,
             entry.accepted_at.isoformat(),
             envelope,
         )
-        database.execute("INSERT INTO executions VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+        database.execute("INSERT INTO executions VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
         # As JSON: a text may hold U+0000, at which SQLite's own functions would end it.
         database.execute("INSERT INTO texts VALUES (?, ?, NULL)", (entry.execution_id, json.dumps(entry.prompt)))
         self._append_leaf("started", seq, entry.execution_id, envelope)

@@ -88,11 +88,12 @@ class LedgerBuilder:
             execution_id,
             plan.canonical().decode("utf-8"),
             "",
+            plan.caller,
             None,
             datetime.fromisoformat(accepted_at).isoformat(),
             envelope,
         )
-        self._connection.execute("INSERT INTO executions VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+        self._connection.execute("INSERT INTO executions VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
 
     def _end(self, record: MetricsRecord, envelope: bytes) -> None:
         self._begin(record.execution_id, record.plan)

@@ -54,16 +54,22 @@ def find_run(database: sqlite3.Connection, execution_id: str) -> StoredRun | Non
     return rows[0] if rows else None
 
 
-def find_run_by_key(database: sqlite3.Connection, idempotency_key: str) -> StoredRun | None:
-    """Return the execution that was accepted under a key."""
-    rows = _select(database, _SELECT + "WHERE e.idempotency_key = ?", idempotency_key)
+def find_run_by_key(database: sqlite3.Connection, caller: str, idempotency_key: str) -> StoredRun | None:
+    """Return the execution that a caller asked for under a key."""
+    rows = _select(database, _SELECT + "WHERE e.caller = ? AND e.idempotency_key = ?", caller, idempotency_key)
     return rows[0] if rows else None
 
 
-def read_page(database: sqlite3.Connection, before: str | None, limit: int) -> tuple[StoredRun, ...]:
-    """Return the newest executions, or those accepted before one; without their records and texts."""
+def read_page(
+    database: sqlite3.Connection, before: str | None, limit: int, caller: str | None
+) -> tuple[StoredRun, ...]:
+    """Return the newest executions, or those accepted before one, without records and texts."""
     where = "WHERE (?1 IS NULL OR e.seq < (SELECT seq FROM executions WHERE execution_id = ?1)) "
-    return _select(database, _SELECT_SUMMARY + where + "ORDER BY e.seq DESC LIMIT ?2", before, limit)
+    # Apart, so that the index over callers serves the list of one.
+    values: tuple[str | int | None, ...] = (before, limit)
+    if caller is not None:
+        where, values = where + "AND e.caller = ?3 ", (before, limit, caller)
+    return _select(database, _SELECT_SUMMARY + where + "ORDER BY e.seq DESC LIMIT ?2", *values)
 
 
 def read_unfinished(database: sqlite3.Connection) -> tuple[StoredRun, ...]:

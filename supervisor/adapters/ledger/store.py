@@ -58,13 +58,13 @@ class SqliteLedger:
         """See ``ledger_port.LedgerPort``."""
         return await self._read(find_run, execution_id)
 
-    async def find_by_key(self, idempotency_key: str) -> StoredRun | None:
+    async def find_by_key(self, caller: str, idempotency_key: str) -> StoredRun | None:
         """See ``ledger_port.LedgerPort``."""
-        return await self._read(find_run_by_key, idempotency_key)
+        return await self._read(find_run_by_key, caller, idempotency_key)
 
-    async def page(self, *, before: str | None, limit: int) -> tuple[StoredRun, ...]:
+    async def page(self, *, before: str | None, limit: int, caller: str | None) -> tuple[StoredRun, ...]:
         """See ``ledger_port.LedgerPort``."""
-        return await self._read(read_page, before, limit)
+        return await self._read(read_page, before, limit, caller)
 
     async def unfinished(self) -> tuple[StoredRun, ...]:
         """See ``ledger_port.LedgerPort``."""

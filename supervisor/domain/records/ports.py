@@ -75,12 +75,12 @@ class LedgerPort(Protocol):
         """Return one execution, or None if there is none of this id."""
         ...
 
-    async def find_by_key(self, idempotency_key: str) -> StoredRun | None:
-        """Return the execution that was accepted under a key, or None if there is none."""
+    async def find_by_key(self, caller: str, idempotency_key: str) -> StoredRun | None:
+        """Return the execution that a caller asked for under a key, or None if there is none."""
         ...
 
-    async def page(self, *, before: str | None, limit: int) -> tuple[StoredRun, ...]:
-        """Return executions, newest first, without their envelopes and outputs."""
+    async def page(self, *, before: str | None, limit: int, caller: str | None) -> tuple[StoredRun, ...]:
+        """Return executions of one caller, or of all (None), newest first, without their envelopes and outputs."""
         ...
 
     async def unfinished(self) -> tuple[StoredRun, ...]:

@@ -72,7 +72,7 @@ async def read_all(home: Home) -> tuple[str, list[InclusionProof], tuple[bytes, 
     ledger = open_ledger(home)
     await ledger.open()
     try:
-        stored = await ledger.page(before=None, limit=100)
+        stored = await ledger.page(before=None, limit=100, caller=None)
         proofs = [await ledger.prove(run.execution_id, "started") for run in stored]
         proofs += [await ledger.prove(run.execution_id, "final") for run in stored if run.outcome]
         under_way = [run.execution_id for run in await ledger.unfinished()]
