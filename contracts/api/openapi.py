@@ -23,7 +23,7 @@ PROBLEM_TYPE = "application/problem+json"
 SCHEME = "token"
 REFERENCE = "#/components/schemas/{model}"
 # `bad_header` is also the answer to bytes that are not an HTTP/1.1 request.
-_ALWAYS = ("bad_header", "unauthorized", "host_not_allowed", "permission_missing", "internal_error")
+_ALWAYS = ("bad_header", "unauthorized", "host_not_allowed", "permission_missing", "limit_reached", "internal_error")
 
 OPERATIONS = (*RUN_OPERATIONS, *LEDGER_OPERATIONS, *OPENAI_OPERATIONS)
 

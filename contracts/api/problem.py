@@ -6,9 +6,9 @@ from pydantic import AfterValidator, Field
 
 from contracts.wire.document import Contract, Many
 from contracts.wire.errors import FieldError
-from contracts.wire.types import ExecutionId, Permission
+from contracts.wire.types import Count, ExecutionId, Permission, Positive
 
-__all__ = ["PROBLEM_CODES", "Problem"]
+__all__ = ["PROBLEM_CODES", "LimitName", "LimitReached", "Problem"]
 
 # code -> (HTTP status, title). Codes never change; titles may be improved.
 PROBLEM_CODES: dict[str, tuple[int, str]] = {
@@ -53,6 +53,7 @@ PROBLEM_CODES: dict[str, tuple[int, str]] = {
     "output_limit_exceeded": (422, "The execution wrote more output than allowed"),
     "power_limit_exceeded": (422, "The execution drew more power than allowed"),
     "memory_limit_exceeded": (422, "The execution needed more memory than allowed"),
+    "limit_reached": (429, "The token has reached one of its limits"),
     "queue_full": (429, "Too many executions are waiting"),
     "internal_error": (500, "The supervisor failed; its log has the details"),
     "model_load_failed": (500, "llama.cpp could not load the model"),
@@ -91,6 +92,20 @@ def _require_known(code: str) -> str:
 ProblemCode = Annotated[str, Field(json_schema_extra={"enum": sorted(PROBLEM_CODES)}), AfterValidator(_require_known)]
 
 
+LimitName = Literal["requests_per_minute", "executions_at_once", "tokens_per_day", "joules_per_day"]
+
+
+class LimitReached(Contract):
+    """A limit of the caller's token that the request would exceed."""
+
+    name: LimitName
+    """Which limit."""
+    most: Positive
+    """Its value."""
+    used: Count
+    """What is counted against it; for tokens, with what executions under way may still generate."""
+
+
 class Problem(Contract):
     """An error response of the API."""
 
@@ -110,6 +125,8 @@ class Problem(Contract):
     """Names that exist, if the request used a name that does not exist; null: there is no such list."""
     missing_permission: Permission | None = None
     """What the role of the token would have to allow; null: no permission is missing."""
+    limit: LimitReached | None = None
+    """The limit that was reached; the header `Retry-After` says when to ask again. null: no limit was reached."""
     execution_id: ExecutionId | None = None
     """Execution to which the error belongs; its signed record says more. null: the error belongs to no execution."""
     partial: dict[str, Any] | None = None
@@ -130,6 +147,7 @@ class Problem(Contract):
         errors: tuple[FieldError, ...] = (),
         available: tuple[str, ...] | None = None,
         missing_permission: Permission | None = None,
+        limit: LimitReached | None = None,
         execution_id: str | None = None,
         partial: dict[str, Any] | None = None,
     ) -> "Problem":
@@ -144,6 +162,7 @@ class Problem(Contract):
             errors=errors,
             available=available,
             missing_permission=missing_permission,
+            limit=limit,
             execution_id=execution_id,
             partial=partial,
         )

@@ -184,6 +184,10 @@ class TokenView(Contract):
     """Last day of its use, as `YYYY-MM-DD` in UTC; null: it was never used."""
     revoked_at: Timestamp | None
     """Time from which on it is refused, UTC; null: it is accepted."""
+    tokens_today: Count
+    """Tokens of prompts and answers of its executions that ended today, in UTC; counted against `tokens_per_day`."""
+    joules_today: Count
+    """Energy attributed to them, in whole J; counted against `joules_per_day`."""
 
 
 class TokenList(Contract):

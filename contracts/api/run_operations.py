@@ -241,7 +241,7 @@ RUN_OPERATIONS = (
         "GET",
         "/v1/tokens",
         "List tokens",
-        "Names, roles and days of use of all tokens, never a token.",
+        "Names, roles, days of use and today's usage of all tokens, never a token.",
         {200: ("The tokens.", TokenList)},
         (),
         permission="admin",

@@ -1,12 +1,15 @@
 """Everything that the routes use, and what the guard found out about a request."""
 
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from aiohttp import web
 from prometheus_client.registry import Collector
 
 from contracts.api.responses import VersionView
 from supervisor.domain.access.caller import Caller
+from supervisor.domain.access.limits import RequestRates
 from supervisor.domain.access.ports import CallersPort
 from supervisor.domain.planning.ports import InstallationPort, ReleasesPort
 from supervisor.domain.records.ports import LedgerPort
@@ -42,3 +45,5 @@ class ApiContext:
     keep_alive_s: float = KEEP_ALIVE_S
     body_timeout_s: float = BODY_TIMEOUT_S
     health_timeout_s: float = HEALTH_TIMEOUT_S
+    rates: RequestRates = field(default_factory=RequestRates)
+    clock_ns: Callable[[], int] = time.monotonic_ns

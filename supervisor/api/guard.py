@@ -28,11 +28,13 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         if not host_is_local(request.headers.get("Host", "")):
             detail = "the Host header must name this machine: 127.0.0.1 or localhost"
             return _answer(request, Problem.of("host_not_allowed", detail))
-        caller = find_caller(request.headers.get("Authorization"), request.app[CONTEXT].callers)
+        context = request.app[CONTEXT]
+        caller = find_caller(request.headers.get("Authorization"), context.callers)
         if caller is None:
             detail = "send the header 'Authorization: Bearer TOKEN'; the token is in the file `token` of WEOS_HOME"
             return _answer(request, Problem.of("unauthorized", detail))
         request[CALLER] = caller
+        context.rates.take(caller, context.clock_ns())
         return await handler(request)
     except EngineError as error:
         again = None if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}

@@ -21,6 +21,7 @@ from contracts.api.responses import (
 )
 from contracts.execution.run_request import RunRequest
 from contracts.wire.document import Contract
+from contracts.wire.units import UJ_PER_J
 from supervisor.api.context import CALLER, CONTEXT, ApiContext
 from supervisor.api.event_stream import events_of_ended, events_of_run, stream_events
 from supervisor.api.guard import guard, permitted
@@ -155,17 +156,21 @@ async def list_models(request: web.Request) -> web.StreamResponse:
 
 async def list_tokens(request: web.Request) -> web.StreamResponse:
     """GET /v1/tokens."""
-    views = tuple(
-        TokenView(
+    context = request.app[CONTEXT]
+    views = []
+    for token in context.callers.known():
+        used = context.book.used_today(token.name)
+        view = TokenView(
             name=token.name,
             role=token.role,
             created_at=token.created_at,
             last_used_on=token.last_used_on,
             revoked_at=token.revoked_at,
+            tokens_today=used.tokens,
+            joules_today=used.energy_uj // UJ_PER_J,
         )
-        for token in request.app[CONTEXT].callers.known()
-    )
-    return _answer(TokenList(tokens=views))
+        views.append(view)
+    return _answer(TokenList(tokens=tuple(views)))
 
 
 async def get_version(request: web.Request) -> web.StreamResponse:

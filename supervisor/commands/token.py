@@ -12,8 +12,11 @@ from supervisor.adapters.home import Home, default_home
 from supervisor.adapters.identity.tokens import create_token, list_tokens, revoke_stored_token
 from supervisor.domain.access.tokens import OPERATOR
 from supervisor.domain.errors import EngineError
+from supervisor.domain.policies.roles import CallerLimits
 
 __all__ = ["command"]
+
+LIMIT = click.IntRange(min=1, max=1_000_000_000_000)
 
 
 @click.group(name="token")
@@ -24,8 +27,12 @@ def command() -> None:
 @command.command(name="create")
 @click.argument("role", type=click.Choice(get_args(RoleName)))
 @click.option("--name", help="Name of the token, which lists and records show. By default the role.")
+@click.option("--requests-per-minute", type=LIMIT, help="In the place of the role's limit, as the options below.")
+@click.option("--executions-at-once", type=LIMIT, help="Executions that have not ended, waiting ones too.")
+@click.option("--tokens-per-day", type=LIMIT, help="Tokens of prompts and answers.")
+@click.option("--joules-per-day", type=LIMIT, help="Energy attributed to its executions.")
 @click.option("--file", "path", type=click.Path(path_type=Path), help="Write the token here, for its owner alone.")
-def create(role: RoleName, name: str | None, path: Path | None) -> None:
+def create(role: RoleName, name: str | None, path: Path | None, **limits: int | None) -> None:
     """Create a token of ROLE and print it, this once: only its digest is kept."""
     chosen = role if name is None else name
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,31}", chosen):
@@ -33,7 +40,7 @@ def create(role: RoleName, name: str | None, path: Path | None) -> None:
         raise click.BadParameter(message, param_hint="--name")
     if path is not None and path.exists():
         raise click.BadParameter(f"{path} exists; remove it or choose another file", param_hint="--file")
-    token = create_token(Home(default_home()), role, chosen)
+    token = create_token(Home(default_home()), role, chosen, CallerLimits(**limits))
     if path is None:
         click.echo(token)
     else:

@@ -14,6 +14,8 @@ from contracts.execution.metrics_record import MetricsRecord, Statement
 from contracts.execution.run_request import RunRequest
 from contracts.wire.envelope import Envelope, decode_base64
 from supervisor.domain.access.caller import Caller
+from supervisor.domain.access.limits import UnderWay, require_within
+from supervisor.domain.access.usage import Usage, day_of
 from supervisor.domain.errors import Refusal
 from supervisor.domain.planning.planning import plan_execution
 from supervisor.domain.planning.ports import InstallationPort
@@ -85,7 +87,10 @@ class RunBook:
         self._closing = False
 
     async def recover(self) -> int:
-        """Record every execution that an earlier supervisor left unfinished as aborted, and return their number."""
+        """Record every execution that an earlier supervisor left unfinished as aborted, and return their number.
+
+        Limits of a day count from here on what records of that day say.
+        """
         await self._sandboxes.reap()
         left_behind = await self._ledger.unfinished()
         for stored in left_behind:
@@ -101,6 +106,8 @@ class RunBook:
                 "an execution of an earlier supervisor was recorded as aborted",
                 extra={"execution_id": stored.execution_id},
             )
+        today = day_of(format_time(datetime.now(UTC)))
+        self._service.usage.begin(today, await self._ledger.usage_on(today))
         return len(left_behind)
 
     def plan(self, request: RunRequest, caller: Caller) -> ExecutionPlan:
@@ -167,6 +174,7 @@ class RunBook:
             raise Refusal("shutting_down", "the supervisor is shutting down and accepts no new executions")
 
     async def _begin(self, request: RunRequest, plan: ExecutionPlan, key: str | None, caller: Caller) -> Run:
+        self._require_within_limits(plan, caller)
         execution_id = make_execution_id(time.time_ns() // 1_000_000)
         ticket = self._scheduler.enqueue(demand_of(plan), caller.name)
         try:
@@ -192,6 +200,16 @@ class RunBook:
             raise
         self._tasks.begin(self._drive(run), name=f"execution-{execution_id}")
         return run
+
+    def _require_within_limits(self, plan: ExecutionPlan, caller: Caller) -> None:
+        own = [run.plan for run in self._active.values() if run.plan.caller == caller.name]
+        under_way = UnderWay(len(own), sum(each.limits.max_tokens for each in own))
+        used = self.used_today(caller.name)
+        require_within(caller, used, under_way, max_tokens=plan.limits.max_tokens, now=datetime.now(UTC))
+
+    def used_today(self, caller: str) -> Usage:
+        """Return what the executions of a caller that ended today used, by the caller's name."""
+        return self._service.usage.of(caller, day_of(format_time(datetime.now(UTC))))
 
     async def _drive(self, run: Run) -> None:
         try:

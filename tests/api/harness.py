@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -47,7 +48,14 @@ SECOND_EXPERIMENTER_TOKEN = "token-" + "s" * 32
 # No bound here is part of what a test shows; each only keeps a broken one from hanging.
 PATIENCE_S = 20.0
 SECRETS = (TOKEN, EXPERIMENTER_TOKEN, str(spec_request()["prompt"]))
-_WITHOUT_OPERATION = {"not_found", "method_not_allowed", "unauthorized", "host_not_allowed", "bad_header"}
+_WITHOUT_OPERATION = {
+    "not_found",
+    "method_not_allowed",
+    "unauthorized",
+    "host_not_allowed",
+    "bad_header",
+    "limit_reached",
+}
 _PATHS = build_openapi()["paths"]
 
 
@@ -151,6 +159,7 @@ class Engine:
         self.body_timeout_s = 30.0
         self.health_timeout_s = 5.0
         self.drain_s = 0.05
+        self.clock_ns: Callable[[], int] = time.monotonic_ns
         self.connections_max = CONNECTIONS_MAX
         self.stall_s = STALL_S
         self.every_execution_has_its_record = True
@@ -214,6 +223,7 @@ class Engine:
             keep_alive_s=self.keep_alive_s,
             body_timeout_s=self.body_timeout_s,
             health_timeout_s=self.health_timeout_s,
+            clock_ns=self.clock_ns,
         )
         app = build_app(context)
         app.on_response_prepare.extend(self.on_response)

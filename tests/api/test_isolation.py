@@ -8,7 +8,6 @@ import pytest
 from contracts.execution.run_request import ExecutionRequest
 from contracts.wire.types import IsolationTier, RoleName
 from supervisor.domain.errors import ExecutionFault
-from supervisor.domain.policies.roles import RolePolicy
 from supervisor.domain.sandbox.isolation import RegisteredRuntime
 from supervisor.domain.sandbox.ports import ExitStatus
 from tests.api.harness import EXPERIMENTER_TOKEN, Engine, problem_of
@@ -32,9 +31,8 @@ def register(engine: Engine) -> None:
 
 def demand_of(engine: Engine, role: RoleName, tier: IsolationTier) -> None:
     fixed = fixed_installation()
-    roles = dict(fixed.policies.roles) | {
-        role: RolePolicy(isolation=tier, permissions=fixed.policies.roles[role].permissions)
-    }
+    stronger = fixed.policies.roles[role].model_copy(update={"isolation": tier})
+    roles = dict(fixed.policies.roles) | {role: stronger}
     engine.installation.value = replace(fixed, policies=replace(fixed.policies, roles=roles))
 
 

@@ -10,6 +10,7 @@ from contracts.ledger.proof import Checkpoint, InclusionProof, Leaf, LeafKind, b
 from contracts.ledger.range_proof import RangeProof, build_range_proof
 from supervisor.adapters.identity.keys import FileSigner
 from supervisor.adapters.ledger.log_identity import LogIdentity
+from supervisor.domain.access.usage import NOTHING, Usage
 from supervisor.domain.errors import Refusal, StorageError
 from supervisor.domain.records.ports import FinalEntry, LedgerEntry, StartedEntry, StoredRun
 
@@ -181,6 +182,15 @@ class FakeLedger:
             newest = newest[ids.index(before) + 1 :] if before in ids else []
         newest = [stored for stored in newest if caller in {None, stored.plan.caller}]
         return tuple(newest[:limit])
+
+    async def usage_on(self, day: str) -> dict[str, Usage]:
+        """See `LedgerPort`."""
+        by_caller: dict[str, Usage] = {}
+        for final in self.final.values():
+            caller = self.started[final.execution_id].plan.caller
+            if final.finished_on == day:
+                by_caller[caller] = by_caller.get(caller, NOTHING) + final.usage
+        return by_caller
 
     async def unfinished(self) -> tuple[StoredRun, ...]:
         """See `LedgerPort`."""

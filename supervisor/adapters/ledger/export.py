@@ -18,6 +18,7 @@ from supervisor.adapters.files import replaced
 from supervisor.adapters.ledger.reader import LedgerReader
 from supervisor.adapters.ledger.schema import SCHEMA, SCHEMA_VERSION
 from supervisor.adapters.ledger.tree import LedgerTree
+from supervisor.domain.access.usage import day_of, usage_of
 
 __all__ = ["ReleaseDocuments", "build_ledger", "export_lines"]
 
@@ -99,6 +100,9 @@ class LedgerBuilder:
         self._begin(record.execution_id, record.plan)
         values = (record.execution_id, record.outcome, envelope)
         self._connection.execute("INSERT INTO records VALUES (?, ?, ?)", values)
+        usage = usage_of(record)
+        used = (record.execution_id, record.plan.caller, day_of(record.finished_at), usage.tokens, usage.energy_uj)
+        self._connection.execute("INSERT INTO usage VALUES (?, ?, ?, ?, ?)", used)
 
 
 @contextmanager

@@ -7,10 +7,11 @@ from datetime import datetime
 from contracts.execution.execution_plan import ExecutionPlan
 from contracts.wire.errors import ContractError
 from supervisor.adapters.ledger.schema import SELECT_ENTRIES
+from supervisor.domain.access.usage import Usage
 from supervisor.domain.errors import StorageError
 from supervisor.domain.records.ports import LedgerEntry, StoredRun
 
-__all__ = ["find_run", "find_run_by_key", "read_entries", "read_page", "read_unfinished"]
+__all__ = ["find_run", "find_run_by_key", "read_entries", "read_page", "read_unfinished", "sum_usage"]
 
 _SELECT = """
 SELECT e.seq, e.execution_id, e.plan, e.accepted_at, e.request_digest, e.envelope, r.outcome, r.envelope, t.output
@@ -75,6 +76,12 @@ def read_page(
 def read_unfinished(database: sqlite3.Connection) -> tuple[StoredRun, ...]:
     """Return the executions that have no record."""
     return _select(database, _SELECT + "WHERE r.execution_id IS NULL ORDER BY e.seq")
+
+
+def sum_usage(database: sqlite3.Connection, day: str) -> dict[str, Usage]:
+    """Return what the executions that ended on a day used, by caller."""
+    query = "SELECT caller, SUM(tokens), SUM(energy_uj) FROM usage WHERE day = ? GROUP BY caller"
+    return {caller: Usage(tokens, energy_uj) for caller, tokens, energy_uj in database.execute(query, (day,))}
 
 
 def read_entries(database: sqlite3.Connection, start: int, limit: int) -> tuple[LedgerEntry, ...]:

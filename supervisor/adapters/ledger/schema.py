@@ -22,6 +22,15 @@ CREATE TABLE records (
     outcome TEXT NOT NULL,
     envelope BLOB NOT NULL
 ) STRICT;
+-- What the records say that executions used, so that a day's sums need no record.
+CREATE TABLE usage (
+    execution_id TEXT PRIMARY KEY REFERENCES executions (execution_id),
+    caller TEXT NOT NULL,
+    day TEXT NOT NULL,
+    tokens INTEGER NOT NULL,
+    energy_uj INTEGER NOT NULL
+) STRICT;
+CREATE INDEX usage_of_day ON usage (day);
 CREATE TABLE leaves (
     position INTEGER PRIMARY KEY,
     execution_id TEXT NOT NULL REFERENCES executions (execution_id),
@@ -52,6 +61,7 @@ _TAKEN = {
     "executions": "seq = NEW.seq OR execution_id = NEW.execution_id "
     "OR (caller = NEW.caller AND idempotency_key = NEW.idempotency_key)",
     "records": "execution_id = NEW.execution_id",
+    "usage": "execution_id = NEW.execution_id",
     "leaves": "position = NEW.position OR (execution_id = NEW.execution_id AND kind = NEW.kind)",
     "nodes": "level = NEW.level AND position = NEW.position",
 }

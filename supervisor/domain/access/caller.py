@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from contracts.wire.types import Permission, RoleName
 from supervisor.domain.errors import PermissionRefusal, Refusal
+from supervisor.domain.policies.roles import CallerLimits
 
 __all__ = ["Caller"]
 
@@ -17,6 +18,8 @@ class Caller:
     """Name of the token. Each token has its own, so two tokens of one role are two callers. Not a secret."""
     permissions: frozenset[Permission]
     """What its role allows."""
+    limits: CallerLimits
+    """How much it may use: the limits of its token, otherwise of its role."""
 
     def require(self, permission: Permission) -> None:
         """Raise unless the role allows something.

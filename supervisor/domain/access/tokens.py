@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from contracts.wire.document import Contract, Many
 from contracts.wire.types import CallerName, Digest, RoleName, Timestamp
 from supervisor.domain.errors import EngineError
+from supervisor.domain.policies.roles import CallerLimits
 
 __all__ = ["OPERATOR", "StoredToken", "TokenBook", "add_token", "digest_of_token", "revoke_token"]
 
@@ -34,6 +35,8 @@ class StoredToken(Contract):
     """The role of who shows it."""
     digest: Digest
     """SHA-256 of the token."""
+    limits: CallerLimits = CallerLimits()
+    """Limits of its own, in the place of its role's."""
     created_at: Timestamp
     """When it was made."""
     revoked_at: Timestamp | None

@@ -10,6 +10,7 @@ from supervisor.adapters.home import Home
 from supervisor.adapters.identity.tokens import TokenFileCallers
 from supervisor.commands.token import command
 from supervisor.domain.errors import EngineError
+from supervisor.domain.policies.roles import CallerLimits
 from tests.fakes.installation import fixed_installation
 
 
@@ -39,6 +40,26 @@ def test_a_token_can_go_into_a_file_for_its_owner_alone(empty_home: Home, tmp_pa
     again = token("create", "optimizer", "--name", "second", "--file", str(path))
     assert again.exit_code == click.UsageError.exit_code
     assert [line.split()[0] for line in token("list").stdout.splitlines()] == ["name", "operator", "tuner"]
+
+
+def test_a_token_can_be_given_limits_of_its_own(empty_home: Home) -> None:
+    given = (
+        "--requests-per-minute",
+        "1",
+        "--executions-at-once",
+        "2",
+        "--tokens-per-day",
+        "3",
+        "--joules-per-day",
+        "4",
+    )
+    shown = token("create", "experimenter", *given).stdout.strip()
+    caller = TokenFileCallers(empty_home, fixed_installation().policies.roles).find(shown.encode())
+    assert caller is not None
+    assert caller.limits == CallerLimits(
+        requests_per_minute=1, executions_at_once=2, tokens_per_day=3, joules_per_day=4
+    )
+    assert token("create", "observer", "--joules-per-day", "0").exit_code == click.UsageError.exit_code
 
 
 @pytest.mark.parametrize("arguments", [("admin",), ("observer", "--name", "Ä"), ("observer", "--name", "")])

@@ -9,6 +9,7 @@ from supervisor.adapters.files import write_private
 from supervisor.adapters.home import Home
 from supervisor.adapters.identity.tokens import TokenFileCallers, create_token, list_tokens, revoke_stored_token
 from supervisor.domain.errors import EngineError
+from supervisor.domain.policies.roles import CallerLimits
 from tests.fakes.installation import fixed_installation
 
 ROLES = fixed_installation().policies.roles
@@ -41,6 +42,16 @@ def test_a_token_counts_from_its_making_to_its_revocation_without_a_restart(empt
     another = create_token(empty_home, "observer", "two")
     revoke_stored_token(empty_home, "one")
     assert names_of(callers, token, another) == [None, "two"]
+
+
+def test_a_token_has_its_own_limits_and_otherwise_its_roles(empty_home: Home) -> None:
+    callers = TokenFileCallers(empty_home, ROLES)
+    usual = create_token(empty_home, "experimenter", "usual")
+    own = create_token(empty_home, "experimenter", "own", CallerLimits(tokens_per_day=7))
+    found = [callers.find(token.encode()) for token in (usual, own)]
+    limits = [None if caller is None else caller.limits for caller in found]
+    of_role = ROLES["experimenter"].limits
+    assert limits == [of_role, of_role.model_copy(update={"tokens_per_day": 7})]
 
 
 def test_no_file_holds_the_token_of_an_agent(empty_home: Home) -> None:

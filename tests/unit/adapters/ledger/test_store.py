@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from supervisor.adapters.ledger.store import SqliteLedger
+from supervisor.domain.access.usage import NOTHING, Usage
 from supervisor.domain.errors import StorageError
 from supervisor.domain.records.ports import FinalEntry, StartedEntry
 from tests.factories import WHEN, make_envelope, make_plan, make_signer, make_started
@@ -27,8 +28,8 @@ def started(number: int, key: str | None = None, caller: str = "operator") -> St
     return StartedEntry(execution_id, plan, "prompt\x00é", WHEN, key, "sha256:" + "0" * 64, seal)
 
 
-def final(number: int) -> FinalEntry:
-    return FinalEntry(f"exec_{number:032x}", "completed", ENVELOPE, "out\x00put")
+def final(number: int, day: str = "2026-01-31", usage: Usage = NOTHING) -> FinalEntry:
+    return FinalEntry(f"exec_{number:032x}", "completed", ENVELOPE, "out\x00put", day, usage)
 
 
 def ledger_at(path: Path) -> SqliteLedger:
@@ -150,6 +151,21 @@ async def test_a_key_is_one_of_its_caller(ledger: SqliteLedger) -> None:
     assert [None if run is None else run.execution_id[-1] for run in found] == ["1", "2", None]
     with pytest.raises(StorageError):
         await ledger.append_started(started(3, "key", "two"))
+
+
+async def test_a_days_usage_is_summed_by_caller_and_survives_reopening(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite3"
+    first = ledger_at(path)
+    await first.open()
+    for number, (caller, day) in enumerate([("one", "1"), ("two", "2"), ("one", "2"), ("one", "2")], 1):
+        await first.append_started(started(number, caller=caller))
+        await first.append_final(final(number, f"2026-01-0{day}", Usage(number, 10**15 * number)))
+    await first.close()
+    second = ledger_at(path)
+    await second.open()
+    days = [await second.usage_on(f"2026-01-0{day}") for day in (1, 2, 3)]
+    await second.close()
+    assert days == [{"one": Usage(1, 10**15)}, {"one": Usage(7, 7 * 10**15), "two": Usage(2, 2 * 10**15)}, {}]
 
 
 async def test_many_writers_lose_nothing(ledger: SqliteLedger) -> None:

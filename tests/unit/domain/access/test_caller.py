@@ -3,10 +3,11 @@ import pytest
 from contracts.wire.types import Permission
 from supervisor.domain.access.caller import Caller
 from supervisor.domain.errors import PermissionRefusal, Refusal
+from supervisor.domain.policies.roles import CallerLimits
 
 
 def allowed(*permissions: Permission) -> Caller:
-    return Caller("experimenter", "mine", frozenset(permissions))
+    return Caller("experimenter", "mine", frozenset(permissions), CallerLimits())
 
 
 def test_what_the_role_allows_is_no_refusal() -> None:

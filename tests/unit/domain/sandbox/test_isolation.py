@@ -4,7 +4,7 @@ import pytest
 
 from contracts.wire.types import IsolationTier, RoleName
 from supervisor.domain.errors import Refusal
-from supervisor.domain.policies.roles import RolePolicy
+from supervisor.domain.policies.roles import CallerLimits, RolePolicy
 from supervisor.domain.sandbox.isolation import (
     RegisteredRuntime,
     choose_tier,
@@ -18,7 +18,7 @@ POLICY = fixed_installation().policies.sandbox.isolation
 
 
 def role_in(tier: IsolationTier) -> RolePolicy:
-    return RolePolicy(isolation=tier, permissions=("run",))
+    return RolePolicy(isolation=tier, permissions=("run",), limits=CallerLimits())
 
 
 ROLES = {role: role_in("hardened") for role in get_args(RoleName)}
