@@ -23,6 +23,7 @@ from supervisor.adapters.home import LOG_KEY, Home
 from supervisor.adapters.identity.engine_identity import EngineIdentity, load_identity
 from supervisor.adapters.identity.keys import FileSigner, key_path, load_signer
 from supervisor.adapters.identity.release_store import ReleaseStore
+from supervisor.adapters.identity.tokens import TokenFileCallers
 from supervisor.adapters.identity.trust_file import publish_log
 from supervisor.adapters.installation.backends import load_backends
 from supervisor.adapters.installation.model_store import ModelStore
@@ -165,7 +166,7 @@ def _build_context(home: Home, opened: _Opened) -> tuple[ApiContext, Assembly]:
     )
     parts = assemble(ports, policies, host, unplaceable=judge_quotas())
     context = ApiContext(
-        tokens=home.callers(),
+        callers=TokenFileCallers(home, policies.roles),
         version=VersionView(
             engine_version=identity.engine_version,
             manifest=identity.manifest_digest,

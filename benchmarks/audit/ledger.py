@@ -26,6 +26,7 @@ from contracts.wire.envelope import Envelope, decode_base64, seal
 from contracts.wire.units import MIB
 from supervisor.adapters.ledger.schema import SCHEMA, SCHEMA_VERSION
 from supervisor.adapters.ledger.store import SqliteLedger
+from supervisor.domain.access.usage import NOTHING
 from supervisor.domain.records.ports import FinalEntry, StartedEntry
 from tests.attacks.logs import ENGINE, LOG, TRUST, GenuineLog, execution_id
 from tests.factories import WHEN
@@ -77,7 +78,10 @@ async def append(directory: Path, writers: int, executions: int) -> float:
             execution_id(number), plan, "prompt", WHEN, None, "sha256:" + "0" * 64, lambda _seq: seal(started, ENGINE)
         )
         await ledger.append_started(entry)
-        await ledger.append_final(FinalEntry(execution_id(number), "completed", seal(final, ENGINE), "output"))
+        envelope = seal(final, ENGINE)
+        await ledger.append_final(
+            FinalEntry(execution_id(number), "completed", envelope, "output", "2026-01-31", NOTHING)
+        )
 
     numbers = iter(range(1, executions + 1))
 

@@ -55,6 +55,7 @@ LEDGER_OPERATIONS = (
         {200: ("The bundle.", Bundle)},
         ("bad_parameter", "execution_not_found", "record_not_ready", *_STORAGE),
         parameters=(EXECUTION_ID,),
+        permission="read_own",
     ),
     Operation(
         "getCheckpoint",
@@ -65,6 +66,7 @@ LEDGER_OPERATIONS = (
         {200: ("The checkpoint.", None)},
         _STORAGE,
         media_type=TEXT,
+        permission="ledger",
     ),
     Operation(
         "getProof",
@@ -76,6 +78,7 @@ LEDGER_OPERATIONS = (
         ("bad_parameter", "ledger_entry_not_found", *_STORAGE),
         parameters=(EXECUTION_ID, KIND),
         media_type=TEXT,
+        permission="ledger",
     ),
     Operation(
         "getConsistency",
@@ -86,6 +89,7 @@ LEDGER_OPERATIONS = (
         {200: ("The proof.", ConsistencyProof)},
         ("bad_parameter", "ledger_range_unknown", *_STORAGE),
         parameters=(FROM, TO),
+        permission="ledger",
     ),
     Operation(
         "getRange",
@@ -97,6 +101,7 @@ LEDGER_OPERATIONS = (
         {200: ("The proof.", RangeProof)},
         ("bad_parameter", "ledger_range_unknown", *_STORAGE),
         parameters=(RANGE_FROM, RANGE_TO),
+        permission="ledger",
     ),
     Operation(
         "listEntries",
@@ -107,5 +112,6 @@ LEDGER_OPERATIONS = (
         {200: ("A page of entries.", EntryPage)},
         ("bad_parameter", *_STORAGE),
         parameters=(START, LIMIT),
+        permission="ledger",
     ),
 )

@@ -20,9 +20,21 @@ API_VERSION = "1.0.0"
 JSON = "application/json"
 RECORD_TYPE = "application/vnd.in-toto+json"
 PROBLEM_TYPE = "application/problem+json"
+SCHEME = "token"
 REFERENCE = "#/components/schemas/{model}"
 # `bad_header` is also the answer to bytes that are not an HTTP/1.1 request.
-_ALWAYS = ("bad_header", "unauthorized", "host_not_allowed", "expectation_failed", "internal_error", "not_implemented")
+_ALWAYS = (
+    "bad_header",
+    "unauthorized",
+    "host_not_allowed",
+    "permission_missing",
+    "limit_reached",
+    "expectation_failed",
+    "internal_error",
+    "not_implemented",
+)
+# What only a caller with a token is told.
+_OF_TOKENS = {"unauthorized", "permission_missing", "limit_reached"}
 
 OPERATIONS = (*RUN_OPERATIONS, *LEDGER_OPERATIONS, *OPENAI_OPERATIONS)
 
@@ -107,7 +119,7 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
 
 
 def _operation(operation: Operation) -> dict[str, Any]:
-    always = [code for code in _ALWAYS if not (operation.is_public and code == "unauthorized")]
+    always = [code for code in _ALWAYS if operation.permission is not None or code not in _OF_TOKENS]
     responses = _error_responses((*always, *operation.problems), operation.shape)
     for status, (description, model) in operation.responses.items():
         answer = {"description": description, "content": _content(operation, model, status)}
@@ -119,9 +131,9 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "summary": operation.summary,
         "description": operation.description,
         "responses": dict(sorted(responses.items())),
+        # OpenAPI 3.1 lists here the roles that a caller needs: our permissions.
+        "security": [] if operation.permission is None else [{SCHEME: [operation.permission]}],
     }
-    if operation.is_public:
-        document["security"] = []
     if operation.parameters:
         document["parameters"] = [_parameter(parameter) for parameter in operation.parameters]
     if operation.request is not None:
@@ -152,10 +164,10 @@ def build_openapi() -> dict[str, Any]:
             "record. Every call requires a bearer token, except a challenge.",
         },
         "servers": [{"url": "http://127.0.0.1:8642", "description": "Loopback only."}],
-        "security": [{"token": []}],
+        "security": [{SCHEME: []}],
         "paths": paths,
         "components": {
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {SCHEME: {"type": "http", "scheme": "bearer"}},
             "schemas": schemas["$defs"],
         },
     }

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from contracts.wire.document import Contract
+from contracts.wire.types import Permission
 
 __all__ = ["EXECUTION_ID", "Operation", "Parameter", "Shape"]
 
@@ -57,6 +58,8 @@ class Operation:
     description: str
     responses: dict[int, tuple[str, type[Contract] | None]]
     problems: tuple[str, ...]
+    # What the caller's role must allow; None: it is answered without a token.
+    permission: Permission | None = field(kw_only=True)
     request: type[Contract] | None = None
     parameters: tuple[Parameter, ...] = ()
     # The events of a stream by name; an event without a name is a `message` to its reader. Empty: there is no stream.
@@ -66,8 +69,6 @@ class Operation:
     # Status and JSON Pointer at which a response has the execution_id that other operations take as a parameter.
     names_execution: tuple[int, str] | None = None
     media_type: str = "application/json"
-    # Whether it is answered without a token.
-    is_public: bool = False
     shape: Shape = "problem"
 
 

@@ -6,9 +6,9 @@ from pydantic import AfterValidator, Field
 
 from contracts.wire.document import Contract, Many
 from contracts.wire.errors import FieldError
-from contracts.wire.types import ExecutionId
+from contracts.wire.types import Count, ExecutionId, Permission, Positive
 
-__all__ = ["PROBLEM_CODES", "Problem"]
+__all__ = ["PROBLEM_CODES", "LimitName", "LimitReached", "Problem"]
 
 # code -> (HTTP status, title). Codes never change; titles may be improved.
 PROBLEM_CODES: dict[str, tuple[int, str]] = {
@@ -17,6 +17,7 @@ PROBLEM_CODES: dict[str, tuple[int, str]] = {
     "bad_header": (400, "A header is not valid"),
     "unauthorized": (401, "A valid bearer token is required"),
     "host_not_allowed": (403, "The Host header does not name this machine"),
+    "permission_missing": (403, "The token's role does not allow this"),
     "isolation_required": (403, "A policy demands a stronger isolation tier"),
     "not_found": (404, "There is no such resource"),
     "execution_not_found": (404, "There is no such execution"),
@@ -53,6 +54,7 @@ PROBLEM_CODES: dict[str, tuple[int, str]] = {
     "output_limit_exceeded": (422, "The execution wrote more output than allowed"),
     "power_limit_exceeded": (422, "The execution drew more power than allowed"),
     "memory_limit_exceeded": (422, "The execution needed more memory than allowed"),
+    "limit_reached": (429, "The token has reached one of its limits"),
     "queue_full": (429, "Too many executions are waiting"),
     "internal_error": (500, "The supervisor failed; its log has the details"),
     "model_load_failed": (500, "llama.cpp could not load the model"),
@@ -92,6 +94,20 @@ def _require_known(code: str) -> str:
 ProblemCode = Annotated[str, Field(json_schema_extra={"enum": sorted(PROBLEM_CODES)}), AfterValidator(_require_known)]
 
 
+LimitName = Literal["requests_per_minute", "executions_at_once", "tokens_per_day", "joules_per_day"]
+
+
+class LimitReached(Contract):
+    """A limit of the caller's token that the request would exceed."""
+
+    name: LimitName
+    """Which limit."""
+    most: Positive
+    """Its value."""
+    used: Count
+    """What is counted against it; for tokens, with what executions under way may still generate."""
+
+
 class Problem(Contract):
     """An error response of the API."""
 
@@ -109,6 +125,10 @@ class Problem(Contract):
     """Faulty fields of the request; empty: no field is at fault, or none can be named."""
     available: Many[str] | None = None
     """Names that exist, if the request used a name that does not exist; null: there is no such list."""
+    missing_permission: Permission | None = None
+    """What the role of the token would have to allow; null: no permission is missing."""
+    limit: LimitReached | None = None
+    """The limit that was reached; the header `Retry-After` says when to ask again. null: no limit was reached."""
     execution_id: ExecutionId | None = None
     """Execution to which the error belongs; its signed record says more. null: the error belongs to no execution."""
     partial: dict[str, Any] | None = None
@@ -128,6 +148,8 @@ class Problem(Contract):
         *,
         errors: tuple[FieldError, ...] = (),
         available: tuple[str, ...] | None = None,
+        missing_permission: Permission | None = None,
+        limit: LimitReached | None = None,
         execution_id: str | None = None,
         partial: dict[str, Any] | None = None,
     ) -> "Problem":
@@ -141,6 +163,8 @@ class Problem(Contract):
             code=code,
             errors=errors,
             available=available,
+            missing_permission=missing_permission,
+            limit=limit,
             execution_id=execution_id,
             partial=partial,
         )

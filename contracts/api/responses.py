@@ -7,6 +7,7 @@ from contracts.execution.metrics import Metrics
 from contracts.execution.metrics_record import Reason
 from contracts.wire.document import Contract, Many
 from contracts.wire.types import (
+    CallerName,
     Count,
     Digest,
     EngineVersion,
@@ -14,6 +15,7 @@ from contracts.wire.types import (
     ModelName,
     Positive,
     QuantizationName,
+    RoleName,
     Timestamp,
 )
 
@@ -31,6 +33,8 @@ __all__ = [
     "StreamDone",
     "StreamStarted",
     "StreamToken",
+    "TokenList",
+    "TokenView",
     "VersionView",
 ]
 
@@ -165,6 +169,32 @@ class Health(Contract):
     """Whether the container engine (Docker or Podman) responds."""
     unrecorded: Count
     """Number of ended executions whose record could not be stored yet. Unless it is 0, an operator must act."""
+
+
+class TokenView(Contract):
+    """One bearer token; nothing here helps to guess it."""
+
+    name: CallerName
+    """Its name, as plans and records have it."""
+    role: RoleName
+    """The role of who shows it."""
+    created_at: Timestamp | None
+    """Time of its creation, UTC; null: not known, for the operator's own."""
+    last_used_on: str | None
+    """Last day of its use, as `YYYY-MM-DD` in UTC; null: it was never used."""
+    revoked_at: Timestamp | None
+    """Time from which on it is refused, UTC; null: it is accepted."""
+    tokens_today: Count
+    """Tokens of prompts and answers of its executions that ended today, in UTC; counted against `tokens_per_day`."""
+    joules_today: Count
+    """Energy attributed to them, in whole J; counted against `joules_per_day`."""
+
+
+class TokenList(Contract):
+    """All tokens, revoked ones too."""
+
+    tokens: Many[TokenView]
+    """The tokens, oldest first; the operator's own is the first."""
 
 
 class StreamStarted(Contract):

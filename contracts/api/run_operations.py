@@ -12,6 +12,7 @@ from contracts.api.responses import (
     StreamDone,
     StreamStarted,
     StreamToken,
+    TokenList,
     VersionView,
 )
 from contracts.execution.run_request import RunRequest
@@ -147,6 +148,7 @@ RUN_OPERATIONS = (
         parameters=(PREFER, IDEMPOTENCY_KEY, ACCEPT),
         events={"started": StreamStarted, "token": StreamToken, "done": StreamDone, "error": Problem},
         names_execution=(202, "/execution_id"),
+        permission="run",
     ),
     Operation(
         "listRuns",
@@ -157,6 +159,7 @@ RUN_OPERATIONS = (
         {200: ("A page of executions.", RunList)},
         ("bad_parameter", "execution_not_found", "storage_full", "ledger_unsound"),
         parameters=(BEFORE, LIMIT),
+        permission="read_own",
     ),
     Operation(
         "getRun",
@@ -167,6 +170,7 @@ RUN_OPERATIONS = (
         {200: ("The execution.", RunView)},
         ("bad_parameter", "execution_not_found", "storage_full", "ledger_unsound"),
         parameters=(EXECUTION_ID,),
+        permission="read_own",
     ),
     Operation(
         "cancelRun",
@@ -177,6 +181,7 @@ RUN_OPERATIONS = (
         {200: ("The cancelled execution.", RunView)},
         ("bad_parameter", "execution_not_found", "already_finished", "storage_full", "ledger_unsound"),
         parameters=(EXECUTION_ID,),
+        permission="cancel_own",
     ),
     Operation(
         "getRecord",
@@ -187,6 +192,7 @@ RUN_OPERATIONS = (
         {200: ("The envelope.", Envelope)},
         ("bad_parameter", "execution_not_found", "record_not_ready", "storage_full", "ledger_unsound"),
         parameters=(EXECUTION_ID,),
+        permission="read_own",
     ),
     Operation(
         "createPlan",
@@ -197,6 +203,7 @@ RUN_OPERATIONS = (
         {200: ("The plan.", PlanView)},
         (*BODY_PROBLEMS, *PLANNING_PROBLEMS, "image_missing"),
         request=RunRequest,
+        permission="plan",
     ),
     Operation(
         "listBackends",
@@ -206,6 +213,7 @@ RUN_OPERATIONS = (
         "All backends, installed or not.",
         {200: ("The backends.", BackendList)},
         ("image_missing", "model_index_damaged"),
+        permission="plan",
     ),
     Operation(
         "listModels",
@@ -215,6 +223,7 @@ RUN_OPERATIONS = (
         "All installed models.",
         {200: ("The models.", ModelList)},
         ("image_missing", "model_index_damaged"),
+        permission="plan",
     ),
     Operation(
         "getVersion",
@@ -224,6 +233,7 @@ RUN_OPERATIONS = (
         "The version, its public key and the digests of its policies.",
         {200: ("The version.", VersionView)},
         (),
+        permission="plan",
     ),
     Operation(
         "getChallenge",
@@ -236,7 +246,7 @@ RUN_OPERATIONS = (
         {200: ("The envelope.", Envelope)},
         ("bad_parameter",),
         parameters=(CHALLENGE_NONCE,),
-        is_public=True,
+        permission=None,
     ),
     Operation(
         "getHealth",
@@ -246,6 +256,17 @@ RUN_OPERATIONS = (
         "Returns 503 with the same body if executions would be refused.",
         {200: ("Executions are accepted.", Health), 503: ("Executions would be refused.", Health)},
         (),
+        permission="plan",
+    ),
+    Operation(
+        "listTokens",
+        "GET",
+        "/v1/tokens",
+        "List tokens",
+        "Names, roles, days of use and today's usage of all tokens, never a token.",
+        {200: ("The tokens.", TokenList)},
+        (),
+        permission="admin",
     ),
     Operation(
         "getMetrics",
@@ -256,6 +277,7 @@ RUN_OPERATIONS = (
         {200: ("The counters and gauges.", None)},
         (),
         media_type="text/plain",
+        permission="metrics",
     ),
     Operation(
         "getOpenApi",
@@ -265,5 +287,6 @@ RUN_OPERATIONS = (
         "OpenAPI 3.1.",
         {200: ("The document.", None)},
         (),
+        permission="plan",
     ),
 )

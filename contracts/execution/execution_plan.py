@@ -10,6 +10,7 @@ from contracts.execution.runner_protocol import MAX_CONTEXT_TOKENS, MAX_THREADS
 from contracts.wire.document import Contract, Many
 from contracts.wire.types import (
     BackendName,
+    CallerName,
     Count,
     Digest,
     EngineVersion,
@@ -175,5 +176,7 @@ class ExecutionPlan(Contract):
     table."""
     role: RoleName
     """Role of the client, which follows from its bearer token."""
+    caller: CallerName
+    """Name of the client's bearer token; the operator's is `operator`. Each name belongs to one token for ever."""
     nonce: Nonce | None
     """The auditor's challenge; null: none."""

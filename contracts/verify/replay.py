@@ -23,9 +23,9 @@ __all__ = ["ReplayInput", "ReplayVerdict", "build_request", "find_differences", 
 _MESSAGES: TypeAdapter[tuple[Message, ...]] = TypeAdapter(Many[Message])
 _SCHEMA: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(dict[str, JsonValue])
 Verdict = Literal["REPRODUCED", "DIVERGED", "NOT_REPLAYABLE"]
-# Fields of a plan that cannot change the output: names, limits, the role of the caller, and the isolation.
+# Fields of a plan that cannot change the output: names, limits, the caller and its role, and the isolation.
 _WITHOUT_EFFECT = frozenset(
-    {"schema_version", "engine_version", "policies", "isolation", "power_source", "role", "nonce", "limits"}
+    {"schema_version", "engine_version", "policies", "isolation", "power_source", "role", "caller", "nonce", "limits"}
 )
 # Cores and the waiting mode change the speed only; the policy is the name of all of them.
 _SCHEDULING_WITHOUT_EFFECT = frozenset({"policy", "cores", "whole_cores", "omp_wait_policy", "spin_count"})

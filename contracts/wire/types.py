@@ -9,6 +9,7 @@ from contracts.wire.canonical import MAX_SAFE_INTEGER
 __all__ = [
     "WHOLE",
     "BackendName",
+    "CallerName",
     "Count",
     "Digest",
     "EngineVersion",
@@ -17,6 +18,7 @@ __all__ = [
     "ModelName",
     "Nanoseconds",
     "Nonce",
+    "Permission",
     "PolicyName",
     "Positive",
     "QuantizationName",
@@ -47,6 +49,11 @@ IsolationTier = Literal["hardened", "gvisor"]
 # Who sends a request: the operator of this installation, or an agent of one of the three kinds in section 8 of the
 # specification.
 RoleName = Literal["operator", "observer", "experimenter", "optimizer"]
+# What a token may do, by the role it has; each operation of the API demands one. `own` and `all` say whose executions:
+# the caller's own, or every caller's.
+Permission = Literal["plan", "run", "read_own", "read_all", "cancel_own", "cancel_all", "ledger", "metrics", "admin"]
+# The name of a token, which tells the callers of one installation apart. It is no secret; the token is.
+CallerName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,31}$")]
 # Only dates that exist, by RFC 3339 (appendix C) and the Gregorian calendar. No leap second, since the engine's clock
 # has none, and no year 0. The pattern holds all of this, so that a JSON Schema refuses what the validator refuses.
 _YEAR = "[1-9][0-9]{3}"

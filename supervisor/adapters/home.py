@@ -8,12 +8,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
-from contracts.wire.types import RoleName
 from supervisor.adapters.files import locked, write_private
 from supervisor.adapters.home_soundness import require_own_home
-from supervisor.domain.caller import Caller
 from supervisor.domain.errors import EngineError
 from supervisor.place import default_home
 
@@ -59,11 +56,15 @@ class Home:
         """The operator's bearer token."""
         return self.root / "token"
 
-    def token_file_of(self, role: RoleName, name: str | None = None) -> Path:
-        """Return where a bearer token of a role lies: its only one, or the one of that name."""
-        if name is not None:
-            return self.root / "tokens" / f"{role}@{name}"
-        return self.token_file if role == "operator" else self.root / "tokens" / role
+    @property
+    def tokens_file(self) -> Path:
+        """Names, roles and digests of the agents' tokens."""
+        return self.root / "tokens.json"
+
+    @property
+    def tokens_used_file(self) -> Path:
+        """The last day of use of each token."""
+        return self.root / "tokens-used.json"
 
     @property
     def calibration(self) -> Path:
@@ -90,42 +91,34 @@ class Home:
         """Where the running supervisor listens."""
         return self.root / "run" / "address"
 
-    def token(self, role: RoleName = "operator", name: str | None = None) -> str:
-        """Return a bearer token of a role, made at first need.
+    def token(self) -> str:
+        """Return the operator's bearer token, made at first need.
 
         Raises:
             EngineError: ``token_unsafe``, others may read the file or it is empty.
         """
-        path = self.token_file_of(role, name)
+        token = self.read_token()
+        if token is not None:
+            return token
+        made = secrets.token_urlsafe(32)
+        write_private(self.token_file, made.encode("ascii") + b"\n")
+        return made
+
+    def read_token(self) -> str | None:
+        """Return the operator's bearer token, or None if there is none yet.
+
+        Raises:
+            EngineError: ``token_unsafe``, others may read the file or it is empty.
+        """
+        path = self.token_file
         if not path.exists():
-            write_private(path, secrets.token_urlsafe(32).encode("ascii") + b"\n")
+            return None
         if path.stat().st_mode & 0o077:
             raise EngineError("token_unsafe", f"others may read {path}; set it right with: chmod 600 {path}")
         token = path.read_text(encoding="ascii", errors="replace").strip()
         if len(token) < 20 or not token.isascii():  # noqa: PLR2004 - 120 bits; a shorter one was put there by hand
-            detail = f"{path} holds no usable token; remove it and start again to get a new one"
-            raise EngineError("token_unsafe", detail)
+            raise EngineError("token_unsafe", f"{path} holds no usable token; remove it to get a new one")
         return token
-
-    def callers(self) -> dict[Caller, str]:
-        """Return the operator's token and every one that was made besides, by who shows it.
-
-        Raises:
-            EngineError: ``token_unsafe``, as `token` says, or two callers have the same.
-        """
-        found = {Caller("operator", "operator"): self.token()}
-        roles: tuple[RoleName, ...] = get_args(RoleName)
-        for path in sorted((self.root / "tokens").glob("*")):
-            role = next((role for role in roles if role == path.name.partition("@")[0]), None)
-            name = path.name.partition("@")[2] or None
-            if role is not None and path == self.token_file_of(role, name):
-                found[Caller(role, path.name)] = self.token(role, name)
-        if len(set(found.values())) < len(found):
-            detail = (
-                f"two callers have the same token; remove one of the files in {self.root / 'tokens'} and start again"
-            )
-            raise EngineError("token_unsafe", detail)
-        return found
 
     def instance_id(self) -> str:
         """Return the id by which this installation knows its containers.

@@ -20,10 +20,10 @@ from supervisor.domain.policies.policy import (
     Policies,
     PoolPolicy,
     PowerPolicy,
-    RolePolicy,
     SandboxPolicy,
     SchedulerPolicy,
 )
+from supervisor.domain.policies.roles import RolePolicy
 from supervisor.domain.policies.seccomp_profile import SeccompProfile
 
 __all__ = ["POLICY_FILES", "load_policies"]

@@ -1,13 +1,16 @@
 """Everything that the routes use, and what the guard found out about a request."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from aiohttp import web
 from prometheus_client.registry import Collector
 
 from contracts.api.responses import VersionView
-from supervisor.domain.caller import Caller
+from supervisor.domain.access.caller import Caller
+from supervisor.domain.access.limits import RequestRates
+from supervisor.domain.access.ports import CallersPort
 from supervisor.domain.planning.ports import InstallationPort, ReleasesPort
 from supervisor.domain.records.ports import LedgerPort
 from supervisor.domain.sandbox.ports import SandboxPort
@@ -31,7 +34,7 @@ CONTEXT: web.AppKey["ApiContext"] = web.AppKey("context")
 class ApiContext:
     """Everything that the routes use."""
 
-    tokens: Mapping[Caller, str]
+    callers: CallersPort
     version: VersionView
     book: RunBook
     ledger: LedgerPort
@@ -44,3 +47,5 @@ class ApiContext:
     keep_alive_s: float = KEEP_ALIVE_S
     body_timeout_s: float = BODY_TIMEOUT_S
     health_timeout_s: float = HEALTH_TIMEOUT_S
+    rates: RequestRates = field(default_factory=RequestRates)
+    clock_ns: Callable[[], int] = time.monotonic_ns

@@ -1,6 +1,7 @@
 """What stands before every route: the checks of head and token, and the answers to errors."""
 
 import logging
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
 from aiohttp import web
@@ -10,6 +11,7 @@ from contracts.api.openapi import OPERATIONS
 from contracts.api.problem import Problem
 from contracts.execution.run_request import RunRequest
 from contracts.wire.errors import ContractError
+from contracts.wire.types import Permission
 from supervisor.api.connection import Connection
 from supervisor.api.context import CALLER, CONTEXT
 from supervisor.api.expectations import expectations_of
@@ -17,14 +19,14 @@ from supervisor.api.head import Head, judge_head
 from supervisor.api.openai.error_answers import answer_openai_error, is_openai
 from supervisor.api.problems import answer_problem, problem_of, problem_of_parsing
 from supervisor.api.request_reader import find_caller
-from supervisor.domain.caller import Caller
+from supervisor.domain.access.caller import Caller
 from supervisor.domain.errors import EngineError
 
-__all__ = ["guard"]
+__all__ = ["guard", "permitted"]
 
 _log = logging.getLogger(__name__)
 
-_PUBLIC = {operation.path for operation in OPERATIONS if operation.is_public}
+_PUBLIC = {operation.path for operation in OPERATIONS if operation.permission is None}
 
 
 @web.middleware
@@ -39,7 +41,8 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
             return response
         if _is_public(request):
             return await handler(request)
-        caller = find_caller(request.headers.get("Authorization"), request.app[CONTEXT].tokens)
+        context = request.app[CONTEXT]
+        caller = find_caller(request.headers.get("Authorization"), context.callers)
         if caller is None:
             detail = "send the header 'Authorization: Bearer TOKEN'; the token is in the file `token` of WEOS_HOME"
             response = _answer(request, Problem.of("unauthorized", detail))
@@ -47,6 +50,7 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
             response.force_close()
             return response
         _remember(request, caller)
+        context.rates.take(caller, context.clock_ns())
         if request.method == "OPTIONS" and request.raw_path == "*":
             # RFC 9110, 9.3.7: the question is about the server as a whole.
             return web.Response(status=HTTPStatus.NO_CONTENT, headers={"Allow": _list_methods(request.app)})
@@ -71,6 +75,18 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         return response
     except Exception as error:  # noqa: BLE001 - the boundary: no caller sees a traceback
         return _answer_fault(request, error)
+
+
+def permitted(
+    permission: Permission, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """Return a handler that demands a permission first."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        request[CALLER].require(permission)
+        return await handler(request)
+
+    return handle
 
 
 def _remember(request: web.Request, caller: Caller) -> None:

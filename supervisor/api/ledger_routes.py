@@ -15,6 +15,7 @@ from contracts.ledger.range_proof import RANGE_MAX
 from contracts.wire.document import Contract
 from contracts.wire.envelope import Envelope
 from contracts.wire.errors import ContractError
+from supervisor.api.context import CALLER, CONTEXT
 from supervisor.api.request_reader import Query, read_execution_id
 from supervisor.domain.errors import Refusal, StorageError
 from supervisor.domain.planning.ports import ReleasesPort
@@ -35,15 +36,10 @@ def _answer(document: Contract) -> web.Response:
 async def get_bundle(request: web.Request) -> web.StreamResponse:
     """GET /v1/runs/{execution_id}/bundle."""
     execution_id = read_execution_id(request)
-    ledger = request.app[LEDGER]
-    stored = await ledger.find(execution_id)
-    if stored is None:
-        raise Refusal("execution_not_found", f"there is no execution {execution_id}")
-    if stored.envelope is None:
-        raise Refusal("record_not_ready", "the record is written when the execution ends; ask again then")
-    proofs = await ledger.prove_both(execution_id)
+    stored, record = await request.app[CONTEXT].book.ended(execution_id, request[CALLER])
+    proofs = await request.app[LEDGER].prove_both(execution_id)
     try:
-        bundle = await asyncio.to_thread(_bundle, stored, stored.envelope, proofs, request.app[RELEASES])
+        bundle = await asyncio.to_thread(_bundle, stored, record, proofs, request.app[RELEASES])
     except ContractError as error:
         raise StorageError("ledger_unsound", f"a document of the release cannot be read: {error}") from error
     return _answer(bundle)

@@ -6,7 +6,7 @@ from contracts.api.problem import Problem
 from contracts.api.responses import RunView
 from contracts.execution.run_request import ExecutionRequest
 from contracts.wire.errors import ContractError
-from supervisor.domain.errors import EngineError
+from supervisor.domain.errors import EngineError, LimitRefusal, PermissionRefusal
 
 __all__ = ["answer_problem", "headers_of", "problem_of", "problem_of_parsing", "problem_of_run"]
 
@@ -48,7 +48,13 @@ def headers_of(problem: Problem) -> dict[str, str]:
 def problem_of(error: EngineError, execution_id: str | None = None) -> Problem:
     """Return the problem of an error of the engine."""
     return Problem.of(
-        error.code, error.detail, errors=error.errors, available=error.available, execution_id=execution_id
+        error.code,
+        error.detail,
+        errors=error.errors,
+        available=error.available,
+        missing_permission=error.permission if isinstance(error, PermissionRefusal) else None,
+        limit=error.limit if isinstance(error, LimitRefusal) else None,
+        execution_id=execution_id,
     )
 
 

@@ -1,8 +1,6 @@
 """What the HTTP API reads of a request: its token, body, headers, path and query, each checked before use."""
 
 import asyncio
-import hmac
-from collections.abc import Mapping
 from typing import TypeVar
 
 from aiohttp import web
@@ -14,7 +12,8 @@ from contracts.api.run_operations import ACCEPT, IDEMPOTENCY_KEY, PREFER, RESPON
 from contracts.wire.document import Contract
 from supervisor.api.expectations import send_continue
 from supervisor.api.negotiation import has_preference, is_json, is_uncoded, prefers_events
-from supervisor.domain.caller import Caller
+from supervisor.domain.access.caller import Caller
+from supervisor.domain.access.ports import CallersPort
 from supervisor.domain.errors import Refusal
 
 __all__ = [
@@ -34,15 +33,12 @@ _QUERY_PARAMETERS = {
 }
 
 
-def find_caller(header: str | None, tokens: Mapping[Caller, str]) -> Caller | None:
-    """Return whose token an Authorization header carries; the time taken reveals nothing about the tokens."""
+def find_caller(header: str | None, callers: CallersPort) -> Caller | None:
+    """Return whose token an Authorization header carries."""
     scheme, _, given = (header or "").partition(" ")
-    shown = given.strip().encode("utf-8", "surrogateescape")
-    found: Caller | None = None
-    for caller, token in tokens.items():
-        if hmac.compare_digest(shown, token.encode("utf-8")):
-            found = caller
-    return found if scheme.lower() == "bearer" else None
+    if scheme.lower() != "bearer":
+        return None
+    return callers.find(given.strip().encode("utf-8", "surrogateescape"))
 
 
 async def read_document(request: web.Request, model: type[_Document], deadline_s: float) -> _Document:

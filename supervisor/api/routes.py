@@ -17,12 +17,15 @@ from contracts.api.responses import (
     ModelView,
     PlanView,
     RunView,
+    TokenList,
+    TokenView,
 )
 from contracts.execution.run_request import RunRequest
 from contracts.wire.document import Contract
+from contracts.wire.units import UJ_PER_J
 from supervisor.api.context import CALLER, CONTEXT, ApiContext
 from supervisor.api.event_stream import events_of_ended, events_of_run, stream_events
-from supervisor.api.guard import guard
+from supervisor.api.guard import guard, permitted
 from supervisor.api.ledger_routes import LEDGER, LEDGER_HANDLERS, RELEASES
 from supervisor.api.metrics_route import METRICS, METRICS_HANDLERS, build_registry
 from supervisor.api.openai.routes import OPENAI_HANDLERS
@@ -83,34 +86,35 @@ async def _answer_repeated(request: web.Request, view: RunView) -> web.StreamRes
 async def list_runs(request: web.Request) -> web.StreamResponse:
     """GET /v1/runs."""
     query = Query(request, "listRuns")
-    page = await request.app[CONTEXT].book.page(before=query.text("before"), limit=query.number("limit"))
+    book = request.app[CONTEXT].book
+    page = await book.page(request[CALLER], before=query.text("before"), limit=query.number("limit"))
     return _answer(page)
 
 
 async def get_run(request: web.Request) -> web.StreamResponse:
     """GET /v1/runs/{execution_id}."""
-    return _answer(await request.app[CONTEXT].book.find(read_execution_id(request)))
+    return _answer(await request.app[CONTEXT].book.find(read_execution_id(request), request[CALLER]))
 
 
 async def cancel_run(request: web.Request) -> web.StreamResponse:
     """DELETE /v1/runs/{execution_id}."""
     execution_id = read_execution_id(request)
     try:
-        return _answer(await request.app[CONTEXT].book.cancel(execution_id))
+        return _answer(await request.app[CONTEXT].book.cancel(execution_id, request[CALLER]))
     except StorageError as error:
         return answer_problem(problem_of(error, execution_id))
 
 
 async def get_record(request: web.Request) -> web.StreamResponse:
     """GET /v1/runs/{execution_id}/record."""
-    envelope = await request.app[CONTEXT].book.record(read_execution_id(request))
+    _, envelope = await request.app[CONTEXT].book.ended(read_execution_id(request), request[CALLER])
     return web.Response(body=envelope, content_type=RECORD_TYPE)
 
 
 async def create_plan(request: web.Request) -> web.StreamResponse:
     """POST /v1/plans."""
     context = request.app[CONTEXT]
-    plan = context.book.plan(await read_document(request, RunRequest, context.body_timeout_s), request[CALLER].role)
+    plan = context.book.plan(await read_document(request, RunRequest, context.body_timeout_s), request[CALLER])
     return _answer(PlanView(plan=plan, plan_digest=plan.canonical_digest()))
 
 
@@ -149,6 +153,25 @@ async def list_models(request: web.Request) -> web.StreamResponse:
         for model in models
     )
     return _answer(ModelList(models=views))
+
+
+async def list_tokens(request: web.Request) -> web.StreamResponse:
+    """GET /v1/tokens."""
+    context = request.app[CONTEXT]
+    views = []
+    for token in context.callers.known():
+        used = context.book.used_today(token.name)
+        view = TokenView(
+            name=token.name,
+            role=token.role,
+            created_at=token.created_at,
+            last_used_on=token.last_used_on,
+            revoked_at=token.revoked_at,
+            tokens_today=used.tokens,
+            joules_today=used.energy_uj // UJ_PER_J,
+        )
+        views.append(view)
+    return _answer(TokenList(tokens=tuple(views)))
 
 
 async def get_version(request: web.Request) -> web.StreamResponse:
@@ -204,6 +227,7 @@ HANDLERS: dict[str, Callable[[web.Request], Awaitable[web.StreamResponse]]] = {
     "createPlan": create_plan,
     "listBackends": list_backends,
     "listModels": list_models,
+    "listTokens": list_tokens,
     "getVersion": get_version,
     "getChallenge": get_challenge,
     "getHealth": get_health,
@@ -223,6 +247,8 @@ def build_app(context: ApiContext) -> web.Application:
     app[RELEASES] = context.releases
     for operation in OPERATIONS:
         handler = HANDLERS[operation.operation_id]
+        if operation.permission is not None:
+            handler = permitted(operation.permission, handler)
         app.router.add_route(operation.method, operation.path, handler)
         if operation.method == "GET":
             # RFC 9110, 9.1: where there is GET there is HEAD.

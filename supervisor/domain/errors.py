@@ -5,11 +5,15 @@
 ``contracts.api.problem.PROBLEM_CODES``. The command line prints any code, among them those of ``SetupError``.
 """
 
+from contracts.api.problem import LimitReached
 from contracts.wire.errors import FieldError
+from contracts.wire.types import Permission
 
 __all__ = [
     "EngineError",
     "ExecutionFault",
+    "LimitRefusal",
+    "PermissionRefusal",
     "Refusal",
     "SetupError",
     "StorageError",
@@ -40,6 +44,22 @@ class EngineError(Exception):
 
 class Refusal(EngineError):
     """The request is not accepted; nothing was executed and there is no record."""
+
+
+class PermissionRefusal(Refusal):
+    """The role of the caller's token does not allow the request; code ``permission_missing``."""
+
+    def __init__(self, permission: Permission, detail: str) -> None:
+        super().__init__("permission_missing", detail)
+        self.permission: Permission = permission
+
+
+class LimitRefusal(Refusal):
+    """The caller's token has reached one of its limits; code ``limit_reached``."""
+
+    def __init__(self, limit: LimitReached, detail: str, *, retry_after_s: int) -> None:
+        super().__init__("limit_reached", detail, retry_after_s=retry_after_s)
+        self.limit = limit
 
 
 class ExecutionFault(EngineError):

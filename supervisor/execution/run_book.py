@@ -13,8 +13,9 @@ from contracts.execution.execution_plan import ExecutionPlan
 from contracts.execution.metrics_record import MetricsRecord, Statement
 from contracts.execution.run_request import RunRequest
 from contracts.wire.envelope import Envelope, decode_base64
-from contracts.wire.types import RoleName
-from supervisor.domain.caller import Caller
+from supervisor.domain.access.caller import Caller
+from supervisor.domain.access.limits import UnderWay, require_within
+from supervisor.domain.access.usage import Usage, day_of
 from supervisor.domain.errors import Refusal
 from supervisor.domain.planning.planning import plan_execution
 from supervisor.domain.planning.ports import InstallationPort
@@ -86,7 +87,10 @@ class RunBook:
         self._closing = False
 
     async def recover(self) -> int:
-        """Record every execution that an earlier supervisor left unfinished as aborted, and return their number."""
+        """Record every execution that an earlier supervisor left unfinished as aborted, and return their number.
+
+        Limits of a day count from here on what records of that day say.
+        """
         await self._sandboxes.reap()
         left_behind = await self._ledger.unfinished()
         for stored in left_behind:
@@ -102,15 +106,17 @@ class RunBook:
                 "an execution of an earlier supervisor was recorded as aborted",
                 extra={"execution_id": stored.execution_id},
             )
+        today = day_of(format_time(datetime.now(UTC)))
+        self._service.usage.begin(today, await self._ledger.usage_on(today))
         return len(left_behind)
 
-    def plan(self, request: RunRequest, role: RoleName) -> ExecutionPlan:
-        """Return the plan that a request would get.
+    def plan(self, request: RunRequest, caller: Caller) -> ExecutionPlan:
+        """Return the plan that a caller's request would get.
 
         Raises:
             Refusal: the request cannot be planned, or could never get a lease.
         """
-        plan = plan_execution(request, self._installation.read(), role=role)
+        plan = plan_execution(request, self._installation.read(), role=caller.role, caller=caller.name)
         self._scheduler.require_possible(demand_of(plan))
         return plan
 
@@ -134,10 +140,10 @@ class RunBook:
 
     async def _accept(self, request: RunRequest, key: str | None, caller: Caller) -> Run | RunView:
         digest = request.canonical_digest()
-        known = await self._known(key, digest)
+        known = await self._known(caller, key, digest)
         if known is not None:
             return known
-        plan = self.plan(request, caller.role)
+        plan = self.plan(request, caller)
         self._models.locate(plan.model)
         # Outside the lock: a container engine that hangs must not make callers wait for each other's deadlines.
         if not self._service.is_prepared_for(plan):
@@ -146,13 +152,13 @@ class RunBook:
             require_registered(self._gvisor, await self._sandboxes.runtimes())
         async with self._beginning:
             # An equal request may have begun meanwhile, and `close` may have been called.
-            known = await self._known(key, digest)
+            known = await self._known(caller, key, digest)
             if known is not None:
                 return known
             return await self._begin(request, plan, key, caller)
 
-    async def _known(self, key: str | None, digest: str) -> Run | RunView | None:
-        stored = None if key is None else await self._ledger.find_by_key(key)
+    async def _known(self, caller: Caller, key: str | None, digest: str) -> Run | RunView | None:
+        stored = None if key is None else await self._ledger.find_by_key(caller.name, key)
         if stored is None:
             self._require_open()
             return None
@@ -161,13 +167,14 @@ class RunBook:
             raise Refusal("idempotency_key_reused", detail, field="Idempotency-Key")
         run = self._active.get(stored.execution_id)
         # Read again: the execution may have ended after the look-up by key and before the one among the active.
-        return run or await self._view_of_stored(await self._stored(stored.execution_id))
+        return run or await self._view_of_stored(await self._stored(stored.execution_id, caller))
 
     def _require_open(self) -> None:
         if self._closing:
             raise Refusal("shutting_down", "the supervisor is shutting down and accepts no new executions")
 
     async def _begin(self, request: RunRequest, plan: ExecutionPlan, key: str | None, caller: Caller) -> Run:
+        self._require_within_limits(plan, caller)
         execution_id = make_execution_id(time.time_ns() // 1_000_000)
         ticket = self._scheduler.enqueue(demand_of(plan), caller.name)
         try:
@@ -195,6 +202,16 @@ class RunBook:
         self._tasks.begin(self._drive(run), name=f"execution-{execution_id}")
         return run
 
+    def _require_within_limits(self, plan: ExecutionPlan, caller: Caller) -> None:
+        own = [run.plan for run in self._active.values() if run.plan.caller == caller.name]
+        under_way = UnderWay(len(own), sum(each.limits.max_tokens for each in own))
+        used = self.used_today(caller.name)
+        require_within(caller, used, under_way, max_tokens=plan.limits.max_tokens, now=datetime.now(UTC))
+
+    def used_today(self, caller: str) -> Usage:
+        """Return what the executions of a caller that ended today used, by the caller's name."""
+        return self._service.usage.of(caller, day_of(format_time(datetime.now(UTC))))
+
     async def _drive(self, run: Run) -> None:
         try:
             await self._service.execute(run)
@@ -216,52 +233,59 @@ class RunBook:
             if run.watchers == 0 and not run.keep:
                 run.stop("cancelled")
 
-    async def cancel(self, execution_id: str) -> RunView:
+    async def cancel(self, execution_id: str, caller: Caller) -> RunView:
         """Cancel an execution and wait for its record.
 
         Raises:
             Refusal: ``execution_not_found``; or ``already_finished``, when the execution ended before it could be
                 cancelled.
+            PermissionRefusal: it belongs to another caller.
         """
         run = self._active.get(execution_id)
         if run is None:
-            view = await self.find(execution_id)
+            stored = await self._stored(execution_id, caller)
+            caller.require_cancellable(stored.plan.caller)
+            view = await self._view_of_stored(stored)
         else:
+            caller.require_cancellable(run.plan.caller)
             run.stop("cancelled")
             view = await run.result()
             if view.status == "cancelled":
                 return view
         raise Refusal("already_finished", f"the execution has already ended as {view.status}")
 
-    async def find(self, execution_id: str) -> RunView:
+    async def find(self, execution_id: str, caller: Caller) -> RunView:
         """Return the current view of one execution.
 
         Raises:
-            Refusal: ``execution_not_found``.
+            Refusal: ``execution_not_found``; there is none, or the caller may not know of it.
         """
         run = self._active.get(execution_id)
-        return run.view() if run else await self._view_of_stored(await self._stored(execution_id))
+        if run is None:
+            return await self._view_of_stored(await self._stored(execution_id, caller))
+        caller.require_visible(run.plan.caller)
+        return run.view()
 
-    async def record(self, execution_id: str) -> bytes:
-        """Return the signed envelope of an ended execution.
+    async def ended(self, execution_id: str, caller: Caller) -> tuple[StoredRun, bytes]:
+        """Return an ended execution and its signed envelope.
 
         Raises:
             Refusal: ``execution_not_found`` or ``record_not_ready``.
         """
-        stored = await self._stored(execution_id)
+        stored = await self._stored(execution_id, caller)
         if stored.envelope is None:
             raise Refusal("record_not_ready", "the record is made when the execution ends; ask again then")
-        return stored.envelope
+        return stored, stored.envelope
 
-    async def page(self, *, before: str | None, limit: int) -> RunList:
-        """Return a page of executions, newest first.
+    async def page(self, caller: Caller, *, before: str | None, limit: int) -> RunList:
+        """Return a page of the executions that a caller may see, newest first.
 
         Raises:
             Refusal: ``execution_not_found``, no execution has the id in ``before``.
         """
         if before is not None:
-            await self._stored(before)
-        rows = await self._ledger.page(before=before, limit=limit + 1)
+            await self._stored(before, caller)
+        rows = await self._ledger.page(before=before, limit=limit + 1, caller=caller.sees_only)
         summaries = tuple(self._summary(row) for row in rows[:limit])
         return RunList(runs=summaries, next=summaries[-1].execution_id if len(rows) > limit else None)
 
@@ -288,10 +312,11 @@ class RunBook:
             task.cancel()
         await self._tasks.wait(timeout_s=clean_up_s)
 
-    async def _stored(self, execution_id: str) -> StoredRun:
+    async def _stored(self, execution_id: str, caller: Caller) -> StoredRun:
         stored = await self._ledger.find(execution_id)
         if stored is None:
             raise Refusal("execution_not_found", "no execution has this id")
+        caller.require_visible(stored.plan.caller)
         return stored
 
     async def _view_of_stored(self, stored: StoredRun) -> RunView:

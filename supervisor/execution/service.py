@@ -10,6 +10,7 @@ from contracts.api.responses import RunView
 from contracts.execution.execution_plan import ExecutionPlan
 from contracts.execution.runner_protocol import encode_command
 from contracts.wire.units import NANO_CPUS_PER_CPU, NS_PER_MS
+from supervisor.domain.access.usage import DailyUsage, day_of, usage_of
 from supervisor.domain.errors import ExecutionFault, StorageError
 from supervisor.domain.planning.prompts import build_job
 from supervisor.domain.policies.policy import Policies
@@ -59,6 +60,7 @@ class ExecutionService:
         self._metering = metering
         self._store_retry_s = store_retry_s
         self.unrecorded = 0
+        self.usage = DailyUsage()
 
     def is_prepared_for(self, plan: ExecutionPlan) -> bool:
         """Return whether a ready sandbox fits a plan; everything that the plan needs is then installed."""
@@ -111,7 +113,10 @@ class ExecutionService:
         record, envelope = self._recorder.record(
             execution_id, plan, conclusion, seq=seq, accepted_at=accepted_at, finished_at=finished_at
         )
-        await self._ledger.append_final(FinalEntry(execution_id, conclusion.outcome, envelope, conclusion.output))
+        day, used = day_of(record.finished_at), usage_of(record)
+        final = FinalEntry(execution_id, conclusion.outcome, envelope, conclusion.output, day, used)
+        await self._ledger.append_final(final)
+        self.usage.add(plan.caller, day, used)
         return view_of_record(record, conclusion.output)
 
     async def _attempt(self, run: Run, observed: Observed, held: AsyncExitStack) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -23,13 +24,13 @@ from supervisor.api.connection import HEAD_S, STALL_S
 from supervisor.api.context import ApiContext
 from supervisor.api.routes import build_app
 from supervisor.api.server import CONNECTIONS_MAX, ApiRunner
-from supervisor.domain.caller import Caller
 from supervisor.domain.planning.installation import Installation
 from supervisor.domain.policies.policy import PoolPolicy
 from supervisor.domain.power.metering import Metering
 from supervisor.execution.assembly import Ports, assemble
 from supervisor.execution.recorder import Recorder
 from supervisor.power.meter_leases import GpuAccess, MeterLeases
+from tests.fakes.callers import FakeCallers
 from tests.fakes.installation import FakeInstallation, fixed_installation
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.models import FakeModels
@@ -43,11 +44,11 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 TOKEN = "token-" + "t" * 32
-OBSERVER_TOKEN = "token-" + "o" * 32
-SECOND_OBSERVER_TOKEN = "token-" + "s" * 32
+EXPERIMENTER_TOKEN = "token-" + "e" * 32
+SECOND_EXPERIMENTER_TOKEN = "token-" + "s" * 32
 # No bound here is part of what a test shows; each only keeps a broken one from hanging.
 PATIENCE_S = 20.0
-SECRETS = (TOKEN, OBSERVER_TOKEN, str(spec_request()["prompt"]))
+SECRETS = (TOKEN, EXPERIMENTER_TOKEN, str(spec_request()["prompt"]))
 _WITHOUT_OPERATION = {
     "not_found",
     "method_not_allowed",
@@ -55,6 +56,7 @@ _WITHOUT_OPERATION = {
     "host_not_allowed",
     "bad_header",
     "not_implemented",
+    "limit_reached",
 }
 _PATHS = build_openapi()["paths"]
 
@@ -151,10 +153,15 @@ class Engine:
         self.releases = FakeReleases()
         self.installation = FakeInstallation(installation or fixed_installation())
         fixed = self.installation.value
+        self.callers = FakeCallers(fixed.policies.roles)
+        self.callers.add(TOKEN, "operator", "operator")
+        self.callers.add(EXPERIMENTER_TOKEN, "experimenter", "experimenter")
+        self.callers.add(SECOND_EXPERIMENTER_TOKEN, "experimenter", "second")
         self.keep_alive_s = 15.0
         self.body_timeout_s = 30.0
         self.health_timeout_s = 5.0
         self.drain_s = 0.05
+        self.clock_ns: Callable[[], int] = time.monotonic_ns
         self.connections_max = CONNECTIONS_MAX
         self.stall_s = STALL_S
         self.head_s = HEAD_S
@@ -207,11 +214,7 @@ class Engine:
     @asynccontextmanager
     async def serving(self) -> AsyncIterator["Engine"]:
         context = ApiContext(
-            tokens={
-                Caller("operator", "operator"): TOKEN,
-                Caller("observer", "observer"): OBSERVER_TOKEN,
-                Caller("observer", "observer@second"): SECOND_OBSERVER_TOKEN,
-            },
+            callers=self.callers,
             version=self.version,
             book=self.book,
             ledger=self.ledger,
@@ -224,6 +227,7 @@ class Engine:
             keep_alive_s=self.keep_alive_s,
             body_timeout_s=self.body_timeout_s,
             health_timeout_s=self.health_timeout_s,
+            clock_ns=self.clock_ns,
         )
         app = build_app(context)
         app.on_response_prepare.extend(self.on_response)

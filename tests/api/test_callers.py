@@ -15,6 +15,7 @@ from supervisor.execution.run_book import make_execution_id
 from tests.api.harness import Engine, eventually, problem_of
 from tests.api.raw import HEAD
 from tests.event_streams import read_event
+from tests.fakes.callers import caller_of
 from tests.fakes.run_requests import spec_request
 from tests.fakes.runner_scripts import HeldRunner, answering
 
@@ -218,7 +219,7 @@ async def test_an_unknown_execution_is_not_found(engine: Engine, path: str) -> N
 
 async def test_an_execution_that_is_stopped_before_it_begins_never_opens_a_sandbox() -> None:
     engine = Engine(answering(["ok"]))
-    plan = engine.book.plan(RunRequest.parse(SPEC), "operator")
+    plan = engine.book.plan(RunRequest.parse(SPEC), caller_of(engine.installation.value.policies.roles, "operator"))
     now = datetime.now(UTC)
     execution_id = make_execution_id(0)
 

@@ -5,7 +5,7 @@ import contextlib
 
 import pytest
 
-from tests.api.harness import Engine, eventually, problem_of
+from tests.api.harness import EXPERIMENTER_TOKEN, SECOND_EXPERIMENTER_TOKEN, Engine, eventually, problem_of
 from tests.event_streams import read_events
 from tests.fakes.run_requests import spec_request
 from tests.fakes.runner_scripts import HeldRunner
@@ -211,3 +211,28 @@ async def test_an_end_between_two_looks_is_not_taken_for_a_missing_record(engine
     answer = await engine.post(headers=KEY)
     assert answer.status == 200, await answer.text()
     assert (await answer.json())["execution_id"] == execution_id
+
+
+@pytest.mark.parametrize("is_running", [True, False])
+async def test_a_key_is_its_callers_own(is_running: bool) -> None:
+    runner = HeldRunner()
+    if not is_running:
+        runner.gate.set()
+    async with Engine(runner).serving() as engine:
+        callers = [{"Authorization": f"Bearer {token}"} for token in (EXPERIMENTER_TOKEN, SECOND_EXPERIMENTER_TOKEN)]
+        first = await engine.start(headers=KEY | callers[0])
+        if not is_running:
+            await engine.ended(first)
+        second = await engine.start(headers=KEY | callers[1])
+        assert second != first
+        again = await engine.start(headers=KEY | callers[0]) if is_running else None
+        assert again in {first, None}
+        runner.gate.set()
+        assert [entry.plan.caller for entry in engine.ledger.started.values()] == ["experimenter", "second"]
+        await engine.ended(second)
+
+
+async def test_the_key_of_another_caller_with_another_body_is_no_conflict(engine: Engine) -> None:
+    assert (await engine.post(headers=KEY)).status == 200
+    headers = KEY | {"Authorization": f"Bearer {EXPERIMENTER_TOKEN}"}
+    assert (await engine.post(spec_request(prompt="Another prompt"), headers=headers)).status == 200

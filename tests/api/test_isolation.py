@@ -8,16 +8,15 @@ import pytest
 from contracts.execution.run_request import ExecutionRequest
 from contracts.wire.types import IsolationTier, RoleName
 from supervisor.domain.errors import ExecutionFault
-from supervisor.domain.policies.policy import RolePolicy
 from supervisor.domain.sandbox.isolation import RegisteredRuntime
 from supervisor.domain.sandbox.ports import ExitStatus
-from tests.api.harness import OBSERVER_TOKEN, Engine, problem_of
+from tests.api.harness import EXPERIMENTER_TOKEN, Engine, problem_of
 from tests.fakes.installation import FakeInstallation, fixed_installation
 from tests.fakes.run_requests import spec_request
 from tests.fakes.sandbox_facts import gvisor_as_asked
 from tests.fakes.sandboxes import FakeSandbox
 
-OBSERVER = {"Authorization": f"Bearer {OBSERVER_TOKEN}"}
+EXPERIMENTER = {"Authorization": f"Bearer {EXPERIMENTER_TOKEN}"}
 
 
 def request_in(tier: IsolationTier | None) -> dict[str, object]:
@@ -32,7 +31,8 @@ def register(engine: Engine) -> None:
 
 def demand_of(engine: Engine, role: RoleName, tier: IsolationTier) -> None:
     fixed = fixed_installation()
-    roles = dict(fixed.policies.roles) | {role: RolePolicy(isolation=tier)}
+    stronger = fixed.policies.roles[role].model_copy(update={"isolation": tier})
+    roles = dict(fixed.policies.roles) | {role: stronger}
     engine.installation.value = replace(fixed, policies=replace(fixed.policies, roles=roles))
 
 
@@ -68,23 +68,23 @@ async def test_the_container_gets_the_runtime_of_its_tier(
 
 async def test_a_plan_names_who_asked_and_the_tier(engine: Engine) -> None:
     plans = {}
-    for name, headers in (("operator", None), ("observer", OBSERVER)):
+    for name, headers in (("operator", None), ("experimenter", EXPERIMENTER)):
         answer = await engine.client.post("/v1/plans", json=request_in("gvisor"), headers=headers)
         plans[name] = (await answer.json())["plan"]
     assert {name: (plan["role"], plan["isolation"]) for name, plan in plans.items()} == {
         "operator": ("operator", "gvisor"),
-        "observer": ("observer", "gvisor"),
+        "experimenter": ("experimenter", "gvisor"),
     }
 
 
 async def test_what_a_policy_demands_of_a_role_is_refused_or_given(engine: Engine) -> None:
     register(engine)
-    demand_of(engine, "observer", "gvisor")
-    answer = await engine.post(request_in("hardened"), OBSERVER)
+    demand_of(engine, "experimenter", "gvisor")
+    answer = await engine.post(request_in("hardened"), EXPERIMENTER)
     assert (answer.status, (await problem_of(answer)).code) == (403, "isolation_required")
     assert engine.sandboxes.opened == []
-    record = await engine.record(await engine.start(request_in(None), OBSERVER))
-    assert (record.plan.role, record.plan.isolation) == ("observer", "gvisor")
+    record = await engine.record(await engine.start(request_in(None), EXPERIMENTER))
+    assert (record.plan.role, record.plan.isolation) == ("experimenter", "gvisor")
     operators = await engine.record(await engine.start(request_in(None)))
     assert (operators.plan.role, operators.plan.isolation) == ("operator", "hardened")
 

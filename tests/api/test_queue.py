@@ -7,7 +7,7 @@ import pytest
 
 from supervisor.domain.planning.installation import Installation
 from supervisor.domain.policies.policy import QueuePolicy
-from tests.api.harness import OBSERVER_TOKEN, SECOND_OBSERVER_TOKEN, Engine, eventually, problem_of
+from tests.api.harness import EXPERIMENTER_TOKEN, SECOND_EXPERIMENTER_TOKEN, Engine, eventually, problem_of
 from tests.fakes.installation import fixed_installation
 from tests.fakes.run_requests import spec_request
 from tests.fakes.runner_scripts import HeldRunner, answering
@@ -51,7 +51,9 @@ async def test_a_queue_of_none_refuses_whatever_cannot_start_at_once() -> None:
 async def test_two_tokens_of_one_role_are_two_callers_that_take_turns() -> None:
     runner = HeldRunner()
     async with Engine(runner, installation_with_queue(8, per_caller=2)).serving() as engine:
-        first, second = ({"Authorization": f"Bearer {token}"} for token in (OBSERVER_TOKEN, SECOND_OBSERVER_TOKEN))
+        first, second = (
+            {"Authorization": f"Bearer {token}"} for token in (EXPERIMENTER_TOKEN, SECOND_EXPERIMENTER_TOKEN)
+        )
         running = await engine.start()
         waiting = [await engine.start(headers=first) for _ in range(2)]
         refused = await engine.post(headers=first)

@@ -19,6 +19,7 @@ from contracts.wire.envelope import Envelope, decode_base64
 from supervisor.adapters.identity.keys import FileSigner
 from supervisor.adapters.ledger.log_identity import LogIdentity
 from supervisor.adapters.ledger.store import SqliteLedger
+from supervisor.domain.access.usage import NOTHING
 from supervisor.domain.records.bundling import build_bundle
 from supervisor.domain.records.ports import FinalEntry, StartedEntry
 from supervisor.domain.records.recording import Conclusion, abort_conclusion
@@ -148,7 +149,9 @@ async def _end(
     _, envelope = voice.recorder.record(
         execution_id, _plan(planned), conclusion, seq=seq, accepted_at=WHEN, finished_at=WHEN
     )
-    await ledger.append_final(FinalEntry(execution_id, conclusion.outcome, envelope, conclusion.output))
+    await ledger.append_final(
+        FinalEntry(execution_id, conclusion.outcome, envelope, conclusion.output, "2026-01-31", NOTHING)
+    )
 
 
 async def _make(

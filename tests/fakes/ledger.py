@@ -10,6 +10,7 @@ from contracts.ledger.proof import Checkpoint, InclusionProof, Leaf, LeafKind, b
 from contracts.ledger.range_proof import RangeProof, build_range_proof
 from supervisor.adapters.identity.keys import FileSigner
 from supervisor.adapters.ledger.log_identity import LogIdentity
+from supervisor.domain.access.usage import NOTHING, Usage
 from supervisor.domain.errors import Refusal, StorageError
 from supervisor.domain.records.ports import FinalEntry, LedgerEntry, StartedEntry, StoredRun
 
@@ -162,23 +163,34 @@ class FakeLedger:
         entry = self.started.get(execution_id)
         return self._stored(entry) if entry else None
 
-    async def find_by_key(self, idempotency_key: str) -> StoredRun | None:
+    async def find_by_key(self, caller: str, idempotency_key: str) -> StoredRun | None:
         """See `LedgerPort`."""
         self._require_room(self.unreadable)
-        found = [entry for entry in self.started.values() if entry.idempotency_key == idempotency_key]
+        wanted = (caller, idempotency_key)
+        found = [each for each in self.started.values() if (each.plan.caller, each.idempotency_key) == wanted]
         stored = self._stored(found[0]) if found else None
         if self.after_find_by_key is not None:
             await self.after_find_by_key()
         return stored
 
-    async def page(self, *, before: str | None, limit: int) -> tuple[StoredRun, ...]:
+    async def page(self, *, before: str | None, limit: int, caller: str | None) -> tuple[StoredRun, ...]:
         """See `LedgerPort`."""
         self._require_room(self.unreadable)
         newest = [self._stored(entry) for entry in reversed(self.started.values())]
         if before is not None:
             ids = [stored.execution_id for stored in newest]
             newest = newest[ids.index(before) + 1 :] if before in ids else []
+        newest = [stored for stored in newest if caller in {None, stored.plan.caller}]
         return tuple(newest[:limit])
+
+    async def usage_on(self, day: str) -> dict[str, Usage]:
+        """See `LedgerPort`."""
+        by_caller: dict[str, Usage] = {}
+        for final in self.final.values():
+            caller = self.started[final.execution_id].plan.caller
+            if final.finished_on == day:
+                by_caller[caller] = by_caller.get(caller, NOTHING) + final.usage
+        return by_caller
 
     async def unfinished(self) -> tuple[StoredRun, ...]:
         """See `LedgerPort`."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from supervisor.adapters.identity.keys import load_signer
 from supervisor.adapters.ledger.log_identity import LogIdentity, identify_log
 from supervisor.adapters.ledger.store import SqliteLedger
+from supervisor.domain.access.usage import NOTHING
 from supervisor.domain.records.ports import FinalEntry, StartedEntry
 from supervisor.execution.recorder import Recorder
 from tests.factories import in_container, make_conclusion, make_plan
@@ -34,7 +35,7 @@ async def _append(ledger: SqliteLedger, recorder: Recorder) -> None:
         _tell("started", name)
         conclusion = in_container(make_conclusion(), seq)
         _, envelope = recorder.record(name, plan, conclusion, seq=seq, accepted_at=now, finished_at=now)
-        await ledger.append_final(FinalEntry(name, "completed", envelope, "output"))
+        await ledger.append_final(FinalEntry(name, "completed", envelope, "output", "2026-01-31", NOTHING))
         _tell("final", name)
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from supervisor.adapters.home import Home
-from supervisor.domain.caller import Caller
 from tests.fakes.run_requests import spec_request
 from tests.integration.conftest import Api, serving
 
@@ -169,16 +168,20 @@ async def test_a_tier_is_chosen_on_the_command_line(served: Api) -> None:
     assert statement["predicate"]["plan"]["isolation"] == "gvisor"
 
 
-def test_a_token_is_made_for_an_agent_and_not_shown(own_home: Home) -> None:
-    made = weos(own_home, "token", "create", "observer")
-    token = own_home.root / "tokens" / "observer"
-    assert (made.returncode, str(token) in made.stdout) == (0, True)
-    assert token.stat().st_mode & 0o777 == 0o600
-    assert token.read_text().strip() not in made.stdout
-    again = weos(own_home, "token", "create", "observer")
-    assert "already" in again.stdout
-    assert own_home.callers()[Caller("observer", "observer")] == token.read_text().strip()
-    assert weos(own_home, "token", "create", "admin").returncode == 2
+async def test_a_token_counts_and_is_revoked_while_the_supervisor_runs(served: Api) -> None:
+    made = await call(served, "token", "create", "experimenter", "--name", "on-the-fly")
+    assert made.returncode == 0, made.stderr
+    token = made.stdout.strip()
+    authorized = {"Authorization": f"Bearer {token}"}
+    async with served.session.get("/v1/runs", headers=authorized) as answer:
+        assert (answer.status, await answer.json()) == (200, {"runs": [], "next": None})
+    listed = await call(served, "token", "list")
+    assert "on-the-fly" in listed.stdout
+    assert token not in listed.stdout
+    assert (await call(served, "token", "revoke", "on-the-fly")).returncode == 0
+    async with served.session.get("/v1/runs", headers=authorized) as answer:
+        assert answer.status == 401
+    assert (await call(served, "token", "create", "experimenter", "--name", "on-the-fly")).returncode == 1
 
 
 def test_a_tier_that_is_there_is_not_set_up_again(own_home: Home) -> None:

@@ -14,6 +14,7 @@ __all__ = ["OpenAiError", "OpenAiErrorAnswer", "codes_of", "error_of", "status_o
 # Codes that OpenAI's clients know. Every other code is the problem's own.
 _OPENAI_CODES = {
     "context_overflow": "context_length_exceeded",
+    "limit_reached": "rate_limit_exceeded",
     "queue_full": "rate_limit_exceeded",
     "unauthorized": "invalid_api_key",
     "unknown_model": "model_not_found",
@@ -74,8 +75,8 @@ class OpenAiError(Contract):
     message: str
     """What happened, why, and what to do next."""
     type: Literal["invalid_request_error", "requests", "server_error"]
-    """`invalid_request_error`: the request cannot be served as it is. `requests`: too many executions are waiting.
-    `server_error`: the engine or the machine is at fault."""
+    """`invalid_request_error`: the request cannot be served as it is. `requests`: too many executions are waiting, or
+    the token has reached a limit. `server_error`: the engine or the machine is at fault."""
     param: str | None
     """The field at fault; null: none, or none can be named."""
     code: str
@@ -119,7 +120,7 @@ def error_of(problem: Problem) -> OpenAiErrorAnswer:
 
 
 def _type_of(problem: Problem) -> Literal["invalid_request_error", "requests", "server_error"]:
-    if problem.code == "queue_full":
+    if problem.code in {"limit_reached", "queue_full"}:
         return "requests"
     is_ours = problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR
     return "server_error" if is_ours else "invalid_request_error"

@@ -43,6 +43,7 @@ OPENAI_OPERATIONS = (
         events={"message": ChatCompletionChunk, "error": OpenAiErrorAnswer},
         last_data=STREAM_END,
         shape="openai",
+        permission="run",
     ),
     Operation(
         "createCompletion",
@@ -57,6 +58,7 @@ OPENAI_OPERATIONS = (
         events={"message": Completion, "error": OpenAiErrorAnswer},
         last_data=STREAM_END,
         shape="openai",
+        permission="run",
     ),
     Operation(
         "listOpenAiModels",
@@ -67,6 +69,7 @@ OPENAI_OPERATIONS = (
         {200: ("The models.", OpenAiModelList)},
         ("image_missing", "model_index_damaged"),
         shape="openai",
+        permission="plan",
     ),
     Operation(
         "getOpenAiModel",
@@ -78,5 +81,6 @@ OPENAI_OPERATIONS = (
         ("unknown_model", "unknown_quantization", "image_missing", "model_index_damaged"),
         parameters=(MODEL,),
         shape="openai",
+        permission="plan",
     ),
 )

@@ -144,11 +144,12 @@ class LedgerDatabase:
             entry.execution_id,
             entry.plan.canonical().decode("utf-8"),
             entry.request_digest,
+            entry.plan.caller,
             entry.idempotency_key,
             entry.accepted_at.isoformat(),
             envelope,
         )
-        database.execute("INSERT INTO executions VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+        database.execute("INSERT INTO executions VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
         # As JSON: a text may hold U+0000, at which SQLite's own functions would end it.
         database.execute("INSERT INTO texts VALUES (?, ?, NULL)", (entry.execution_id, json.dumps(entry.prompt)))
         self._append_leaf("started", seq, entry.execution_id, envelope)
@@ -156,12 +157,16 @@ class LedgerDatabase:
 
     def _write_final(self, entry: FinalEntry) -> int:
         database = self.connection()
-        row = database.execute("SELECT seq FROM executions WHERE execution_id = ?", (entry.execution_id,)).fetchone()
+        row = database.execute(
+            "SELECT seq, caller FROM executions WHERE execution_id = ?", (entry.execution_id,)
+        ).fetchone()
         if row is None:
             message = "an execution that was never accepted has no record"
             raise sqlite3.IntegrityError(message)
         output = None if entry.output is None else json.dumps(entry.output)
         database.execute("INSERT INTO records VALUES (?, ?, ?)", (entry.execution_id, entry.outcome, entry.envelope))
+        used = (entry.execution_id, row[1], entry.finished_on, entry.usage.tokens, entry.usage.energy_uj)
+        database.execute("INSERT INTO usage VALUES (?, ?, ?, ?, ?)", used)
         database.execute("UPDATE texts SET output = ? WHERE execution_id = ?", (output, entry.execution_id))
         self._append_leaf("final", int(row[0]), entry.execution_id, entry.envelope)
         return int(row[0])

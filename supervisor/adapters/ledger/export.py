@@ -18,6 +18,7 @@ from supervisor.adapters.files import replaced
 from supervisor.adapters.ledger.reader import LedgerReader
 from supervisor.adapters.ledger.schema import SCHEMA, SCHEMA_VERSION
 from supervisor.adapters.ledger.tree import LedgerTree
+from supervisor.domain.access.usage import day_of, usage_of
 
 __all__ = ["ReleaseDocuments", "build_ledger", "export_lines"]
 
@@ -88,16 +89,20 @@ class LedgerBuilder:
             execution_id,
             plan.canonical().decode("utf-8"),
             "",
+            plan.caller,
             None,
             datetime.fromisoformat(accepted_at).isoformat(),
             envelope,
         )
-        self._connection.execute("INSERT INTO executions VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+        self._connection.execute("INSERT INTO executions VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
 
     def _end(self, record: MetricsRecord, envelope: bytes) -> None:
         self._begin(record.execution_id, record.plan)
         values = (record.execution_id, record.outcome, envelope)
         self._connection.execute("INSERT INTO records VALUES (?, ?, ?)", values)
+        usage = usage_of(record)
+        used = (record.execution_id, record.plan.caller, day_of(record.finished_at), usage.tokens, usage.energy_uj)
+        self._connection.execute("INSERT INTO usage VALUES (?, ?, ?, ?, ?)", used)
 
 
 @contextmanager

@@ -7,10 +7,11 @@ from datetime import datetime
 from contracts.execution.execution_plan import ExecutionPlan
 from contracts.wire.errors import ContractError
 from supervisor.adapters.ledger.schema import SELECT_ENTRIES
+from supervisor.domain.access.usage import Usage
 from supervisor.domain.errors import StorageError
 from supervisor.domain.records.ports import LedgerEntry, StoredRun
 
-__all__ = ["find_run", "find_run_by_key", "read_entries", "read_page", "read_unfinished"]
+__all__ = ["find_run", "find_run_by_key", "read_entries", "read_page", "read_unfinished", "sum_usage"]
 
 _SELECT = """
 SELECT e.seq, e.execution_id, e.plan, e.accepted_at, e.request_digest, e.envelope, r.outcome, r.envelope, t.output
@@ -54,21 +55,33 @@ def find_run(database: sqlite3.Connection, execution_id: str) -> StoredRun | Non
     return rows[0] if rows else None
 
 
-def find_run_by_key(database: sqlite3.Connection, idempotency_key: str) -> StoredRun | None:
-    """Return the execution that was accepted under a key."""
-    rows = _select(database, _SELECT + "WHERE e.idempotency_key = ?", idempotency_key)
+def find_run_by_key(database: sqlite3.Connection, caller: str, idempotency_key: str) -> StoredRun | None:
+    """Return the execution that a caller asked for under a key."""
+    rows = _select(database, _SELECT + "WHERE e.caller = ? AND e.idempotency_key = ?", caller, idempotency_key)
     return rows[0] if rows else None
 
 
-def read_page(database: sqlite3.Connection, before: str | None, limit: int) -> tuple[StoredRun, ...]:
-    """Return the newest executions, or those accepted before one; without their records and texts."""
+def read_page(
+    database: sqlite3.Connection, before: str | None, limit: int, caller: str | None
+) -> tuple[StoredRun, ...]:
+    """Return the newest executions, or those accepted before one, without records and texts."""
     where = "WHERE (?1 IS NULL OR e.seq < (SELECT seq FROM executions WHERE execution_id = ?1)) "
-    return _select(database, _SELECT_SUMMARY + where + "ORDER BY e.seq DESC LIMIT ?2", before, limit)
+    # Apart, so that the index over callers serves the list of one.
+    values: tuple[str | int | None, ...] = (before, limit)
+    if caller is not None:
+        where, values = where + "AND e.caller = ?3 ", (before, limit, caller)
+    return _select(database, _SELECT_SUMMARY + where + "ORDER BY e.seq DESC LIMIT ?2", *values)
 
 
 def read_unfinished(database: sqlite3.Connection) -> tuple[StoredRun, ...]:
     """Return the executions that have no record."""
     return _select(database, _SELECT + "WHERE r.execution_id IS NULL ORDER BY e.seq")
+
+
+def sum_usage(database: sqlite3.Connection, day: str) -> dict[str, Usage]:
+    """Return what the executions that ended on a day used, by caller."""
+    query = "SELECT caller, SUM(tokens), SUM(energy_uj) FROM usage WHERE day = ? GROUP BY caller"
+    return {caller: Usage(tokens, energy_uj) for caller, tokens, energy_uj in database.execute(query, (day,))}
 
 
 def read_entries(database: sqlite3.Connection, start: int, limit: int) -> tuple[LedgerEntry, ...]:

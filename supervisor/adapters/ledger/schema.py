@@ -2,7 +2,7 @@
 
 __all__ = ["SCHEMA", "SCHEMA_VERSION", "SELECT_ENTRIES"]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _TABLES = """
 CREATE TABLE executions (
@@ -10,15 +10,27 @@ CREATE TABLE executions (
     execution_id TEXT NOT NULL UNIQUE,
     plan TEXT NOT NULL,
     request_digest TEXT NOT NULL,
-    idempotency_key TEXT UNIQUE,
+    caller TEXT NOT NULL,
+    idempotency_key TEXT,
     accepted_at TEXT NOT NULL,
-    envelope BLOB NOT NULL
+    envelope BLOB NOT NULL,
+    UNIQUE (caller, idempotency_key)
 ) STRICT;
+CREATE INDEX executions_of_caller ON executions (caller);
 CREATE TABLE records (
     execution_id TEXT PRIMARY KEY REFERENCES executions (execution_id),
     outcome TEXT NOT NULL,
     envelope BLOB NOT NULL
 ) STRICT;
+-- What the records say that executions used, so that a day's sums need no record.
+CREATE TABLE usage (
+    execution_id TEXT PRIMARY KEY REFERENCES executions (execution_id),
+    caller TEXT NOT NULL,
+    day TEXT NOT NULL,
+    tokens INTEGER NOT NULL,
+    energy_uj INTEGER NOT NULL
+) STRICT;
+CREATE INDEX usage_of_day ON usage (day);
 CREATE TABLE leaves (
     position INTEGER PRIMARY KEY,
     execution_id TEXT NOT NULL REFERENCES executions (execution_id),
@@ -46,8 +58,10 @@ CREATE TABLE texts (
 # What would be a second row in the same place, by table. INSERT OR REPLACE deletes without asking a trigger on DELETE,
 # unless a connection turns recursive triggers on.
 _TAKEN = {
-    "executions": "seq = NEW.seq OR execution_id = NEW.execution_id OR idempotency_key = NEW.idempotency_key",
+    "executions": "seq = NEW.seq OR execution_id = NEW.execution_id "
+    "OR (caller = NEW.caller AND idempotency_key = NEW.idempotency_key)",
     "records": "execution_id = NEW.execution_id",
+    "usage": "execution_id = NEW.execution_id",
     "leaves": "position = NEW.position OR (execution_id = NEW.execution_id AND kind = NEW.kind)",
     "nodes": "level = NEW.level AND position = NEW.position",
 }

@@ -7,7 +7,7 @@ under way goes into the next one together (group commit).
 import asyncio
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,15 @@ from contracts.ledger.proof import InclusionProof, LeafKind
 from contracts.ledger.range_proof import RangeProof
 from supervisor.adapters.ledger.database import LedgerDatabase
 from supervisor.adapters.ledger.log_identity import LogIdentity
-from supervisor.adapters.ledger.rows import find_run, find_run_by_key, read_entries, read_page, read_unfinished
+from supervisor.adapters.ledger.rows import (
+    find_run,
+    find_run_by_key,
+    read_entries,
+    read_page,
+    read_unfinished,
+    sum_usage,
+)
+from supervisor.domain.access.usage import Usage
 from supervisor.domain.records.ports import FinalEntry, LedgerEntry, StartedEntry, StoredRun
 
 __all__ = ["SqliteLedger"]
@@ -58,17 +66,21 @@ class SqliteLedger:
         """See ``ledger_port.LedgerPort``."""
         return await self._read(find_run, execution_id)
 
-    async def find_by_key(self, idempotency_key: str) -> StoredRun | None:
+    async def find_by_key(self, caller: str, idempotency_key: str) -> StoredRun | None:
         """See ``ledger_port.LedgerPort``."""
-        return await self._read(find_run_by_key, idempotency_key)
+        return await self._read(find_run_by_key, caller, idempotency_key)
 
-    async def page(self, *, before: str | None, limit: int) -> tuple[StoredRun, ...]:
+    async def page(self, *, before: str | None, limit: int, caller: str | None) -> tuple[StoredRun, ...]:
         """See ``ledger_port.LedgerPort``."""
-        return await self._read(read_page, before, limit)
+        return await self._read(read_page, before, limit, caller)
 
     async def unfinished(self) -> tuple[StoredRun, ...]:
         """See ``ledger_port.LedgerPort``."""
         return await self._read(read_unfinished)
+
+    async def usage_on(self, day: str) -> Mapping[str, Usage]:
+        """See ``ledger_port.LedgerPort``."""
+        return await self._read(sum_usage, day)
 
     async def checkpoint(self) -> str:
         """See ``ledger_port.LedgerPort``."""

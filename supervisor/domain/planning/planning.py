@@ -177,13 +177,29 @@ def _resolve_limits(
     return context_tokens, planned
 
 
-def plan_execution(request: RunRequest, installation: Installation, *, role: RoleName = "operator") -> ExecutionPlan:
+def _plan_model(model: InstalledModel) -> PlannedModel:
+    return PlannedModel(
+        name=model.name,
+        quantization=model.quantization,
+        architecture=model.architecture,
+        sha256=model.sha256,
+        size_bytes=model.size_bytes,
+        mixture=model.mixture,
+        chat_template=model.chat_template,
+        signature=model.signature,
+    )
+
+
+def plan_execution(
+    request: RunRequest, installation: Installation, *, role: RoleName = "operator", caller: str = "operator"
+) -> ExecutionPlan:
     """Resolve a request into a plan.
 
     Args:
         request: the Run Request.
         installation: the installation that the request is resolved against.
         role: the caller's role.
+        caller: name of the caller's token.
 
     Raises:
         Refusal: the request names something that does not exist, or exceeds a limit that is allowed or possible. The
@@ -211,16 +227,7 @@ def plan_execution(request: RunRequest, installation: Installation, *, role: Rol
         engine_version=installation.engine_version,
         backend=backend.name,
         runtime_image=image_id,
-        model=PlannedModel(
-            name=model.name,
-            quantization=model.quantization,
-            architecture=model.architecture,
-            sha256=model.sha256,
-            size_bytes=model.size_bytes,
-            mixture=model.mixture,
-            chat_template=model.chat_template,
-            signature=model.signature,
-        ),
+        model=_plan_model(model),
         prompt=PlannedPrompt(form=request.prompt_form, sha256=sha256_digest(prompt), size_bytes=len(prompt)),
         prompt_format=prompt_format,
         parse_special=prompt_format == "raw" and request.execution.parse_special is not False,
@@ -235,5 +242,6 @@ def plan_execution(request: RunRequest, installation: Installation, *, role: Rol
         isolation=isolation,
         power_source=power.source,
         role=role,
+        caller=caller,
         nonce=request.nonce,
     )

@@ -12,6 +12,7 @@ from contracts.execution.runner_protocol import MAX_CONTEXT_TOKENS, MAX_THREADS
 from contracts.wire.document import Contract
 from contracts.wire.types import BackendName, IsolationTier, ModelName, PolicyName, QuantizationName, RoleName
 from supervisor.domain.policies.lockdown import LockdownPolicy
+from supervisor.domain.policies.roles import RolePolicy
 from supervisor.domain.policies.seccomp_profile import CallName, SeccompProfile
 
 __all__ = [
@@ -26,7 +27,6 @@ __all__ = [
     "PoolPolicy",
     "PowerPolicy",
     "QuantizationPolicy",
-    "RolePolicy",
     "SandboxPolicy",
     "SchedulerPolicy",
 ]
@@ -262,12 +262,6 @@ class SandboxPolicy(Contract):
     system_calls: SandboxSystemCalls
     quantization: QuantizationPolicy
     isolation: IsolationPolicy
-
-
-class RolePolicy(Contract):
-    """One table of `roles.toml`."""
-
-    isolation: IsolationTier
 
 
 class KeptSandboxes(Contract):

@@ -1,6 +1,6 @@
 """The interface of the ledger and the values it stores and returns; implemented in `supervisor.adapters.ledger`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -8,6 +8,7 @@ from typing import Protocol
 from contracts.execution.execution_plan import ExecutionPlan
 from contracts.ledger.proof import InclusionProof, LeafKind
 from contracts.ledger.range_proof import RangeProof
+from supervisor.domain.access.usage import Usage
 
 __all__ = ["FinalEntry", "LedgerEntry", "LedgerPort", "StartedEntry", "StoredRun"]
 
@@ -34,6 +35,10 @@ class FinalEntry:
     outcome: str
     envelope: bytes
     output: str | None = field(repr=False)
+    finished_on: str
+    """The day of its end, as YYYY-MM-DD in UTC."""
+    usage: Usage
+    """What its record says that it used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +80,20 @@ class LedgerPort(Protocol):
         """Return one execution, or None if there is none of this id."""
         ...
 
-    async def find_by_key(self, idempotency_key: str) -> StoredRun | None:
-        """Return the execution that was accepted under a key, or None if there is none."""
+    async def find_by_key(self, caller: str, idempotency_key: str) -> StoredRun | None:
+        """Return the execution that a caller asked for under a key, or None if there is none."""
         ...
 
-    async def page(self, *, before: str | None, limit: int) -> tuple[StoredRun, ...]:
-        """Return executions, newest first, without their envelopes and outputs."""
+    async def page(self, *, before: str | None, limit: int, caller: str | None) -> tuple[StoredRun, ...]:
+        """Return executions of one caller, or of all (None), newest first, without their envelopes and outputs."""
         ...
 
     async def unfinished(self) -> tuple[StoredRun, ...]:
         """Return every execution that has no final record."""
+        ...
+
+    async def usage_on(self, day: str) -> Mapping[str, Usage]:
+        """Return what the executions that ended on a day used, by the name of their caller."""
         ...
 
     async def checkpoint(self) -> str:

@@ -6,7 +6,8 @@ from typing import Any, get_args
 
 from contracts.wire.types import IsolationTier, RoleName
 from supervisor.domain.errors import ExecutionFault, Refusal
-from supervisor.domain.policies.policy import GvisorTier, IsolationPolicy, RolePolicy
+from supervisor.domain.policies.policy import GvisorTier, IsolationPolicy
+from supervisor.domain.policies.roles import RolePolicy
 
 __all__ = ["RegisteredRuntime", "choose_tier", "fault_of_start", "read_runtimes", "require_registered"]
 

@@ -27,6 +27,8 @@ def test_every_problem_is_an_error_with_a_status_that_openais_api_has(code: str)
         ("unauthorized", 401, "invalid_request_error", "invalid_api_key"),
         ("context_overflow", 400, "invalid_request_error", "context_length_exceeded"),
         ("queue_full", 429, "requests", "rate_limit_exceeded"),
+        ("limit_reached", 429, "requests", "rate_limit_exceeded"),
+        ("permission_missing", 403, "invalid_request_error", "permission_missing"),
         ("time_limit_exceeded", 400, "invalid_request_error", "time_limit_exceeded"),
         ("body_too_large", 413, "invalid_request_error", "body_too_large"),
         ("cancelled", 409, "invalid_request_error", "cancelled"),

@@ -14,7 +14,7 @@ def test_every_code_makes_an_rfc_9457_document(code: str) -> None:
 
 def test_every_code_of_an_operation_exists_and_every_code_is_used() -> None:
     routing = {"bad_header", "not_found", "method_not_allowed", "unauthorized", "host_not_allowed", "internal_error"}
-    routing |= {"expectation_failed", "not_implemented"}
+    routing |= {"expectation_failed", "not_implemented", "permission_missing", "limit_reached"}
     used = {code for operation in OPERATIONS for code in operation.problems}
     assert used <= set(PROBLEM_CODES)
     assert set(PROBLEM_CODES) - used <= routing

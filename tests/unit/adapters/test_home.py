@@ -11,7 +11,6 @@ from supervisor.adapters.files import write_private
 from supervisor.adapters.home import Home, default_home
 from supervisor.adapters.identity.engine_version import development_version, source_digest
 from supervisor.composition import SOURCE_ROOT
-from supervisor.domain.caller import Caller
 from supervisor.domain.errors import EngineError
 
 
@@ -62,40 +61,10 @@ def test_an_empty_token_never_disables_authentication(empty_home: Home) -> None:
         empty_home.token()
 
 
-def test_the_operator_alone_has_a_token_until_another_is_made(empty_home: Home) -> None:
-    assert set(empty_home.callers()) == {Caller("operator", "operator")}
-    observer = empty_home.token("observer")
-    assert empty_home.callers() == {
-        Caller("operator", "operator"): empty_home.token(),
-        Caller("observer", "observer"): observer,
-    }
-    assert observer != empty_home.token()
-    assert empty_home.token_file_of("observer").stat().st_mode & 0o777 == 0o600
-
-
-def test_two_roles_never_share_a_token(empty_home: Home) -> None:
-    write_private(empty_home.token_file_of("optimizer"), empty_home.token().encode())
-    with pytest.raises(EngineError, match="two callers"):
-        empty_home.callers()
-
-
-def test_a_roles_token_that_others_may_read_stops_the_start(empty_home: Home) -> None:
-    empty_home.token("observer")
-    empty_home.token_file_of("observer").chmod(0o640)
-    with pytest.raises(EngineError, match="chmod 600"):
-        empty_home.callers()
-
-
-def test_a_role_may_have_several_tokens_each_a_caller_of_its_own(empty_home: Home) -> None:
-    first, second = empty_home.token("observer"), empty_home.token("observer", "second")
-    shown = {token: caller for caller, token in empty_home.callers().items()}
-    assert (shown[first], shown[second]) == (Caller("observer", "observer"), Caller("observer", "observer@second"))
-
-
-def test_a_file_of_no_role_is_no_token(empty_home: Home) -> None:
-    write_private(empty_home.root / "tokens" / "stranger", b"x" * 40)
-    write_private(empty_home.root / "tokens" / "operator", b"y" * 40)
-    assert set(empty_home.callers()) == {Caller("operator", "operator")}
+def test_reading_the_token_makes_none(empty_home: Home) -> None:
+    assert empty_home.read_token() is None
+    assert not empty_home.token_file.exists()
+    assert empty_home.token() == empty_home.read_token()
 
 
 def test_an_installation_knows_its_containers_by_one_id(empty_home: Home) -> None:

@@ -160,6 +160,7 @@ def test_other_artifacts_are_named(change: dict[str, object], where: str) -> Non
         {"policies": {}},
         {"isolation": "gvisor"},
         {"role": "observer"},
+        {"caller": "watcher"},
         {"scheduling": make_plan().scheduling.model_copy(update={"cores": 1, "policy": "other"})},
         {"limits": make_plan().limits.model_copy(update={"timeout_s": 9})},
     ],

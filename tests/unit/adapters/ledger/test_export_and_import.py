@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sqlite3
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from supervisor.adapters.ledger.reader import read_ledger
 from supervisor.adapters.ledger.store import SqliteLedger
 from supervisor.cli import _root
 from supervisor.composition import serve
+from supervisor.domain.access.usage import Usage, usage_of
 from supervisor.domain.errors import EngineError
 from supervisor.domain.records.ports import FinalEntry, StartedEntry
 from supervisor.execution.recorder import Recorder
@@ -28,6 +30,7 @@ from tests.releases import make_keyring, sealed_keyring, sealed_manifest, sealed
 
 PLAN = make_plan().model_copy(update={"engine_version": DEVELOPMENT})
 RECORDER = Recorder(DEVELOPMENT, None, ENGINE)
+DAY = "2026-01-31"
 
 
 def open_ledger(home: Home) -> SqliteLedger:
@@ -51,10 +54,11 @@ async def start(ledger: SqliteLedger, number: int) -> None:
 
 async def end(ledger: SqliteLedger, number: int) -> None:
     conclusion = in_container(make_conclusion(), number)
-    _, envelope = RECORDER.record(
+    record, envelope = RECORDER.record(
         execution_id(number), PLAN, conclusion, seq=number, accepted_at=WHEN, finished_at=WHEN
     )
-    await ledger.append_final(FinalEntry(execution_id(number), "completed", envelope, "Olá"))
+    used = usage_of(record)
+    await ledger.append_final(FinalEntry(execution_id(number), "completed", envelope, "Olá", DAY, used))
 
 
 async def fill(home: Home, executions: int, *, under_way: int = 0) -> None:
@@ -68,11 +72,20 @@ async def fill(home: Home, executions: int, *, under_way: int = 0) -> None:
     await ledger.close()
 
 
+async def used_in(home: Home) -> Mapping[str, Usage]:
+    ledger = open_ledger(home)
+    await ledger.open()
+    try:
+        return await ledger.usage_on(DAY)
+    finally:
+        await ledger.close()
+
+
 async def read_all(home: Home) -> tuple[str, list[InclusionProof], tuple[bytes, ...], list[str]]:
     ledger = open_ledger(home)
     await ledger.open()
     try:
-        stored = await ledger.page(before=None, limit=100)
+        stored = await ledger.page(before=None, limit=100, caller=None)
         proofs = [await ledger.prove(run.execution_id, "started") for run in stored]
         proofs += [await ledger.prove(run.execution_id, "final") for run in stored if run.outcome]
         under_way = [run.execution_id for run in await ledger.unfinished()]
@@ -159,6 +172,7 @@ def test_an_imported_ledger_is_the_same(home: Home, other: Home, tmp_path: Path)
     assert "7 entries were verified" in said
     assert "not continued" not in said
     assert asyncio.run(read_all(other)) == asyncio.run(read_all(home))
+    assert asyncio.run(used_in(other)) == asyncio.run(used_in(home)) != {}
     done("ledger", "export", tmp_path / "again", home=other)
     assert (tmp_path / "again").read_bytes() == file.read_bytes()
     assert other.ledger.stat().st_mode & 0o077 == 0

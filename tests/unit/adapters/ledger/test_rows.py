@@ -8,10 +8,11 @@ from supervisor.adapters.ledger.rows import find_run
 from supervisor.domain.errors import StorageError
 
 SCHEMA = """
-CREATE TABLE executions (seq, execution_id, plan, idempotency_key, accepted_at, request_digest, envelope);
+CREATE TABLE executions (seq, execution_id, plan, caller, idempotency_key, accepted_at, request_digest, envelope);
 CREATE TABLE records (execution_id, outcome, envelope);
 CREATE TABLE texts (execution_id, output);
-INSERT INTO executions VALUES (1, 'exec_1', '{"scheduling": {}}', NULL, '2026-01-31T12:00:00.000Z', 'sha256:0', x'00');
+INSERT INTO executions
+VALUES (1, 'exec_1', '{"scheduling": {}}', 'operator', NULL, '2026-01-31T12:00:00.000Z', 'sha256:0', x'00');
 """
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from supervisor.adapters.ledger.store import SqliteLedger
+from supervisor.domain.access.usage import NOTHING, Usage
 from supervisor.domain.errors import StorageError
 from supervisor.domain.records.ports import FinalEntry, StartedEntry
 from tests.factories import WHEN, make_envelope, make_plan, make_signer, make_started
@@ -17,17 +18,18 @@ ENVELOPE = make_envelope(SIGNER)
 LOG = make_log()
 
 
-def started(number: int, key: str | None = None) -> StartedEntry:
+def started(number: int, key: str | None = None, caller: str = "operator") -> StartedEntry:
     execution_id = f"exec_{number:032x}"
+    plan = make_plan().model_copy(update={"caller": caller})
 
     def seal(seq: int) -> bytes:
         return make_started(SIGNER, execution_id, seq=seq)
 
-    return StartedEntry(execution_id, make_plan(), "prompt\x00é", WHEN, key, "sha256:" + "0" * 64, seal)
+    return StartedEntry(execution_id, plan, "prompt\x00é", WHEN, key, "sha256:" + "0" * 64, seal)
 
 
-def final(number: int) -> FinalEntry:
-    return FinalEntry(f"exec_{number:032x}", "completed", ENVELOPE, "out\x00put")
+def final(number: int, day: str = "2026-01-31", usage: Usage = NOTHING) -> FinalEntry:
+    return FinalEntry(f"exec_{number:032x}", "completed", ENVELOPE, "out\x00put", day, usage)
 
 
 def ledger_at(path: Path) -> SqliteLedger:
@@ -51,7 +53,7 @@ async def test_what_was_appended_is_found_after_reopening(tmp_path: Path) -> Non
     await first.close()
     second = ledger_at(path)
     await second.open()
-    stored = await second.find_by_key("key")
+    stored = await second.find_by_key("operator", "key")
     await second.close()
     assert stored is not None
     assert (stored.outcome, stored.envelope, stored.output) == ("completed", ENVELOPE, "out\x00put")
@@ -73,7 +75,7 @@ async def test_the_file_is_readable_by_its_owner_only(ledger: SqliteLedger, tmp_
         "UPDATE records SET outcome = 'completed'",
         "DELETE FROM records",
         "INSERT OR REPLACE INTO records VALUES ('exec_00000000000000000000000000000001', 'failed', x'00')",
-        "INSERT OR REPLACE INTO executions SELECT seq, execution_id, '', '', NULL, accepted_at, x'00' FROM executions",
+        "INSERT OR REPLACE INTO executions SELECT seq, execution_id, '', '', caller, NULL, '', x'00' FROM executions",
         "UPDATE leaves SET leaf = x'00'",
         "DELETE FROM leaves",
         "INSERT OR REPLACE INTO leaves SELECT position, execution_id, kind, x'00' FROM leaves",
@@ -126,11 +128,44 @@ async def test_unfinished_executions_are_found_in_order(ledger: SqliteLedger) ->
 async def test_pages_go_from_new_to_old(ledger: SqliteLedger) -> None:
     for number in range(5):
         await ledger.append_started(started(number))
-    newest = await ledger.page(before=None, limit=2)
+    newest = await ledger.page(before=None, limit=2, caller=None)
     assert [run.execution_id[-1] for run in newest] == ["4", "3"]
-    rest = await ledger.page(before=newest[-1].execution_id, limit=10)
+    rest = await ledger.page(before=newest[-1].execution_id, limit=10, caller=None)
     assert [run.execution_id[-1] for run in rest] == ["2", "1", "0"]
-    assert await ledger.page(before="exec_" + "f" * 32, limit=2) == ()
+    assert await ledger.page(before="exec_" + "f" * 32, limit=2, caller=None) == ()
+
+
+async def test_a_page_can_be_of_one_caller(ledger: SqliteLedger) -> None:
+    for number in range(6):
+        await ledger.append_started(started(number, caller="odd" if number % 2 else "even"))
+    newest = await ledger.page(before=None, limit=2, caller="odd")
+    assert [run.execution_id[-1] for run in newest] == ["5", "3"]
+    rest = await ledger.page(before=newest[-1].execution_id, limit=10, caller="odd")
+    assert [run.execution_id[-1] for run in rest] == ["1"]
+
+
+async def test_a_key_is_one_of_its_caller(ledger: SqliteLedger) -> None:
+    await ledger.append_started(started(1, "key", "one"))
+    await ledger.append_started(started(2, "key", "two"))
+    found = [await ledger.find_by_key(caller, "key") for caller in ("one", "two", "three")]
+    assert [None if run is None else run.execution_id[-1] for run in found] == ["1", "2", None]
+    with pytest.raises(StorageError):
+        await ledger.append_started(started(3, "key", "two"))
+
+
+async def test_a_days_usage_is_summed_by_caller_and_survives_reopening(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite3"
+    first = ledger_at(path)
+    await first.open()
+    for number, (caller, day) in enumerate([("one", "1"), ("two", "2"), ("one", "2"), ("one", "2")], 1):
+        await first.append_started(started(number, caller=caller))
+        await first.append_final(final(number, f"2026-01-0{day}", Usage(number, 10**15 * number)))
+    await first.close()
+    second = ledger_at(path)
+    await second.open()
+    days = [await second.usage_on(f"2026-01-0{day}") for day in (1, 2, 3)]
+    await second.close()
+    assert days == [{"one": Usage(1, 10**15)}, {"one": Usage(7, 7 * 10**15), "two": Usage(2, 2 * 10**15)}, {}]
 
 
 async def test_many_writers_lose_nothing(ledger: SqliteLedger) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from contracts.wire.types import IsolationTier, RoleName
 from supervisor.domain.errors import Refusal
-from supervisor.domain.policies.policy import RolePolicy
+from supervisor.domain.policies.roles import CallerLimits, RolePolicy
 from supervisor.domain.sandbox.isolation import (
     RegisteredRuntime,
     choose_tier,
@@ -15,7 +15,13 @@ from supervisor.domain.sandbox.isolation import (
 from tests.fakes.installation import fixed_installation
 
 POLICY = fixed_installation().policies.sandbox.isolation
-ROLES = {role: RolePolicy(isolation="hardened") for role in get_args(RoleName)}
+
+
+def role_in(tier: IsolationTier) -> RolePolicy:
+    return RolePolicy(isolation=tier, permissions=("run",), limits=CallerLimits())
+
+
+ROLES = {role: role_in("hardened") for role in get_args(RoleName)}
 
 
 def chosen(
@@ -30,7 +36,7 @@ def chosen(
         backend="cpu_avx2",
         role="observer",
         policy=POLICY.model_copy(update={"default": default, "backends": {"cpu_avx2": backend, "cuda": "gvisor"}}),
-        roles=ROLES | {"observer": RolePolicy(isolation=role), "optimizer": RolePolicy(isolation="gvisor")},
+        roles=ROLES | {"observer": role_in(role), "optimizer": role_in("gvisor")},
     )
 
 
