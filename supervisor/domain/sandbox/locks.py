@@ -7,7 +7,7 @@ from contracts.execution.isolation_receipt import LocksObservation
 from contracts.execution.runner_protocol import ReadyEvent
 from supervisor.domain.errors import ExecutionFault
 
-__all__ = ["ThreadStatus", "judge_locks", "require_compiled_lock", "under_filter"]
+__all__ = ["ThreadStatus", "judge_locks", "require_compiled_lock", "require_first_lock", "under_filter"]
 
 # SECCOMP_MODE_FILTER of linux/seccomp.h, as /proc/PID/status shows it.
 FILTER_MODE = 2
@@ -31,6 +31,16 @@ class ThreadStatus:
 def under_filter(threads: Sequence[ThreadStatus]) -> bool:
     """Return whether there are threads and each of them has a filter."""
     return bool(threads) and all(thread.seccomp_mode == FILTER_MODE for thread in threads)
+
+
+def require_first_lock(threads: Sequence[ThreadStatus]) -> None:
+    """Raise if a thread that is seen runs without a filter; where none is seen, the runner's end tells why.
+
+    Raises:
+        ExecutionFault: ``lock_missing``.
+    """
+    if threads and not under_filter(threads):
+        raise _missing("the container's start-up code did not put on the first lock in time")
 
 
 def require_compiled_lock(ready: ReadyEvent, policy_digest: str) -> None:
