@@ -1,13 +1,14 @@
 """A model in llama.cpp, through the low-level bindings of llama-cpp-python."""
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 # Part of the image only, so a type checker outside it finds nothing.
 import llama_cpp.llama_cpp as bindings  # type: ignore[import-not-found]
 
 from runner.constraint import Constraint
 from runner.events import ModelInfo
+from runner.failures import decode_error, refusal_error
 from runner.llama_log import silence, words_of_failure
 from runner.prompt import Renderer, SpecialToken
 from runner.protocol import Grammar, RunnerError, Sampling, Setup
@@ -25,18 +26,6 @@ TOKENS_AROUND_TEXT = 8
 SPECIAL_ATTRIBUTES = (
     bindings.LLAMA_TOKEN_ATTR_UNKNOWN | bindings.LLAMA_TOKEN_ATTR_CONTROL | bindings.LLAMA_TOKEN_ATTR_USER_DEFINED
 )
-
-
-# How llama.cpp and ggml word a failed allocation.
-NO_MEMORY = ("failed to allocate", "unable to allocate", "bad_alloc", "insufficient memory")
-
-
-def _failure(code: str, attempt: Callable[[], object]) -> RunnerError:
-    """Return the error of an attempt that llama.cpp has just refused, with llama.cpp's reason as its message."""
-    words = words_of_failure(attempt)
-    if any(phrase in words for phrase in NO_MEMORY):
-        code = "out_of_memory"
-    return RunnerError(code, words or "it gave no reason")
 
 
 class LlamaModel:
@@ -75,7 +64,7 @@ class LlamaModel:
 
         model = load()
         if not model:
-            raise _failure("model_load_failed", load)
+            raise refusal_error("model_load_failed", words_of_failure(load))
         if bindings.llama_model_has_encoder(model) or not bindings.llama_model_has_decoder(model):
             message = "the model is not a decoder-only language model"
             raise RunnerError("model_load_failed", message)
@@ -98,7 +87,7 @@ class LlamaModel:
 
         context = create()
         if not context:
-            raise _failure("context_failed", create)
+            raise refusal_error("context_failed", words_of_failure(create))
         return context
 
     def _load_renderer(self) -> Renderer | None:
@@ -122,7 +111,7 @@ class LlamaModel:
         """Compute one token and forget it, so that every thread runs and every page is in place.
 
         Raises:
-            RunnerError: decode_failed.
+            RunnerError: decode_failed or out_of_memory.
         """
         self.decode(max(0, bindings.llama_vocab_bos(self._vocab)))
         bindings.llama_memory_clear(bindings.llama_get_memory(self._context), True)
@@ -198,8 +187,7 @@ class LlamaModel:
         batch.logits[len(tokens) - 1] = wants_logits
         status = bindings.llama_decode(self._context, batch)
         if status != 0:
-            message = f"llama_decode answered {status}"
-            raise RunnerError("decode_failed", message)
+            raise decode_error(status)
         self._position += len(tokens)
 
     def constrain(self, grammar: Grammar) -> None:
