@@ -1,5 +1,7 @@
 """`weos-engine models list`: the installed models."""
 
+from collections.abc import Iterable
+
 import click
 from rich.console import Console
 from rich.table import Table
@@ -9,21 +11,26 @@ from supervisor.commands.models.installed import open_store
 from supervisor.commands.models.model_view import describe_bytes
 from supervisor.commands.models.signature import describe_signer
 from supervisor.console.printable import printable
+from supervisor.domain.planning.installation import InstalledModel
 
 __all__ = ["command"]
+
+DIGEST_CHARS = len("sha256:") + 12
 
 
 @click.command(name="list")
 def command() -> None:
     """List the installed models; `models show NAME` tells more of each."""
-    table = Table("name", "quantization", "context", "size", "chat", "signer")
+    table = Table("name", "quantization", "made from", "context", "size", "chat", "signer")
     # Never cut: a name is what other commands take.
     table.columns[0].overflow = table.columns[-1].overflow = "fold"
-    for model in open_store().list():
+    models = open_store().list()
+    for model in models:
         signer = describe_signer(None if model.signature is None else model.signature.signer)
         table.add_row(
             model.name,
             model.quantization,
+            _describe_parent(model, models),
             str(model.context_length),
             describe_bytes(model.size_bytes),
             "yes" if model.chat_template else "no",
@@ -31,3 +38,13 @@ def command() -> None:
             Text(printable(signer)),
         )
     Console().print(table)
+
+
+def _describe_parent(model: InstalledModel, models: Iterable[InstalledModel]) -> str:
+    """Return what a model was quantized from: an installed model, else the beginning of a digest."""
+    if model.parent is None:
+        return "-"
+    for other in models:
+        if other.sha256 == model.parent:
+            return other.quantization if other.name == model.name else f"{other.name} {other.quantization}"
+    return model.parent[:DIGEST_CHARS]
