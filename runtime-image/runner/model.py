@@ -19,7 +19,8 @@ __all__ = ["LlamaModel"]
 # The window that llama.cpp's own tools penalise repetition in (common_params_sampling.penalty_last_n).
 PENALTY_WINDOW_TOKENS = 64
 TEXT_BYTES_MAX = 256
-# The supervisor reads no longer template out of a file's head either.
+TEMPLATE_KEY = b"tokenizer.chat_template"
+# The supervisor reads no longer template out of a file's head either, and none that is not UTF-8.
 TEMPLATE_BYTES_MAX = 1 << 20
 # A text has at most one token a byte, and what a tokenizer puts around it.
 TOKENS_AROUND_TEXT = 8
@@ -91,15 +92,22 @@ class LlamaModel:
         return context
 
     def _load_renderer(self) -> Renderer | None:
-        """Load the template engine where the model file carries a template."""
-        template = bindings.llama_model_chat_template(self._model, None)
-        if not template or len(template) > TEMPLATE_BYTES_MAX:
+        """Load the template engine where the model file carries a template that is UTF-8."""
+        # The file's own: llama_model_chat_template names a template of llama.cpp's where some files carry none.
+        size = bindings.llama_model_meta_val_str(self._model, TEMPLATE_KEY, ctypes.create_string_buffer(1), 1)
+        if not 0 < size <= TEMPLATE_BYTES_MAX:
+            return None
+        buffer = ctypes.create_string_buffer(size + 1)
+        bindings.llama_model_meta_val_str(self._model, TEMPLATE_KEY, buffer, len(buffer))
+        try:
+            template = buffer.value.decode("utf-8")
+        except UnicodeDecodeError:
             return None
         # Only here: the engine takes some milliseconds and megabytes, which other models do without.
         from runner.templates import ChatRenderer  # noqa: PLC0415
 
         bos, eos = bindings.llama_vocab_bos(self._vocab), bindings.llama_vocab_eos(self._vocab)
-        return ChatRenderer(template.decode("utf-8", "replace"), self._vocabulary_text(bos), self._vocabulary_text(eos))
+        return ChatRenderer(template, self._vocabulary_text(bos), self._vocabulary_text(eos))
 
     def _vocabulary_text(self, token_id: int) -> str:
         if token_id < 0:

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gguf import GGUFWriter, LlamaFileType, PoolingType
+from gguf import GGUFValueType, GGUFWriter, LlamaFileType, PoolingType
 
 from supervisor.adapters.home import Home
 from supervisor.adapters.installation.model_claim import Claim
 from supervisor.adapters.installation.model_store import ModelStore
 
-__all__ = ["BROKEN", "SOUND", "BrokenModel", "install", "write_model"]
+__all__ = ["BROKEN", "SOUND", "WITHOUT_TEMPLATE", "BrokenModel", "install", "write_model"]
 
 WIDTH, INNER, VOCABULARY, HEADS, CONTEXT = 32, 64, 320, 4, 128
 QUANTIZATION = "f32"
@@ -75,13 +75,13 @@ def _sentence_pieces(writer: GGUFWriter, first: Iterable[tuple[str, int]] = (*_S
     writer.add_unk_token_id(0)
 
 
-def _byte_pairs(writer: GGUFWriter, *, merges: bool = True) -> None:
+def _byte_pairs(writer: GGUFWriter, *, merges: bool = True, splitter: str = "gpt-4o") -> None:
     # GPT-2 writes each byte as one character: the printable ones as they are, the others from U+0100 on.
     kept = (*range(33, 127), *range(161, 173), *range(174, 256))
     others = len(set(range(256)) - set(kept))
     texts, kinds = _pieces([(chr(code), NORMAL) for code in (*kept, *range(256, 256 + others))])
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-4o")
+    writer.add_tokenizer_pre(splitter)
     writer.add_token_list(texts)
     writer.add_token_types(kinds)
     writer.add_bos_token_id(0)
@@ -203,7 +203,28 @@ def _hungry_keys(writer: GGUFWriter) -> None:
     writer.add_rope_dimension_count(_HUNGRY_HEAD)
 
 
+# For a file of this tokenizer, of 40 layers and without a template, llama.cpp names a template of its own.
+_TEKKEN_LAYERS = 40
+
+
+def _tekken_keys(writer: GGUFWriter) -> None:
+    _llama_keys(writer, layers=_TEKKEN_LAYERS)
+
+
 SOUND = _llama("", "")
+# As SOUND, without a chat template that can be rendered; the index entries say so.
+WITHOUT_TEMPLATE: dict[str, BrokenModel] = {
+    "template-in-latin-1": _llama(
+        "", "", lambda writer: writer.add_key_value("tokenizer.chat_template", b"caf\xe9", GGUFValueType.STRING)
+    ),
+    "tekken-of-40-layers": BrokenModel(
+        "",
+        "",
+        _tekken_keys,
+        lambda writer: _byte_pairs(writer, splitter="tekken"),
+        {**_llama_shapes(_TEKKEN_LAYERS)},
+    ),
+}
 BROKEN: dict[str, BrokenModel] = {
     "no-tensor": _llama("model_load_failed", "'blk.0.attn_q.weight' not found", shapes={"blk.0.attn_q.weight": None}),
     "wrong-shape": _llama("model_load_failed", "has wrong shape", shapes={"blk.0.attn_q.weight": (WIDTH, 2 * WIDTH)}),
