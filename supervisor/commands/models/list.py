@@ -21,22 +21,26 @@ DIGEST_CHARS = len("sha256:") + 12
 @click.command(name="list")
 def command() -> None:
     """List the installed models; `models show NAME` tells more of each."""
-    table = Table("name", "quantization", "made from", "context", "size", "chat", "signer")
-    # Never cut: a name is what other commands take.
-    table.columns[0].overflow = table.columns[-1].overflow = "fold"
     models = open_store().list()
+    table = Table("name", "quantization", "context", "size", "chat", "signer")
+    # A column of its own would fold names on a narrow terminal, so it is there only where it says something.
+    shows_parents = any(model.parent for model in models)
+    if shows_parents:
+        table.add_column("made from")
+    # Never cut: a name is what other commands take.
+    table.columns[0].overflow = table.columns[5].overflow = "fold"
     for model in models:
         signer = describe_signer(None if model.signature is None else model.signature.signer)
-        table.add_row(
+        cells = [
             model.name,
             model.quantization,
-            _describe_parent(model, models),
             str(model.context_length),
             describe_bytes(model.size_bytes),
             "yes" if model.chat_template else "no",
             # A name in a certificate is text of somebody else.
             Text(printable(signer)),
-        )
+        ]
+        table.add_row(*cells, *([_describe_parent(model, models)] if shows_parents else []))
     Console().print(table)
 
 
