@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 from gguf import GGUFValueType, GGUFWriter, LlamaFileType, PoolingType
 
+from contracts.wire.document import sha256_digest
 from supervisor.adapters.home import Home
 from supervisor.adapters.installation.model_claim import Claim
 from supervisor.adapters.installation.model_store import ModelStore
 
-__all__ = ["BROKEN", "SOUND", "WITHOUT_TEMPLATE", "BrokenModel", "install", "write_model"]
+__all__ = ["BROKEN", "LONG_WORD", "SOUND", "WITHOUT_TEMPLATE", "BrokenModel", "install", "write_model"]
 
 WIDTH, INNER, VOCABULARY, HEADS, CONTEXT = 32, 64, 320, 4, 128
 QUANTIZATION = "f32"
@@ -42,6 +43,7 @@ class BrokenModel:
         architecture: what the header names.
         prompt: what it must be asked to break.
         context_tokens: context that the file claims, and that it gets.
+        template: its chat template; empty: it has none.
     """
 
     code: str
@@ -52,6 +54,7 @@ class BrokenModel:
     architecture: str = "llama"
     prompt: str = "a secret question"
     context_tokens: int = CONTEXT
+    template: str = ""
 
 
 def _pieces(first: Iterable[tuple[str, int]]) -> tuple[list[str], list[int]]:
@@ -212,6 +215,8 @@ def _tekken_keys(writer: GGUFWriter) -> None:
 
 
 SOUND = _llama("", "")
+# The C++ library's regular expressions, which cut words for this tokenizer, recurse for each character.
+LONG_WORD = {"long-word": _llama("context_overflow", "", vocabulary=_byte_pairs, prompt="a" * 131_000)}
 # As SOUND, without a chat template that can be rendered; the index entries say so.
 WITHOUT_TEMPLATE: dict[str, BrokenModel] = {
     "template-in-latin-1": _llama(
@@ -256,8 +261,12 @@ BROKEN: dict[str, BrokenModel] = {
         "model_exception", "words are left out", vocabulary=lambda writer: _sentence_pieces(writer, _SPECIAL)
     ),
     "heads-of-no-size": BrokenModel("model_crashed", "SIGFPE", _rwkv_keys, _sentence_pieces, _rwkv_shapes(), "rwkv6"),
-    # The C++ library's regular expressions recurse for each character.
-    "endless-word": _llama("model_crashed", "SIGSEGV", vocabulary=_byte_pairs, prompt="a" * 100_000),
+    # The template engine follows the circle until the stack ends.
+    "endless-template": _llama(
+        "model_crashed",
+        "SIGSEGV",
+        template="{% set circle = namespace() %}{% set circle.itself = circle %}{{ circle | tojson }}",
+    ),
     "hungry": BrokenModel(
         "memory_limit_exceeded",
         "memory",
@@ -279,6 +288,7 @@ def write_model(path: Path, model: BrokenModel) -> Path:
     writer.add_feed_forward_length(INNER)
     model.keys(writer)
     model.vocabulary(writer)
+    writer.add_chat_template(model.template)
     for name, shape in model.shapes.items():
         if shape is not None:
             writer.add_tensor(name, random.standard_normal(shape).astype(np.float32) * np.float32(0.1))
@@ -308,7 +318,13 @@ def install(home: Home, models: Mapping[str, BrokenModel]) -> None:
 
 
 def _claims(name: str, model: BrokenModel) -> dict[str, Any]:
-    return {"name": name, "architecture": model.architecture, "context_length": model.context_tokens}
+    template = sha256_digest(model.template.encode()) if model.template else None
+    return {
+        "name": name,
+        "architecture": model.architecture,
+        "context_length": model.context_tokens,
+        "chat_template": template,
+    }
 
 
 def _place(store: Path, file: Path) -> dict[str, Any]:
