@@ -137,6 +137,8 @@ class ModelView(Contract):
     """SHA-256 of the chat template in the file; null: the file carries none, so that only `raw` prompts can be run."""
     signature: ModelSignature | None
     """The signature of the file that was verified at installation; null: none."""
+    parent: Digest | None
+    """SHA-256 of the file that this one was quantized from by `weos-engine models quantize`; null: it was added."""
 
 
 class ModelList(Contract):

@@ -4,6 +4,7 @@ import hashlib
 from typing import Annotated, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from contracts.wire.canonical import canonical_bytes
 from contracts.wire.errors import ContractError, FieldError
@@ -26,6 +27,12 @@ Many = Annotated[tuple[_T, ...], Field(fail_fast=True)]
 
 def _pointer(location: tuple[int | str, ...]) -> str:
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in location)
+
+
+def _without_followers(faults: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Leave out that a list is too short where the validation stopped at a fault inside it."""
+    inside = {fault["loc"][: len(fault["loc"]) - 1 - up] for fault in faults for up in range(len(fault["loc"]))}
+    return [fault for fault in faults if fault["type"] != "too_short" or fault["loc"] not in inside]
 
 
 class Contract(BaseModel):
@@ -52,7 +59,7 @@ class Contract(BaseModel):
         try:
             return cls.model_validate_json(data, context={"reads_whole_floats": cls.READS_WHOLE_FLOATS})
         except ValidationError as error:
-            faults = error.errors(include_url=False, include_context=False, include_input=False)
+            faults = _without_followers(error.errors(include_url=False, include_context=False, include_input=False))
             raise ContractError(
                 "schema_violation",
                 tuple(

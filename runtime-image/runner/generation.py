@@ -14,8 +14,8 @@ __all__ = ["Model", "generate"]
 class Model(Tokenizer, Protocol):
     """A loaded model with one context, used for one job.
 
-    `prefill` and `decode` raise RunnerError (decode_failed), `constrain` and `sample` too (grammar_invalid); the others
-    do not fail.
+    `prefill` and `decode` raise RunnerError (decode_failed or out_of_memory), `constrain` and `sample` too
+    (grammar_invalid); the others do not fail.
     """
 
     @property
@@ -61,8 +61,8 @@ def generate(model: Model, job: Job) -> Iterator[Event]:
     """Yield the events of a job, each when it happens.
 
     Raises:
-        RunnerError: empty_prompt, template_refused, template_failed, context_overflow, grammar_invalid or
-            decode_failed.
+        RunnerError: empty_prompt, template_refused, template_failed, context_overflow, grammar_invalid,
+            decode_failed or out_of_memory.
     """
     tokens = tokenize_job(job, model, model.renderer)
     count = len(tokens)

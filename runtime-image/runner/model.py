@@ -1,13 +1,14 @@
 """A model in llama.cpp, through the low-level bindings of llama-cpp-python."""
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 # Part of the image only, so a type checker outside it finds nothing.
 import llama_cpp.llama_cpp as bindings  # type: ignore[import-not-found]
 
 from runner.constraint import Constraint
 from runner.events import ModelInfo
+from runner.failures import decode_error, refusal_error
 from runner.llama_log import silence, words_of_failure
 from runner.prompt import Renderer, SpecialToken
 from runner.protocol import Grammar, RunnerError, Sampling, Setup
@@ -18,25 +19,14 @@ __all__ = ["LlamaModel"]
 # The window that llama.cpp's own tools penalise repetition in (common_params_sampling.penalty_last_n).
 PENALTY_WINDOW_TOKENS = 64
 TEXT_BYTES_MAX = 256
-# The supervisor reads no longer template out of a file's head either.
+TEMPLATE_KEY = b"tokenizer.chat_template"
+# The supervisor reads no longer template out of a file's head either, and none that is not UTF-8.
 TEMPLATE_BYTES_MAX = 1 << 20
 # A text has at most one token a byte, and what a tokenizer puts around it.
 TOKENS_AROUND_TEXT = 8
 SPECIAL_ATTRIBUTES = (
     bindings.LLAMA_TOKEN_ATTR_UNKNOWN | bindings.LLAMA_TOKEN_ATTR_CONTROL | bindings.LLAMA_TOKEN_ATTR_USER_DEFINED
 )
-
-
-# How llama.cpp and ggml word a failed allocation.
-NO_MEMORY = ("failed to allocate", "unable to allocate", "bad_alloc", "insufficient memory")
-
-
-def _failure(code: str, attempt: Callable[[], object]) -> RunnerError:
-    """Return the error of an attempt that llama.cpp has just refused, with llama.cpp's reason as its message."""
-    words = words_of_failure(attempt)
-    if any(phrase in words for phrase in NO_MEMORY):
-        code = "out_of_memory"
-    return RunnerError(code, words or "it gave no reason")
 
 
 class LlamaModel:
@@ -75,7 +65,7 @@ class LlamaModel:
 
         model = load()
         if not model:
-            raise _failure("model_load_failed", load)
+            raise refusal_error("model_load_failed", words_of_failure(load))
         if bindings.llama_model_has_encoder(model) or not bindings.llama_model_has_decoder(model):
             message = "the model is not a decoder-only language model"
             raise RunnerError("model_load_failed", message)
@@ -98,19 +88,26 @@ class LlamaModel:
 
         context = create()
         if not context:
-            raise _failure("context_failed", create)
+            raise refusal_error("context_failed", words_of_failure(create))
         return context
 
     def _load_renderer(self) -> Renderer | None:
-        """Load the template engine where the model file carries a template."""
-        template = bindings.llama_model_chat_template(self._model, None)
-        if not template or len(template) > TEMPLATE_BYTES_MAX:
+        """Load the template engine where the model file carries a template that is UTF-8."""
+        # The file's own: llama_model_chat_template names a template of llama.cpp's where some files carry none.
+        size = bindings.llama_model_meta_val_str(self._model, TEMPLATE_KEY, ctypes.create_string_buffer(1), 1)
+        if not 0 < size <= TEMPLATE_BYTES_MAX:
+            return None
+        buffer = ctypes.create_string_buffer(size + 1)
+        bindings.llama_model_meta_val_str(self._model, TEMPLATE_KEY, buffer, len(buffer))
+        try:
+            template = buffer.value.decode("utf-8")
+        except UnicodeDecodeError:
             return None
         # Only here: the engine takes some milliseconds and megabytes, which other models do without.
         from runner.templates import ChatRenderer  # noqa: PLC0415
 
         bos, eos = bindings.llama_vocab_bos(self._vocab), bindings.llama_vocab_eos(self._vocab)
-        return ChatRenderer(template.decode("utf-8", "replace"), self._vocabulary_text(bos), self._vocabulary_text(eos))
+        return ChatRenderer(template, self._vocabulary_text(bos), self._vocabulary_text(eos))
 
     def _vocabulary_text(self, token_id: int) -> str:
         if token_id < 0:
@@ -122,7 +119,7 @@ class LlamaModel:
         """Compute one token and forget it, so that every thread runs and every page is in place.
 
         Raises:
-            RunnerError: decode_failed.
+            RunnerError: decode_failed or out_of_memory.
         """
         self.decode(max(0, bindings.llama_vocab_bos(self._vocab)))
         bindings.llama_memory_clear(bindings.llama_get_memory(self._context), True)
@@ -198,8 +195,7 @@ class LlamaModel:
         batch.logits[len(tokens) - 1] = wants_logits
         status = bindings.llama_decode(self._context, batch)
         if status != 0:
-            message = f"llama_decode answered {status}"
-            raise RunnerError("decode_failed", message)
+            raise decode_error(status)
         self._position += len(tokens)
 
     def constrain(self, grammar: Grammar) -> None:

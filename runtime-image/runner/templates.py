@@ -33,8 +33,16 @@ def _without_date(_format: object = None) -> str:
     return ""
 
 
-def _tojson(value: object, indent: int | None = None, **_options: object) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)
+def _tojson(
+    value: object,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: Sequence[str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    # The signature of Hugging Face's renderer.
+    comma_colon = None if separators is None else (separators[0], separators[1])
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=comma_colon, sort_keys=sort_keys)
 
 
 def _is_iterable(value: object) -> bool:
@@ -68,7 +76,9 @@ class ChatRenderer:
         except _Refused:
             message = "the template refuses the messages"
             raise RunnerError("template_refused", message) from None
-        except minijinja.TemplateError:
+        except MemoryError:
+            raise
+        except Exception:  # noqa: BLE001 - the functions above raise what a template's arguments make them raise
             # `from None`: the cause may quote a message.
             message = "the template cannot be rendered"
             raise RunnerError("template_failed", message) from None

@@ -149,6 +149,7 @@ async def list_models(request: web.Request) -> web.StreamResponse:
             mixture=model.mixture,
             chat_template=model.chat_template,
             signature=model.signature,
+            parent=model.parent,
         )
         for model in models
     )

@@ -25,6 +25,7 @@ from supervisor.domain.sandbox.locks import (
     judge_filters,
     judge_locks,
     require_compiled_lock,
+    require_first_lock,
     under_filter,
 )
 from supervisor.domain.sandbox.ports import LocatedModel, ModelStorePort, Sandbox, SandboxPort
@@ -34,7 +35,10 @@ from supervisor.domain.sandbox.transcript import check_ready
 
 __all__ = ["FreshSandbox", "PreparedSandbox", "Preparer", "read_event"]
 
-FIRST_LOCK_TIMEOUT_S = 2.0
+# A sandbox that is made ahead has the least weight: on a busy machine its start-up code waits for seconds.
+FIRST_LOCK_TIMEOUT_S = 30.0
+# Where no thread is seen: the runner has ended, or the supervisor does not see the host's processes.
+UNSEEN_TIMEOUT_S = 2.0
 FIRST_LOCK_POLL_S = 0.005
 # Poll interval while a sandbox is frozen; it may stay frozen for an hour.
 HELD_POLL_S = 0.5
@@ -132,6 +136,9 @@ class Preparer:
         before = await _await_first_lock(sandbox, is_held)
         if recipe.isolation == "gvisor":
             await _watch_guest(sandbox)
+        else:
+            # Judged now: one that is made ahead must not wait for an execution that it would only fail.
+            require_first_lock(before)
         await sandbox.send(encode_command(_setup_of(recipe, model_path(policy))))
         event, _ = await next_event(sandbox)
         ready = check_ready(event, backend=recipe.backend, model=recipe.model)
@@ -224,11 +231,13 @@ def _setup_of(recipe: SandboxRecipe, path: str) -> SetupCommand:
 async def _await_first_lock(sandbox: Sandbox, is_held: Callable[[], bool]) -> tuple[ThreadStatus, ...]:
     # The container engine reports "started" a moment before the start-up code puts on the first lock and becomes the
     # runner.
-    deadline = time.monotonic() + FIRST_LOCK_TIMEOUT_S
+    since = time.monotonic()
     statuses = sandbox.thread_statuses()
-    while not under_filter(statuses) and (is_held() or time.monotonic() < deadline):
+    while not under_filter(statuses):
         if is_held():
-            deadline = time.monotonic() + FIRST_LOCK_TIMEOUT_S
+            since = time.monotonic()
+        if time.monotonic() - since > (FIRST_LOCK_TIMEOUT_S if statuses else UNSEEN_TIMEOUT_S):
+            break
         await asyncio.sleep(HELD_POLL_S if is_held() else FIRST_LOCK_POLL_S)
         statuses = sandbox.thread_statuses()
     return statuses

@@ -1,6 +1,7 @@
 """Plans, lists and the API's own description."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -86,6 +87,11 @@ async def test_backends_are_listed_installed_or_not(engine: Engine) -> None:
 async def test_models_are_listed(engine: Engine) -> None:
     (model,) = ModelList.parse(await (await engine.client.get("/v1/models")).read()).models
     assert (model.name, model.quantization, model.sha256) == ("smollm2-135m-instruct", "q4_1", MODEL_SHA256)
+    assert model.parent is None
+    (installed,) = engine.installation.value.models
+    engine.installation.value = replace(engine.installation.value, models=(replace(installed, parent=IMAGE),))
+    (model,) = ModelList.parse(await (await engine.client.get("/v1/models")).read()).models
+    assert model.parent == IMAGE
 
 
 async def test_the_version_comes_with_its_key(engine: Engine) -> None:

@@ -9,6 +9,8 @@ from operator import contains
 from typing import Any
 from unittest.mock import ANY
 
+import pytest
+
 from supervisor.domain.errors import ExecutionFault, Refusal
 from supervisor.domain.planning.installation import Backend, Installation
 from supervisor.domain.sandbox.ports import ExitStatus
@@ -304,6 +306,22 @@ async def test_one_that_was_frozen_before_its_first_lock_goes_on_when_it_is_thaw
         held.gate.set()
         await engine.ended(second)
         await eventually(is_ready(engine))
+
+
+async def test_one_without_its_first_lock_is_not_kept_for_an_execution(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("supervisor.execution.preparation.FIRST_LOCK_TIMEOUT_S", 0.1)
+
+    def unlocked(sandbox: FakeSandbox) -> None:
+        if len(engine.sandboxes.opened) == 1:
+            sandbox.threads_before = (thread_under(0, seccomp_mode=0),)
+
+    async with pooling(answering(["a"])) as engine:
+        engine.sandboxes.on_open = unlocked
+        await start_of(engine)
+        await eventually(is_ready(engine))
+        assert engine.pool.facts().failures == 1
+        assert engine.sandboxes.opened[1].sent == []
+        assert (await start_of(engine))[0] == "warm"
 
 
 async def test_one_whose_threads_would_spin_is_frozen_until_it_has_a_job() -> None:

@@ -53,6 +53,7 @@ def facts_as_asked(config: Mapping[str, Any], threads: tuple[ThreadStatus, ...])
             "Max file size": (0, 0),
             "Max open files": (64, 64),
             "Max locked memory": (65_536, 65_536),
+            "Max stack size": (67_108_864, 67_108_864),
             "Max cpu time": (None, None),
         },
         oom_score_adj=host["OomScoreAdj"],

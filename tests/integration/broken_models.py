@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gguf import GGUFWriter, LlamaFileType, PoolingType
+from gguf import GGUFValueType, GGUFWriter, LlamaFileType, PoolingType
 
+from contracts.wire.document import sha256_digest
 from supervisor.adapters.home import Home
 from supervisor.adapters.installation.model_claim import Claim
 from supervisor.adapters.installation.model_store import ModelStore
 
-__all__ = ["BROKEN", "SOUND", "BrokenModel", "install", "write_model"]
+__all__ = ["BROKEN", "LONG_WORD", "SOUND", "WITHOUT_TEMPLATE", "BrokenModel", "install", "write_model"]
 
 WIDTH, INNER, VOCABULARY, HEADS, CONTEXT = 32, 64, 320, 4, 128
 QUANTIZATION = "f32"
@@ -42,6 +43,7 @@ class BrokenModel:
         architecture: what the header names.
         prompt: what it must be asked to break.
         context_tokens: context that the file claims, and that it gets.
+        template: its chat template; empty: it has none.
     """
 
     code: str
@@ -52,6 +54,7 @@ class BrokenModel:
     architecture: str = "llama"
     prompt: str = "a secret question"
     context_tokens: int = CONTEXT
+    template: str = ""
 
 
 def _pieces(first: Iterable[tuple[str, int]]) -> tuple[list[str], list[int]]:
@@ -75,13 +78,13 @@ def _sentence_pieces(writer: GGUFWriter, first: Iterable[tuple[str, int]] = (*_S
     writer.add_unk_token_id(0)
 
 
-def _byte_pairs(writer: GGUFWriter, *, merges: bool = True) -> None:
+def _byte_pairs(writer: GGUFWriter, *, merges: bool = True, splitter: str = "gpt-4o") -> None:
     # GPT-2 writes each byte as one character: the printable ones as they are, the others from U+0100 on.
     kept = (*range(33, 127), *range(161, 173), *range(174, 256))
     others = len(set(range(256)) - set(kept))
     texts, kinds = _pieces([(chr(code), NORMAL) for code in (*kept, *range(256, 256 + others))])
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-4o")
+    writer.add_tokenizer_pre(splitter)
     writer.add_token_list(texts)
     writer.add_token_types(kinds)
     writer.add_bos_token_id(0)
@@ -203,7 +206,30 @@ def _hungry_keys(writer: GGUFWriter) -> None:
     writer.add_rope_dimension_count(_HUNGRY_HEAD)
 
 
+# For a file of this tokenizer, of 40 layers and without a template, llama.cpp names a template of its own.
+_TEKKEN_LAYERS = 40
+
+
+def _tekken_keys(writer: GGUFWriter) -> None:
+    _llama_keys(writer, layers=_TEKKEN_LAYERS)
+
+
 SOUND = _llama("", "")
+# The C++ library's regular expressions, which cut words for this tokenizer, recurse for each character.
+LONG_WORD = {"long-word": _llama("context_overflow", "", vocabulary=_byte_pairs, prompt="a" * 131_000)}
+# As SOUND, without a chat template that can be rendered; the index entries say so.
+WITHOUT_TEMPLATE: dict[str, BrokenModel] = {
+    "template-in-latin-1": _llama(
+        "", "", lambda writer: writer.add_key_value("tokenizer.chat_template", b"caf\xe9", GGUFValueType.STRING)
+    ),
+    "tekken-of-40-layers": BrokenModel(
+        "",
+        "",
+        _tekken_keys,
+        lambda writer: _byte_pairs(writer, splitter="tekken"),
+        {**_llama_shapes(_TEKKEN_LAYERS)},
+    ),
+}
 BROKEN: dict[str, BrokenModel] = {
     "no-tensor": _llama("model_load_failed", "'blk.0.attn_q.weight' not found", shapes={"blk.0.attn_q.weight": None}),
     "wrong-shape": _llama("model_load_failed", "has wrong shape", shapes={"blk.0.attn_q.weight": (WIDTH, 2 * WIDTH)}),
@@ -235,8 +261,12 @@ BROKEN: dict[str, BrokenModel] = {
         "model_exception", "words are left out", vocabulary=lambda writer: _sentence_pieces(writer, _SPECIAL)
     ),
     "heads-of-no-size": BrokenModel("model_crashed", "SIGFPE", _rwkv_keys, _sentence_pieces, _rwkv_shapes(), "rwkv6"),
-    # The C++ library's regular expressions recurse for each character.
-    "endless-word": _llama("model_crashed", "SIGSEGV", vocabulary=_byte_pairs, prompt="a" * 100_000),
+    # The template engine follows the circle until the stack ends.
+    "endless-template": _llama(
+        "model_crashed",
+        "SIGSEGV",
+        template="{% set circle = namespace() %}{% set circle.itself = circle %}{{ circle | tojson }}",
+    ),
     "hungry": BrokenModel(
         "memory_limit_exceeded",
         "memory",
@@ -258,6 +288,7 @@ def write_model(path: Path, model: BrokenModel) -> Path:
     writer.add_feed_forward_length(INNER)
     model.keys(writer)
     model.vocabulary(writer)
+    writer.add_chat_template(model.template)
     for name, shape in model.shapes.items():
         if shape is not None:
             writer.add_tensor(name, random.standard_normal(shape).astype(np.float32) * np.float32(0.1))
@@ -287,7 +318,13 @@ def install(home: Home, models: Mapping[str, BrokenModel]) -> None:
 
 
 def _claims(name: str, model: BrokenModel) -> dict[str, Any]:
-    return {"name": name, "architecture": model.architecture, "context_length": model.context_tokens}
+    template = sha256_digest(model.template.encode()) if model.template else None
+    return {
+        "name": name,
+        "architecture": model.architecture,
+        "context_length": model.context_tokens,
+        "chat_template": template,
+    }
 
 
 def _place(store: Path, file: Path) -> dict[str, Any]:

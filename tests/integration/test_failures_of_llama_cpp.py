@@ -14,7 +14,15 @@ from contracts.wire.types import IsolationTier
 from supervisor.adapters.home import Home
 from supervisor.adapters.installation.model_store import ModelStore
 from tests.fakes.run_requests import spec_request
-from tests.integration.broken_models import BROKEN, QUANTIZATION, SOUND, BrokenModel, install
+from tests.integration.broken_models import (
+    BROKEN,
+    LONG_WORD,
+    QUANTIZATION,
+    SOUND,
+    WITHOUT_TEMPLATE,
+    BrokenModel,
+    install,
+)
 from tests.integration.conftest import Api, serving
 from tests.integration.test_executions import LONG
 
@@ -26,7 +34,7 @@ both_tiers = pytest.mark.parametrize("tier", get_args(IsolationTier))
 @pytest.fixture
 async def broken(own_home: Home, docker_host: str) -> AsyncIterator[Api]:
     """A supervisor whose store holds the broken models."""
-    install(own_home, BROKEN)
+    install(own_home, BROKEN | WITHOUT_TEMPLATE | LONG_WORD)
     async with serving(own_home, docker_host) as api:
         yield api
 
@@ -71,6 +79,22 @@ async def test_a_sound_model_of_the_same_making_runs(broken: Api, tier: Isolatio
     status, body = await broken.post_run(request_of("sound", SOUND, tier))
     assert status == 200, body
     assert (await recorded(broken, body)).outcome == "completed"
+
+
+@both_tiers
+async def test_a_model_without_a_template_of_its_own_is_run_without_one(broken: Api, tier: IsolationTier) -> None:
+    for name, model in WITHOUT_TEMPLATE.items():
+        status, body = await broken.post_run(request_of(name, model, tier))
+        assert status == 200, (name, body)
+        assert (await recorded(broken, body)).outcome == "completed"
+
+
+@both_tiers
+async def test_a_word_as_long_as_a_prompt_is_cut_into_tokens(broken: Api, tier: IsolationTier) -> None:
+    for name, model in LONG_WORD.items():
+        status, problem = await broken.post_run(request_of(name, model, tier))
+        assert (status, problem["code"]) == (422, model.code), problem
+        assert "The prompt alone has 131" in problem["detail"]
 
 
 def write_in_place(file: Path) -> None:

@@ -4,7 +4,7 @@ from contracts.wire.document import sha256_digest
 from contracts.wire.types import Digest
 from supervisor.domain.models.cache_size import size_cache
 from supervisor.domain.models.description import describe_model
-from supervisor.domain.models.gguf_head import STRING, GgufHead
+from supervisor.domain.models.gguf_head import ARRAY, STRING, GgufError, GgufHead
 from supervisor.domain.models.hyperparameters import Hyperparameters
 from supervisor.domain.models.kinds import require_text_model
 from supervisor.domain.models.model_header import GgufHeader
@@ -20,9 +20,16 @@ MAX_TEMPLATE_BYTES = 1_048_576
 
 def _chat_template(head: GgufHead) -> Digest | None:
     value = head.values.get(CHAT_TEMPLATE_KEY)
-    if value is None or value.kind != STRING or not 0 < len(value.data) <= MAX_TEMPLATE_BYTES:
+    if value is None or value.kind == ARRAY:
         return None
-    template = bytes(value.data)
+    if value.kind != STRING:
+        # llama.cpp would take the number for a template.
+        message = f"its chat template ({CHAT_TEMPLATE_KEY}) is no text"
+        raise GgufError(message)
+    # As llama.cpp reads it: as a C string.
+    template = bytes(value.data[: MAX_TEMPLATE_BYTES + 1]).split(b"\0", 1)[0]
+    if not 0 < len(template) <= MAX_TEMPLATE_BYTES:
+        return None
     try:
         template.decode("utf-8")
     except UnicodeDecodeError:

@@ -175,6 +175,7 @@ class SandboxUlimits(Contract):
     fsize: Literal[0]
     nofile: PositiveInt
     memlock: PositiveInt
+    stack: PositiveInt
 
 
 class SandboxPaths(Contract):

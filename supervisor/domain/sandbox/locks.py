@@ -10,7 +10,14 @@ from supervisor.domain.errors import ExecutionFault
 from supervisor.domain.policies.seccomp_profile import SeccompProfile
 from supervisor.domain.sandbox.lock_content import FilterChain, find_deviation, shared_chain
 
-__all__ = ["ThreadStatus", "judge_filters", "judge_locks", "require_compiled_lock", "under_filter"]
+__all__ = [
+    "ThreadStatus",
+    "judge_filters",
+    "judge_locks",
+    "require_compiled_lock",
+    "require_first_lock",
+    "under_filter",
+]
 
 # SECCOMP_MODE_FILTER of linux/seccomp.h, as /proc/PID/status shows it.
 FILTER_MODE = 2
@@ -34,6 +41,16 @@ class ThreadStatus:
 def under_filter(threads: Sequence[ThreadStatus]) -> bool:
     """Return whether there are threads and each of them has a filter."""
     return bool(threads) and all(thread.seccomp_mode == FILTER_MODE for thread in threads)
+
+
+def require_first_lock(threads: Sequence[ThreadStatus]) -> None:
+    """Raise if a thread that is seen runs without a filter; where none is seen, the runner's end tells why.
+
+    Raises:
+        ExecutionFault: ``lock_missing``.
+    """
+    if threads and not under_filter(threads):
+        raise _missing("the container's start-up code did not put on the first lock in time")
 
 
 def require_compiled_lock(ready: ReadyEvent, policy_digest: str) -> None:

@@ -51,6 +51,7 @@ LIMIT_LINES = {
     "fsize": "Max file size",
     "memlock": "Max locked memory",
     "nofile": "Max open files",
+    "stack": "Max stack size",
 }
 # gVisor has its own /proc and /dev, without the host's files, and does not report what it hides of its own. Of a
 # process's limits it reports only the one on open files. That the container engine's files (ENGINE_FILES) are only read
@@ -59,7 +60,7 @@ UNOBSERVED: dict[IsolationTier, tuple[str, ...]] = {
     "hardened": (),
     "gvisor": (
         *("MaskedPaths", "ReadonlyPaths", "no shared memory", "lock one", "lock two's program"),
-        *("ulimit core", "ulimit fsize", "ulimit memlock"),
+        *("ulimit core", "ulimit fsize", "ulimit memlock", "ulimit stack"),
     ),
 }
 ENGINE_FILES = frozenset({"/etc/hostname", "/etc/hosts", "/etc/resolv.conf"})

@@ -1,12 +1,14 @@
 import json
 import tracemalloc
+from typing import Annotated
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import Field
 
 from contracts.wire.canonical import canonical_bytes
-from contracts.wire.document import Contract
+from contracts.wire.document import Contract, Many
 from contracts.wire.errors import ContractError
 from contracts.wire.strict_json import MAX_COMMAS, MAX_CONTAINERS, MAX_DEPTH, MAX_KEYS, decode_json
 
@@ -205,3 +207,25 @@ def test_more_values_than_any_document_has_are_refused_before_they_are_parsed(do
 def test_what_stands_in_a_string_is_no_value() -> None:
     text = "[{," * (MAX_COMMAS + 1)
     assert decode_json(f'["{text}"]'.encode(), max_bytes=10 * MAX_COMMAS) == [text]
+
+
+class Talk(Contract):
+    """A list of lists, neither of them empty."""
+
+    turns: Annotated[Many[Annotated[Many[int], Field(min_length=1)]], Field(min_length=1)]
+    """The turns."""
+
+
+@pytest.mark.parametrize(
+    ("document", "faults"),
+    [
+        (b'{"turns": []}', [("/turns", "too_short")]),
+        (b'{"turns": [[]]}', [("/turns/0", "too_short")]),
+        (b'{"turns": [["x"]]}', [("/turns/0/0", "int_type")]),
+        (b'{"turns": 1}', [("/turns", "tuple_type")]),
+    ],
+)
+def test_a_fault_in_a_list_does_not_make_the_list_too_short(document: bytes, faults: list[tuple[str, str]]) -> None:
+    with pytest.raises(ContractError) as caught:
+        Talk.parse(document)
+    assert [(fault.field, fault.code) for fault in caught.value.errors] == faults

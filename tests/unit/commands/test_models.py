@@ -8,6 +8,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from contracts.model_signing.errors import ModelSignatureError
+from supervisor.adapters.installation.model_claim import Claim
+from supervisor.adapters.installation.model_store import ModelStore
 from supervisor.commands.models import command
 from tests.model_signatures import DAY, Authority, make_bundle, make_statement, pem_of, public_pem
 from tests.unit.adapters.installation.test_model_store import write_model
@@ -57,6 +59,31 @@ def test_a_model_signed_by_a_certified_signer_is_listed_with_the_name() -> None:
 def test_a_model_without_a_signature_has_no_signer() -> None:
     assert models("add", "tiny", "m.gguf").exit_code == 0
     assert "│ -" in models("list").output
+
+
+def test_a_variant_is_listed_with_what_it_was_made_from(folder: Path) -> None:
+    store = ModelStore(folder / "home" / "models")
+    source, variant = write_model(folder / "m.gguf"), write_model(folder / "v.gguf", seed=1)
+    whole = store.add("whole", source, progress=lambda _: None)
+
+    def add(name: str, parent: str) -> None:
+        store.add(name, variant, Claim(parent=parent), progress=lambda _: None)
+
+    add("small", whole.sha256)
+    add("orphan", "sha256:" + "ab" * 32)
+    rows = {line.split()[1]: line for line in models("list").output.splitlines() if line.startswith("│")}
+    made_from = {name: row.split("│")[-2].strip() for name, row in rows.items()}
+    assert made_from == {
+        "whole": "-",
+        "small": f"whole {whole.quantization}",
+        "orphan": "sha256:abababababab",
+    }
+
+
+@pytest.mark.usefixtures("folder")
+def test_without_a_variant_no_column_says_what_was_made_from_what() -> None:
+    assert models("add", "tiny", "m.gguf").exit_code == 0
+    assert "made from" not in models("list").output
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """The judgement of a whole head, and what it says of the model."""
 
+import re
+
 import pytest
 
 from contracts.wire.document import sha256_digest
@@ -109,11 +111,16 @@ def test_a_description_is_bounded_and_printable(written: object, shown: str | No
 
 @pytest.mark.parametrize(
     "template",
-    ["", b"caf\xe9 {{ messages }}", "x" * (2**20 + 1), 7, [TEMPLATE]],
-    ids=["empty", "latin-1", "too long", "number", "list"],
+    ["", "\0x", b"caf\xe9 {{ messages }}", "x" * (2**20 + 1), [TEMPLATE]],
+    ids=["empty", "nothing before a zero", "latin-1", "too long", "list"],
 )
 def test_what_no_renderer_could_read_is_no_template(template: object) -> None:
     assert judged(tokenizer__chat_template=template).chat_template is None
+
+
+def test_a_template_ends_where_llama_cpp_reads_its_end() -> None:
+    whole, cut = (judged(tokenizer__chat_template=text).chat_template for text in (TEMPLATE, TEMPLATE + "\0more"))
+    assert whole == cut
 
 
 def test_text_that_is_not_utf_8_is_refused_in_names_only() -> None:
@@ -132,8 +139,9 @@ def test_text_that_is_not_utf_8_is_refused_in_names_only() -> None:
         ({"general.file_type": 7}, "its header says q8_0, but its weights are q4_k"),
         ({"general.architecture": "bert"}, "embedding model"),
         ({"llama.expert_count": "8"}, "llama.expert_count is of a type"),
+        ({"tokenizer.chat_template": 7}, "its chat template (tokenizer.chat_template) is no text"),
     ],
 )
 def test_a_head_that_no_run_could_use_is_refused(keys: dict[str, object], why: str) -> None:
-    with pytest.raises(GgufError, match=why.replace(".", r"\.")):
+    with pytest.raises(GgufError, match=re.escape(why)):
         judge_head(parse_composed(sound_keys() | keys, sound_tensors("q4_k")))

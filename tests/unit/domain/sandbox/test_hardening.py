@@ -94,6 +94,7 @@ def test_the_container_is_exactly_as_designed() -> None:
                 {"Name": "fsize", "Soft": 0, "Hard": 0},
                 {"Name": "memlock", "Soft": 65536, "Hard": 65536},
                 {"Name": "nofile", "Soft": 64, "Hard": 64},
+                {"Name": "stack", "Soft": 67108864, "Hard": 67108864},
             ],
             "MaskedPaths": list(POLICY.paths.masked),
             "ReadonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],

@@ -4,7 +4,13 @@ import pytest
 
 from contracts.execution.runner_protocol import ReadyEvent
 from supervisor.domain.errors import ExecutionFault
-from supervisor.domain.sandbox.locks import ThreadStatus, judge_locks, require_compiled_lock, under_filter
+from supervisor.domain.sandbox.locks import (
+    ThreadStatus,
+    judge_locks,
+    require_compiled_lock,
+    require_first_lock,
+    under_filter,
+)
 from tests.fakes.runner_scripts import LOCKDOWN_POLICY, READY
 from tests.fakes.sandbox_facts import thread_under
 
@@ -83,3 +89,11 @@ def test_a_lock_from_another_policy_is_refused() -> None:
 )
 def test_every_thread_must_have_a_filter(threads: list[ThreadStatus], under: bool) -> None:
     assert under_filter(threads) is under
+
+
+def test_a_thread_that_is_seen_without_its_first_lock_is_refused() -> None:
+    require_first_lock([thread_under(1)])
+    require_first_lock([])
+    with pytest.raises(ExecutionFault, match="first lock in time") as caught:
+        require_first_lock([thread_under(1), thread_under(0, seccomp_mode=0)])
+    assert caught.value.code == "lock_missing"

@@ -167,7 +167,7 @@ def test_each_deviation_from_the_request_is_a_difference(field: str, changes: di
 
 
 def test_limits_that_cannot_be_seen_are_a_difference() -> None:
-    assert set(differing(limits=None)) == {f"ulimit {name}" for name in ("core", "fsize", "memlock", "nofile")}
+    assert set(differing(limits=None)) == {f"ulimit {name}" for name in ("core", "fsize", "memlock", "nofile", "stack")}
 
 
 def test_another_build_of_ggml_is_a_difference() -> None:
