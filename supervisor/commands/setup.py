@@ -5,16 +5,17 @@ from dataclasses import dataclass
 import click
 
 from supervisor.adapters.home import Home, default_home
+from supervisor.adapters.kernel.host import read_host_facts
 from supervisor.console.steps import ConsoleProgress, Progress
 from supervisor.domain.errors import EngineError
 from supervisor.setup.host.container_engine import ensure_container_engine
+from supervisor.setup.images.build_choice import backend_of_machine
 from supervisor.setup.images.runtime_image import build_runtime_image
 from supervisor.setup.models.catalogue import SMOLLM2_135M_INSTRUCT
 from supervisor.setup.models.installing import ensure_model
 
-__all__ = ["DEMO_BACKEND", "DEMO_MODEL", "DEMO_QUANTIZATION", "command", "prepare"]
+__all__ = ["DEMO_MODEL", "DEMO_QUANTIZATION", "command", "prepare"]
 
-DEMO_BACKEND = "cpu_avx2"
 DEMO_MODEL = SMOLLM2_135M_INSTRUCT.name
 DEMO_QUANTIZATION = SMOLLM2_135M_INSTRUCT.quantization
 
@@ -25,6 +26,8 @@ class Prepared:
 
     home: Home
     docker_host: str
+    backend: str
+    """The one whose image was built, because this processor runs it."""
 
 
 def prepare(
@@ -44,11 +47,12 @@ def prepare(
     if ":" in str(home.root):
         # The container engine's mount syntax cannot escape a colon.
         raise EngineError("home_unusable", f"{home.root} has a colon in its path; choose another WEOS_HOME")
+    backend = backend_of_machine(read_host_facts())
     home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
     docker_host = ensure_container_engine(home.root, progress)
-    build_runtime_image(home.root, DEMO_BACKEND, progress, docker_host)
+    build_runtime_image(home.root, backend, progress, docker_host)
     ensure_model(home, model, progress, accepted_terms=accepted_terms)
-    return Prepared(home, docker_host)
+    return Prepared(home, docker_host, backend)
 
 
 @click.command(name="setup")
