@@ -157,6 +157,7 @@ def test_models_are_added_listed_verified_and_removed(tmp_path: Path, own_home: 
     assert list(home.models.glob("*/model.gguf")) == []
 
 
+@pytest.mark.gvisor
 async def test_a_tier_is_chosen_on_the_command_line(served: Api) -> None:
     ran = await call(
         served,
@@ -181,6 +182,7 @@ def test_a_token_is_made_for_an_agent_and_not_shown(own_home: Home) -> None:
     assert weos(own_home, "token", "create", "admin").returncode == 2
 
 
+@pytest.mark.gvisor
 def test_a_tier_that_is_there_is_not_set_up_again(own_home: Home) -> None:
     ran = weos(own_home, "gvisor")
     assert ran.returncode == 0, ran.stderr
