@@ -225,7 +225,7 @@ def _show_host(home: Home) -> None:
         *_find_engine(),
         Finding("processor", f"{host.processor}, {len(host.logical_cpus)} usable CPUs, {gib:.1f} GiB", "", good=None),
         *find_leasable(host, policies),
-        find_standing(EngineClient(home)),
+        *find_standing(EngineClient(home)),
         *_find_backends(home, host),
         *find_models(ModelStore(home.models)),
         *find_left_downloads(home.root),
