@@ -30,25 +30,21 @@ from supervisor.domain.errors import EngineError, Refusal
 from supervisor.domain.planning.installation import HostFacts
 from supervisor.domain.policies.policy import PowerPolicy
 from supervisor.domain.power.meter import MissingMeter
+from supervisor.domain.preflight import LIMIT_SUPPORT, find_engine_obstacle, find_lacking_limits, find_machine_obstacle
 from supervisor.domain.sandbox.isolation import read_runtimes, require_registered
 from supervisor.power.meters import FoundCalibration, find_calibration, open_meter
 from supervisor.setup.host.container_engine import find_container_engine
+from supervisor.setup.host.container_engine_facts import read_container_engine_facts
+from supervisor.setup.host.machine_facts import read_machine_facts
 from supervisor.setup.host.programs import find_program
 
 __all__ = ["command", "find_meters"]
 
 ENGINE_TIMEOUT_S = 10
-# Limits of an execution, and the container engine's field that says whether its kernel supports them.
-LIMIT_SUPPORT = {
-    "memory": "MemoryLimit",
-    "swap": "SwapLimit",
-    "processes": "PidsLimit",
-    "CPU set": "CPUSet",
-    "CPU time": "CpuCfsQuota",
-}
+OBSTACLE = "this machine"
 
 
-def _find_engine() -> list[Finding]:
+def _find_engine(home: Home) -> list[Finding]:
     host = find_container_engine()
     if host is None:
         return [Finding("container engine", "none answers", "nothing can be executed; run: make setup", good=False)]
@@ -64,6 +60,7 @@ def _find_engine() -> list[Finding]:
             "container engine", f"{version['Version']} at {host} (API {version['ApiVersion']})", "executions can run"
         ),
         _find_limits(info),
+        *_show_obstacle(find_engine_obstacle(read_container_engine_facts(info, home.root, is_local=False))),
         Finding(
             "kernel security",
             security,
@@ -72,6 +69,10 @@ def _find_engine() -> list[Finding]:
         ),
         *_find_tiers(info),
     ]
+
+
+def _show_obstacle(obstacle: str | None) -> list[Finding]:
+    return [] if obstacle is None else [Finding(OBSTACLE, "nothing can be executed", obstacle, good=False)]
 
 
 def _find_tiers(info: dict[str, Any]) -> list[Finding]:
@@ -93,7 +94,7 @@ def _find_tiers(info: dict[str, Any]) -> list[Finding]:
 
 def _find_limits(info: dict[str, Any]) -> Finding:
     found = f"version {info.get('CgroupVersion', 'unknown')}, driver {info.get('CgroupDriver', 'unknown')}"
-    lacking = [name for name, key in LIMIT_SUPPORT.items() if not info.get(key)]
+    lacking = find_lacking_limits(info)
     if lacking:
         follows = f"executions are refused: the container engine cannot limit {', '.join(lacking)}"
         return Finding("control groups", found, follows, good=False)
@@ -222,7 +223,8 @@ def _show_host(home: Home) -> None:
     policies = load_policies(default_source_root() / "policies")
     gib = host.memory_bytes / 2**30
     findings = [
-        *_find_engine(),
+        *_find_engine(home),
+        *_show_obstacle(find_machine_obstacle(read_machine_facts(home.root, default_source_root()))),
         Finding("processor", f"{host.processor}, {len(host.logical_cpus)} usable CPUs, {gib:.1f} GiB", "", good=None),
         *find_leasable(host, policies),
         *find_standing(EngineClient(home)),
@@ -246,5 +248,7 @@ def _show_host(home: Home) -> None:
         table.add_row(marks[finding.good], finding.subject, finding.found, finding.follows)
     Console().print(table)
     can_execute = {finding.subject.split()[0] for finding in findings if finding.good}
-    if any(finding.good is False for finding in findings[:2]) or not {"container", "backend", "models"} <= can_execute:
+    is_unsuitable = any(finding.subject == OBSTACLE for finding in findings)
+    has_bad_engine = any(finding.good is False for finding in findings[:2])
+    if is_unsuitable or has_bad_engine or not {"container", "backend", "models"} <= can_execute:
         raise SystemExit(1)

@@ -5,10 +5,14 @@ from dataclasses import dataclass
 import click
 
 from supervisor.adapters.home import Home, default_home
+from supervisor.adapters.installation.backends import default_source_root
 from supervisor.adapters.kernel.host import read_host_facts
 from supervisor.console.steps import ConsoleProgress, Progress
-from supervisor.domain.errors import EngineError
+from supervisor.domain.errors import SetupError
+from supervisor.domain.preflight import find_machine_obstacle
 from supervisor.setup.host.container_engine import ensure_container_engine
+from supervisor.setup.host.container_engine_facts import find_container_engine_obstacle
+from supervisor.setup.host.machine_facts import read_machine_facts
 from supervisor.setup.images.build_choice import backend_of_machine
 from supervisor.setup.images.runtime_image import build_runtime_image
 from supervisor.setup.models.catalogue import SMOLLM2_135M_INSTRUCT
@@ -44,15 +48,19 @@ def prepare(
     Raises:
         SetupError: something is missing; the message names it, says why it is needed and how to fix it.
     """
-    if ":" in str(home.root):
-        # The container engine's mount syntax cannot escape a colon.
-        raise EngineError("home_unusable", f"{home.root} has a colon in its path; choose another WEOS_HOME")
+    _require(find_machine_obstacle(read_machine_facts(home.root, default_source_root())))
     backend = backend_of_machine(read_host_facts())
     home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
     docker_host = ensure_container_engine(home.root, progress)
+    _require(find_container_engine_obstacle(docker_host, home.root))
     build_runtime_image(home.root, backend, progress, docker_host)
     ensure_model(home, model, progress, accepted_terms=accepted_terms)
     return Prepared(home, docker_host, backend)
+
+
+def _require(obstacle: str | None) -> None:
+    if obstacle is not None:
+        raise SetupError("machine_unsuitable", obstacle)
 
 
 @click.command(name="setup")
