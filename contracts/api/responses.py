@@ -24,6 +24,7 @@ __all__ = [
     "ModelList",
     "ModelView",
     "PlanView",
+    "Readiness",
     "RunList",
     "RunStatus",
     "RunSummary",
@@ -165,6 +166,15 @@ class Health(Contract):
     """Whether the container engine (Docker or Podman) responds."""
     unrecorded: Count
     """Number of ended executions whose record could not be stored yet. Unless it is 0, an operator must act."""
+
+
+class Readiness(Contract):
+    """Whether an execution would start now."""
+
+    ready: bool
+    """Whether the container engine answers, the newest container started, and every record could be stored."""
+    reason: str | None
+    """Why not; null where it is ready. Where a container did not start, the container engine's own words."""
 
 
 class StreamStarted(Contract):

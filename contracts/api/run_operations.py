@@ -7,6 +7,7 @@ from contracts.api.responses import (
     Health,
     ModelList,
     PlanView,
+    Readiness,
     RunList,
     RunView,
     StreamDone,
@@ -223,6 +224,15 @@ RUN_OPERATIONS = (
         "Show whether executions are accepted",
         "Returns 503 with the same body if executions would be refused.",
         {200: ("Executions are accepted.", Health), 503: ("Executions would be refused.", Health)},
+        (),
+    ),
+    Operation(
+        "getReadiness",
+        "GET",
+        "/readyz",
+        "Show whether an execution would start",
+        "Returns 503 with the reason if it would not: a container engine can answer each ping and fail each start.",
+        {200: ("An execution would start.", Readiness), 503: ("It would not.", Readiness)},
         (),
     ),
     Operation(

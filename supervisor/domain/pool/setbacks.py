@@ -8,10 +8,14 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from supervisor.domain.sandbox.starts import ENGINE_FAULTS
+
 __all__ = ["Setback", "Setbacks"]
 
 # 10 s become 10 minutes at most, in which an operator who has found the cause can wait for the next attempt.
 LONGEST_WAIT_FACTOR = 60
+# 60 s where the container engine fails: these attempts also find out whether it works again.
+LONGEST_WAIT_FOR_ENGINE_FACTOR = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +60,8 @@ class Setbacks:
             return None
         before = self._by_recipe.get(recipe)
         count = 1 if before is None else before.count + 1
-        factor = min(2 ** min(count - 1, LONGEST_WAIT_FACTOR), LONGEST_WAIT_FACTOR)
-        wait_s = self._first_wait_s * factor
+        most = LONGEST_WAIT_FOR_ENGINE_FACTOR if code in ENGINE_FAULTS else LONGEST_WAIT_FACTOR
+        wait_s = self._first_wait_s * min(2 ** min(count - 1, most), most)
         setback = self._by_recipe[recipe] = Setback(count, code, wait_s, now_s + wait_s)
         return setback
 

@@ -3,11 +3,11 @@
 from supervisor.domain.pool.setbacks import Setback, Setbacks
 
 
-def after(failures: int) -> list[Setback]:
+def after(failures: int, code: str = "model_crashed") -> list[Setback]:
     """The setbacks of a recipe that fails whenever it may be tried."""
     setbacks, now_s, told = Setbacks(10), 0.0, []
     for _ in range(failures):
-        setback = setbacks.add("a", "model_crashed", now_s)
+        setback = setbacks.add("a", code, now_s)
         assert setback is not None
         told.append(setback)
         now_s = setback.not_before_s
@@ -17,6 +17,10 @@ def after(failures: int) -> list[Setback]:
 def test_each_failure_doubles_the_wait_up_to_ten_minutes() -> None:
     assert [each.wait_s for each in after(9)] == [10, 20, 40, 80, 160, 320, 600, 600, 600]
     assert after(2_000)[-1].wait_s == 600
+
+
+def test_a_container_engine_that_fails_is_asked_each_minute() -> None:
+    assert [each.wait_s for each in after(5, "sandbox_failed")] == [10, 20, 40, 60, 60]
 
 
 def test_ever_fewer_failures_are_told() -> None:
