@@ -62,8 +62,9 @@ def find_run_by_key(database: sqlite3.Connection, idempotency_key: str) -> Store
 
 def read_page(database: sqlite3.Connection, before: str | None, limit: int) -> tuple[StoredRun, ...]:
     """Return the newest executions, or those accepted before one; without their records and texts."""
-    where = "WHERE (?1 IS NULL OR e.seq < (SELECT seq FROM executions WHERE execution_id = ?1)) "
-    return _select(database, _SELECT_SUMMARY + where + "ORDER BY e.seq DESC LIMIT ?2", before, limit)
+    # Python 3.14 takes numbered parameters (?1) for named ones and refuses them in a sequence.
+    where = "WHERE (? IS NULL OR e.seq < (SELECT seq FROM executions WHERE execution_id = ?)) "
+    return _select(database, _SELECT_SUMMARY + where + "ORDER BY e.seq DESC LIMIT ?", before, before, limit)
 
 
 def read_unfinished(database: sqlite3.Connection) -> tuple[StoredRun, ...]:
