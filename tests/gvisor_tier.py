@@ -7,7 +7,7 @@ import pytest
 
 from supervisor.adapters.installation.backends import default_source_root
 from supervisor.adapters.policies import load_policies
-from supervisor.domain.errors import EngineError
+from supervisor.domain.errors import Refusal
 from supervisor.domain.sandbox.isolation import require_registered
 from supervisor.setup.host.container_engine import find_container_engine
 from supervisor.setup.host.gvisor import registered_runtimes
@@ -36,8 +36,8 @@ def find_obstacle() -> str | None:
     tier = load_policies(default_source_root() / "policies").sandbox.isolation.gvisor
     try:
         require_registered(tier, registered_runtimes(host))
-    except EngineError as error:
-        return f"{REASON}{error.detail}. To try it: make gvisor YES=1"
+    except Refusal as refusal:
+        return f"{REASON}{refusal.detail} YES=1"
     return None
 
 
