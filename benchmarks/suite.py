@@ -33,7 +33,7 @@ from benchmarks.rows.stream import measure_slow_reader, measure_stream_delay, me
 from supervisor.adapters.docker.sandboxes import INSTANCE_LABEL
 from supervisor.adapters.home import Home, default_home
 from supervisor.adapters.installation.model_store import ModelStore
-from supervisor.commands.setup import DEMO_BACKEND, DEMO_MODEL, DEMO_QUANTIZATION, prepare
+from supervisor.commands.setup import DEMO_MODEL, DEMO_QUANTIZATION, prepare
 from supervisor.commands.supervising import require_process
 from supervisor.composition import SOURCE_ROOT
 from supervisor.console.steps import ConsoleProgress, Progress
@@ -157,7 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     require_process("make bench")
     progress = ConsoleProgress()
     prepared = prepare(Home(default_home()), progress)
-    peers = ensure_peers(prepared.home.root, DEMO_BACKEND, progress, prepared.docker_host)
+    peers = ensure_peers(prepared.home.root, prepared.backend, progress, prepared.docker_host)
     home = prepare_home(prepared.home)
     machine = describe_machine(SOURCE_ROOT, prepared.docker_host, quick=options.quick)
     if load_average() > NOISY_LOAD:

@@ -8,8 +8,10 @@ import fcntl
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -18,6 +20,12 @@ SOURCE_ROOT = Path(__file__).resolve().parent.parent
 LOCK_FILE = SOURCE_ROOT / "supervisor" / "requirements.lock"
 MINIMUM_PYTHON = (3, 11)
 STEP_TIMEOUT_S = 1800
+# Measured with `du` in 2026-11.
+ENVIRONMENT_MB = 520
+# Less than this is left where a disk is full: no package is smaller than a few blocks.
+FULL_BYTES = 20 * 10**6
+# strerror(3) of ENOSPC, as pip passes it on.
+NO_SPACE = "No space left on device"
 # Inside a virtual environment (perhaps the one to be replaced), use the interpreter that it was created from.
 INTERPRETER: str = getattr(sys, "_base_executable", sys.executable)
 
@@ -35,6 +43,24 @@ def home() -> Path:
     """Return the directory of this installation, as `supervisor.place` does."""
     data_home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
     return Path(os.environ.get("WEOS_HOME") or Path(data_home) / "weos").absolute()
+
+
+def find_obstacle(place: Path) -> str | None:
+    """Return why nothing can be executed on this machine; told before a package is fetched."""
+    if str(SOURCE_ROOT) not in sys.path:
+        # Called by its path, this script has only its own directory there.
+        sys.path.append(str(SOURCE_ROOT))
+    # Here, because an older Python, which `main` refuses, cannot read them.
+    from supervisor.domain.preflight import find_machine_obstacle  # noqa: PLC0415
+    from supervisor.setup.host.machine_facts import read_machine_facts  # noqa: PLC0415
+
+    return find_machine_obstacle(read_machine_facts(place, SOURCE_ROOT))
+
+
+def describe_full_disk(*places: Path) -> str:
+    """Return which disk is full, and how much is needed."""
+    free = ", ".join(f"{place}: {shutil.disk_usage(place).free / 1e6:.0f} MB left" for place in places)
+    return f"the disk is full ({free}); the environment needs {ENVIRONMENT_MB} MB, and set-up 2 GB in all"
 
 
 def digest_of(*parts: bytes) -> str:
@@ -90,10 +116,13 @@ def run_pip(python: Path, arguments: list[str], total: int) -> None:
         deadline.cancel()
     if process.returncode != 0:
         tail = "\n    ".join(log)
-        message = (
-            f"pip could not install the locked packages:\n    {tail}\n"
-            "  Check that a package index is reachable (pip download --no-deps click), then repeat the make command."
-        )
+        cause = "Check that a package index is reachable (pip download --no-deps click)"
+        if process.returncode == -signal.SIGKILL:
+            cause = f"It was ended, after {STEP_TIMEOUT_S} s at the latest: look for a slow package index or disk"
+        if NO_SPACE in tail:
+            # pip unpacks below TMPDIR, which may be another disk.
+            cause = f"Make room: {describe_full_disk(python.parents[2], Path(tempfile.gettempdir()))}"
+        message = f"pip could not install the locked packages:\n    {tail}\n  {cause}, then repeat the make command."
         raise BootstrapError(message)
 
 
@@ -143,6 +172,10 @@ def main() -> int:
         )
         return 1
     place = home()
+    obstacle = find_obstacle(place)
+    if obstacle is not None:
+        say(f"Set-up stopped: {obstacle}.")
+        return 1
     try:
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
         with (place / "bootstrap.lock").open("w") as lock:
@@ -150,6 +183,8 @@ def main() -> int:
             prepare(place / "venv")
     except (BootstrapError, OSError, subprocess.SubprocessError) as error:
         say(f"Set-up stopped: {error}")
+        if shutil.disk_usage(place if place.is_dir() else SOURCE_ROOT).free < FULL_BYTES:
+            say(f"The reason may be that {describe_full_disk(place)}.")
         say(f"Everything goes into {place}; set WEOS_HOME to use another directory.")
         return 1
     return 0

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, settings
 
 from supervisor.adapters.home import Home, default_home
 from supervisor.setup.host.container_engine import find_container_engine
+from tests import gvisor_tier
 
 # FUZZ_DEPTH=20 tries twenty times as much, and something else each time; without it every run tries the same.
 FUZZ_DEPTH = int(os.environ.get("FUZZ_DEPTH", "1"))
@@ -21,6 +22,24 @@ settings.register_profile(
     suppress_health_check=(HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example),
 )
 settings.load_profile("bounded")
+
+# What CI sets: a tier that was not tried is then a failure.
+REQUIRED = os.environ.get("WEOS_REQUIRE_GVISOR") == "1"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    obstacle = gvisor_tier.find_obstacle() if gvisor_tier.needs_gvisor(item) else None
+    if obstacle is not None:
+        (pytest.fail if REQUIRED else pytest.skip)(obstacle)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    untried = gvisor_tier.count_untried(terminalreporter.stats.get("skipped", ()))
+    if untried:
+        told = f"{untried} tests skipped: {gvisor_tier.find_obstacle()}"
+        terminalreporter.section("NOT TRIED", yellow=True, bold=True)
+        terminalreporter.line(told)
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from benchmarks.peers.http_peer import Answer, HttpPeer
@@ -12,12 +13,14 @@ from contracts.execution.metrics_record import MetricsRecord, Statement
 from contracts.verify.trust import Trust
 from contracts.wire.envelope import Envelope, decode_base64
 from supervisor.adapters.home import Home
+from supervisor.adapters.kernel.host import read_host_facts
 from supervisor.client.child_supervisor import child_supervisor
 from supervisor.client.engine_client import EngineClient
-from supervisor.commands.setup import DEMO_BACKEND, DEMO_MODEL, DEMO_QUANTIZATION
+from supervisor.commands.setup import DEMO_MODEL, DEMO_QUANTIZATION
 from supervisor.domain.errors import EngineError
+from supervisor.setup.images.build_choice import backend_of_machine
 
-__all__ = ["PROMPT", "Engine", "Executed", "prepare_home", "run_request", "serving"]
+__all__ = ["PROMPT", "Engine", "Executed", "backend_name", "prepare_home", "run_request", "serving"]
 
 PROMPT = "Explique inferência eficiente"
 # Results of set-up that a ledger does not touch; the rest of the home is the benchmarks' own.
@@ -25,6 +28,12 @@ SHARED = ("cache", "engine", "escape", "images", "models")
 FIRST_PAUSE_S = 1.5
 LONGEST_PAUSE_S = 12.0
 OK = 200
+
+
+@cache
+def backend_name() -> str:
+    """Return the backend that set-up built for this processor."""
+    return backend_of_machine(read_host_facts())
 
 
 def run_request(
@@ -35,7 +44,7 @@ def run_request(
         "model": DEMO_MODEL,
         "prompt": prompt,
         "execution": {
-            "backend": DEMO_BACKEND,
+            "backend": backend_name(),
             "quantization": DEMO_QUANTIZATION,
             "scheduler_policy": policy,
             "limits": {"max_tokens": max_tokens},

@@ -26,6 +26,7 @@ __all__ = [
     "ModelList",
     "ModelView",
     "PlanView",
+    "Readiness",
     "RunList",
     "RunStatus",
     "RunSummary",
@@ -197,6 +198,15 @@ class TokenList(Contract):
 
     tokens: Many[TokenView]
     """The tokens, oldest first; the operator's own is the first."""
+
+
+class Readiness(Contract):
+    """Whether an execution would start now."""
+
+    ready: bool
+    """Whether the container engine answers, the newest container started, and every record could be stored."""
+    reason: str | None
+    """Why not; null where it is ready. Where a container did not start, the container engine's own words."""
 
 
 class StreamStarted(Contract):

@@ -1,10 +1,9 @@
 """The base class of every wire model: frozen, strict, and parsed only from unambiguous bytes."""
 
 import hashlib
-from typing import Annotated, ClassVar, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
 
 from contracts.wire.canonical import canonical_bytes
 from contracts.wire.errors import ContractError, FieldError
@@ -29,7 +28,7 @@ def _pointer(location: tuple[int | str, ...]) -> str:
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in location)
 
 
-def _without_followers(faults: list[ErrorDetails]) -> list[ErrorDetails]:
+def _without_followers(faults: list[Any]) -> list[Any]:
     """Leave out that a list is too short where the validation stopped at a fault inside it."""
     inside = {fault["loc"][: len(fault["loc"]) - 1 - up] for fault in faults for up in range(len(fault["loc"]))}
     return [fault for fault in faults if fault["type"] != "too_short" or fault["loc"] not in inside]

@@ -16,6 +16,7 @@ from contracts.api.responses import (
     ModelList,
     ModelView,
     PlanView,
+    Readiness,
     RunView,
     TokenList,
     TokenView,
@@ -190,14 +191,18 @@ async def get_challenge(request: web.Request) -> web.StreamResponse:
     return web.Response(body=envelope, content_type=RECORD_TYPE, headers={"Cache-Control": "no-store"})
 
 
+async def _is_engine_up(context: ApiContext) -> bool:
+    try:
+        async with asyncio.timeout(context.health_timeout_s):
+            return await context.sandboxes.is_up()
+    except TimeoutError:
+        return False
+
+
 async def get_health(request: web.Request) -> web.StreamResponse:
     """GET /healthz."""
     context = request.app[CONTEXT]
-    try:
-        async with asyncio.timeout(context.health_timeout_s):
-            up = await context.sandboxes.is_up()
-    except TimeoutError:
-        up = False
+    up = await _is_engine_up(context)
     sound = up and context.service.unrecorded == 0
     health = Health(
         status="ok" if sound else "degraded",
@@ -205,6 +210,18 @@ async def get_health(request: web.Request) -> web.StreamResponse:
         unrecorded=context.service.unrecorded,
     )
     return _answer(health, 200 if sound else 503)
+
+
+async def get_readiness(request: web.Request) -> web.StreamResponse:
+    """GET /readyz."""
+    context = request.app[CONTEXT]
+    reason = context.service.start_obstacle
+    if not await _is_engine_up(context):
+        reason = "the container engine does not answer"
+    elif context.service.unrecorded:
+        reason = f"{context.service.unrecorded} ended executions wait for their record to be stored"
+    readiness = Readiness(ready=reason is None, reason=reason)
+    return _answer(readiness, 200 if readiness.ready else 503)
 
 
 @functools.cache
@@ -232,6 +249,7 @@ HANDLERS: dict[str, Callable[[web.Request], Awaitable[web.StreamResponse]]] = {
     "getVersion": get_version,
     "getChallenge": get_challenge,
     "getHealth": get_health,
+    "getReadiness": get_readiness,
     "getOpenApi": get_open_api,
     **LEDGER_HANDLERS,
     **METRICS_HANDLERS,

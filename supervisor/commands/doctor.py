@@ -33,28 +33,24 @@ from supervisor.domain.errors import EngineError, Refusal
 from supervisor.domain.planning.installation import HostFacts
 from supervisor.domain.policies.policy import PowerPolicy
 from supervisor.domain.power.meter import MissingMeter
+from supervisor.domain.preflight import LIMIT_SUPPORT, find_engine_obstacle, find_lacking_limits, find_machine_obstacle
 from supervisor.domain.sandbox.isolation import read_runtimes, require_registered
 from supervisor.power.meters import FoundCalibration, find_calibration, open_meter
 from supervisor.setup.host.container_engine import find_container_engine
 from supervisor.setup.host.container_engine_address import judge_access
+from supervisor.setup.host.container_engine_facts import read_container_engine_facts
+from supervisor.setup.host.machine_facts import read_machine_facts
 from supervisor.setup.host.programs import find_program
 
 __all__ = ["command", "find_meters"]
 
 ENGINE_TIMEOUT_S = 10
+OBSTACLE = "this machine"
 # Without these, no backend and no model helps.
-NEEDED = {"container engine", "control groups", "supervisor runs"}
-# Limits of an execution, and the container engine's field that says whether its kernel supports them.
-LIMIT_SUPPORT = {
-    "memory": "MemoryLimit",
-    "swap": "SwapLimit",
-    "processes": "PidsLimit",
-    "CPU set": "CPUSet",
-    "CPU time": "CpuCfsQuota",
-}
+NEEDED = {"container engine", "control groups", "supervisor runs", OBSTACLE}
 
 
-def _find_engine() -> list[Finding]:
+def _find_engine(home: Home) -> list[Finding]:
     host = find_container_engine()
     if host is None:
         follows = judge_access(os.environ, os.geteuid()) or "nothing can be executed; run: make setup"
@@ -71,6 +67,7 @@ def _find_engine() -> list[Finding]:
             "container engine", f"{version['Version']} at {host} (API {version['ApiVersion']})", "executions can run"
         ),
         _find_limits(info),
+        *_show_obstacle(find_engine_obstacle(read_container_engine_facts(info, home.root, is_local=False))),
         Finding(
             "kernel security",
             security,
@@ -79,6 +76,10 @@ def _find_engine() -> list[Finding]:
         ),
         *_find_tiers(info),
     ]
+
+
+def _show_obstacle(obstacle: str | None) -> list[Finding]:
+    return [] if obstacle is None else [Finding(OBSTACLE, "nothing can be executed", obstacle, good=False)]
 
 
 def _find_tiers(info: dict[str, Any]) -> list[Finding]:
@@ -102,7 +103,7 @@ def _find_tiers(info: dict[str, Any]) -> list[Finding]:
 
 def _find_limits(info: dict[str, Any]) -> Finding:
     found = f"version {info.get('CgroupVersion', 'unknown')}, driver {info.get('CgroupDriver', 'unknown')}"
-    lacking = [name for name, key in LIMIT_SUPPORT.items() if not info.get(key)]
+    lacking = find_lacking_limits(info)
     if lacking:
         follows = f"executions are refused: the container engine cannot limit {', '.join(lacking)}"
         return Finding("control groups", found, follows, good=False)
@@ -233,11 +234,12 @@ def _show_host(home: Home) -> None:
     policies = load_policies(default_source_root() / "policies")
     gib = host.memory_bytes / 2**30
     findings = [
-        *_find_engine(),
+        *_find_engine(home),
+        *_show_obstacle(find_machine_obstacle(read_machine_facts(home.root, default_source_root()))),
         find_way(home, find_container_engine(), is_contained=not may_observe()),
         Finding("processor", f"{host.processor}, {len(host.logical_cpus)} usable CPUs, {gib:.1f} GiB", "", good=None),
         *find_leasable(host, policies),
-        find_standing(EngineClient(home)),
+        *find_standing(EngineClient(home)),
         *_find_backends(home, host),
         *find_models(ModelStore(home.models)),
         *find_left_downloads(home.root),

@@ -15,7 +15,7 @@ from supervisor.domain.scheduling.leasing import leasable_memory_bytes
 from supervisor.domain.scheduling.topology import split_housekeeping
 from supervisor.setup.host.supervisor_container import require_socket
 
-__all__ = ["find_leasable", "find_standing", "find_way", "summarize_metrics"]
+__all__ = ["find_held_back", "find_leasable", "find_standing", "find_way", "summarize_metrics"]
 
 
 def find_leasable(host: HostFacts, policies: Policies) -> list[Finding]:
@@ -58,13 +58,28 @@ def find_way(home: Home, docker_host: str | None, *, is_contained: bool) -> Find
     return Finding("supervisor runs", "in a container, since this user is not root", follows, good=None)
 
 
-def find_standing(client: EngineClient) -> Finding:
-    """Return the state of the running supervisor's leases, queue and pool."""
+def find_standing(client: EngineClient) -> list[Finding]:
+    """Return the state of the running supervisor's leases, queue and pool, and what the pool cannot prepare."""
     try:
         text = client.get_bytes("/metrics").decode("utf-8")
     except EngineError as error:
-        return Finding("supervisor", "none answers", f"{error.code}; start one with: make serve", good=None)
-    return Finding("supervisor", summarize_metrics(text), "see /metrics", good=None)
+        return [Finding("supervisor", "none answers", f"{error.code}; start one with: make serve", good=None)]
+    return [Finding("supervisor", summarize_metrics(text), "see /metrics", good=None), *find_held_back(text)]
+
+
+def find_held_back(text: str) -> list[Finding]:
+    """Return what a supervisor's metrics say of sandboxes that fail again and again."""
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    codes = {sample.labels["code"]: sample.value for sample in samples if sample.name == "weos_pool_held_back"}
+    if not codes:
+        return []
+    failures = sum(sample.value for sample in samples if sample.name == "weos_pool_failures_total")
+    found = f"{sum(codes.values()):.0f} recipe(s) held back after failures: {', '.join(sorted(codes))}"
+    follows = (
+        f"{failures:.0f} sandboxes could not be made ahead. Each failure doubles the wait before the next attempt, at "
+        "most 10 minutes; executions start cold meanwhile. The supervisor's log has the reason"
+    )
+    return [Finding("pool", found, follows, good=False)]
 
 
 def summarize_metrics(text: str) -> str:

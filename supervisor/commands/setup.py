@@ -5,18 +5,23 @@ from dataclasses import dataclass
 import click
 
 from supervisor.adapters.home import Home, default_home
+from supervisor.adapters.installation.backends import default_source_root
+from supervisor.adapters.kernel.host import read_host_facts
 from supervisor.client.contained_supervisor import ContainedSupervisor
 from supervisor.commands.supervising import contain
 from supervisor.console.steps import ConsoleProgress, Progress
-from supervisor.domain.errors import EngineError
+from supervisor.domain.errors import SetupError
+from supervisor.domain.preflight import find_machine_obstacle
 from supervisor.setup.host.container_engine import ensure_container_engine
+from supervisor.setup.host.container_engine_facts import find_container_engine_obstacle
+from supervisor.setup.host.machine_facts import read_machine_facts
+from supervisor.setup.images.build_choice import backend_of_machine
 from supervisor.setup.images.runtime_image import build_runtime_image
 from supervisor.setup.models.catalogue import SMOLLM2_135M_INSTRUCT
 from supervisor.setup.models.installing import ensure_model
 
-__all__ = ["DEMO_BACKEND", "DEMO_MODEL", "DEMO_QUANTIZATION", "command", "prepare"]
+__all__ = ["DEMO_MODEL", "DEMO_QUANTIZATION", "command", "prepare"]
 
-DEMO_BACKEND = "cpu_avx2"
 DEMO_MODEL = SMOLLM2_135M_INSTRUCT.name
 DEMO_QUANTIZATION = SMOLLM2_135M_INSTRUCT.quantization
 
@@ -27,6 +32,8 @@ class Prepared:
 
     home: Home
     docker_host: str
+    backend: str
+    """The one whose image was built, because this processor runs it."""
     contained: ContainedSupervisor | None
     """In which the supervisor runs; None: it runs as a process of this user."""
 
@@ -45,16 +52,21 @@ def prepare(
     Raises:
         SetupError: something is missing; the message names it, says why it is needed and how to fix it.
     """
-    if ":" in str(home.root):
-        # The container engine's mount syntax cannot escape a colon.
-        raise EngineError("home_unusable", f"{home.root} has a colon in its path; choose another WEOS_HOME")
+    _require(find_machine_obstacle(read_machine_facts(home.root, default_source_root())))
+    backend = backend_of_machine(read_host_facts())
     home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
     docker_host = ensure_container_engine(home.root, progress)
+    _require(find_container_engine_obstacle(docker_host, home.root))
     # First, because it may turn out that this user cannot have a supervisor here.
     contained = contain(home, docker_host, progress)
-    build_runtime_image(home.root, DEMO_BACKEND, progress, docker_host)
+    build_runtime_image(home.root, backend, progress, docker_host)
     ensure_model(home, model, progress, accepted_terms=accepted_terms)
-    return Prepared(home, docker_host, contained)
+    return Prepared(home, docker_host, backend, contained)
+
+
+def _require(obstacle: str | None) -> None:
+    if obstacle is not None:
+        raise SetupError("machine_unsuitable", obstacle)
 
 
 @click.command(name="setup")

@@ -5,12 +5,14 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+from supervisor.console.repeats import RepeatFilter
+
 __all__ = ["configure_logging"]
 
 
 class _JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        entry = {
+        entry: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
@@ -19,6 +21,9 @@ class _JsonLines(logging.Formatter):
         execution_id = getattr(record, "execution_id", None)
         if execution_id is not None:
             entry["execution_id"] = execution_id
+        repeated = getattr(record, "repeated", 1)
+        if repeated > 1:
+            entry["repeated"] = repeated
         if record.exc_info and record.exc_info[0] is not None:
             # Frames say where; the exception's own text could quote what was being handled.
             entry["exception"] = record.exc_info[0].__name__
@@ -36,7 +41,8 @@ def _frames(record: logging.LogRecord) -> str:
 
 
 def configure_logging(level: int) -> None:
-    """Send every log of this process to stderr as JSON lines."""
+    """Send every log of this process to stderr as JSON lines, equal warnings ever more rarely."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonLines())
+    handler.addFilter(RepeatFilter())
     logging.basicConfig(level=level, handlers=[handler], force=True)

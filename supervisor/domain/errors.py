@@ -76,5 +76,5 @@ class SetupError(EngineError):
     Codes: source_fetch_failed, source_invalid, engine_missing, engine_start_failed, engine_unreachable,
     engine_forbidden, engine_failed, base_image_failed, image_build_failed, compile_failed, backend_unknown,
     definition_invalid, record_invalid, home_busy, home_unusable, gvisor_missing, consent_needed,
-    engine_config_unsound.
+    engine_config_unsound, machine_unsuitable, unsupported_cpu.
     """

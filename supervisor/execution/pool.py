@@ -20,6 +20,7 @@ from supervisor.domain.errors import EngineError, ExecutionFault
 from supervisor.domain.policies.policy import PoolPolicy
 from supervisor.domain.pool.demand import PoolDemand
 from supervisor.domain.pool.plan import DropReason, PooledSandbox, Wanted, plan_pool
+from supervisor.domain.pool.setbacks import Setbacks
 from supervisor.domain.pool.survey import Survey
 from supervisor.domain.sandbox.recipe import SandboxRecipe
 from supervisor.execution.pool_metrics import PoolFacts
@@ -31,8 +32,11 @@ __all__ = ["SandboxPool", "make_sandbox_name"]
 
 _log = logging.getLogger(__name__)
 
-# Seconds before a recipe that could not be prepared is tried again.
+# Seconds before a recipe that could not be prepared once is tried again; each further failure doubles them.
 RETRY_S = 10.0
+
+# The code of a preparation that exceeded its time.
+TOO_SLOW = "prepare_timeout"
 
 
 class IdleCpus(Protocol):
@@ -77,7 +81,7 @@ class SandboxPool:
             survey: returns the declared recipes and the installed images and models.
             unplaceable: why containers cannot be moved and frozen on this machine; the pool then stays empty. None
                 means that they can.
-            retry_s: seconds before a recipe that could not be prepared is tried again.
+            retry_s: seconds before a recipe that could not be prepared once is tried again.
         """
         self._preparer = preparer
         self._cpus = cpus
@@ -85,9 +89,8 @@ class SandboxPool:
         self._budget_bytes = budget_bytes
         self._survey = survey
         self._unplaceable = unplaceable
-        self._retry_s = retry_s
         self._demand = PoolDemand(policy)
-        self._not_before: dict[str, float] = {}
+        self._setbacks = Setbacks(retry_s)
         # Keyed by number, the oldest first.
         self._making: dict[int, SandboxBeingMade] = {}
         self._ready: dict[int, WaitingSandbox] = {}
@@ -167,6 +170,7 @@ class SandboxPool:
             dropped=dict(self._dropped),
             failures=self._failures,
             fault=self._fault,
+            held_back=self._setbacks.count_by_code(),
         )
 
     def collect(self) -> tuple[Metric, ...]:
@@ -175,9 +179,10 @@ class SandboxPool:
 
     def _tend(self) -> None:
         wanted = self._demand.wanted()
+        self._setbacks.keep(wanted)
         now = time.monotonic()
         possible = [
-            Wanted(digest, recipe.memory_bytes, count if self._not_before.get(digest, now) <= now else 0)
+            Wanted(digest, recipe.memory_bytes, count if self._setbacks.may_try(digest, now) else 0)
             for digest, (recipe, count) in wanted.items()
         ]
         step = plan_pool(
@@ -219,18 +224,25 @@ class SandboxPool:
                 prepared = await self._prepare(making, cpus, stack)
                 ready = WaitingSandbox(prepared, digest, stack.pop_all(), time.monotonic_ns(), making.is_frozen)
         except (EngineError, TimeoutError) as fault:
-            self._failures += 1
-            self._fault = fault.detail if isinstance(fault, EngineError) else "preparation took too long"
-            self._not_before[digest] = time.monotonic() + self._retry_s
-            _log.warning("a pooled sandbox could not be prepared: %s", self._fault)
+            self._count_failure(digest, fault)
         else:
             self._fault = None
-            self._not_before.pop(digest, None)
+            self._setbacks.forget(digest)
             self._ready[number] = ready
             ready.watch = asyncio.create_task(self._watch(number, ready), name=f"watch-sandbox-{number}")
         finally:
             self._making.pop(number, None)
             self._wake.set()
+
+    def _count_failure(self, digest: str, fault: EngineError | TimeoutError) -> None:
+        self._failures += 1
+        code, self._fault = (
+            (fault.code, fault.detail) if isinstance(fault, EngineError) else (TOO_SLOW, "preparation took too long")
+        )
+        setback = self._setbacks.add(digest, code, time.monotonic())
+        if setback is not None and setback.is_told:
+            text = "a pooled sandbox could not be prepared, %d time(s) in a row; the next attempt is in %.0f s: %s"
+            _log.warning(text, setback.count, setback.wait_s, self._fault)
 
     async def _prepare(self, making: SandboxBeingMade, cpus: tuple[int, ...], stack: AsyncExitStack) -> PreparedSandbox:
         async with asyncio.timeout(self._policy.prepare_timeout_s) as making.deadline:

@@ -22,6 +22,8 @@ class PoolFacts:
     failures: int
     fault: str | None
     """Why the last sandbox could not be prepared; None means no failure."""
+    held_back: Mapping[str, int]
+    """Number of recipes that wait before they are tried again, by the code of their newest failure."""
 
     def families(self) -> tuple[Metric, ...]:
         """Return the numbers as metrics, without `fault`."""
@@ -41,4 +43,9 @@ class PoolFacts:
         failures = CounterMetricFamily(
             "weos_pool_failures", "Pooled sandboxes that could not be prepared.", self.failures
         )
-        return sandboxes, leases, dropped, failures
+        held_back = GaugeMetricFamily(
+            "weos_pool_held_back", "Recipes that wait after failures, by the newest failure's code.", labels=["code"]
+        )
+        for code, count in sorted(self.held_back.items()):
+            held_back.add_metric([code], count)
+        return sandboxes, leases, dropped, failures, held_back

@@ -6,7 +6,7 @@ Executions that start cold and the pool use the same steps, because preparation 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from contracts.execution.execution_plan import ExecutionPlan
@@ -31,6 +31,7 @@ from supervisor.domain.sandbox.locks import (
 from supervisor.domain.sandbox.ports import LocatedModel, ModelStorePort, Sandbox, SandboxPort
 from supervisor.domain.sandbox.receipt import Expectation, SandboxFacts, build_receipt
 from supervisor.domain.sandbox.recipe import SandboxRecipe
+from supervisor.domain.sandbox.starts import StartWatch
 from supervisor.domain.sandbox.transcript import check_ready
 
 __all__ = ["FreshSandbox", "PreparedSandbox", "Preparer", "read_event"]
@@ -81,6 +82,7 @@ class Preparer:
         self._models = models
         self._installation = installation
         self._policies = policies
+        self.starts = StartWatch()
 
     @asynccontextmanager
     async def open(self, name: str, recipe: SandboxRecipe, cpus: tuple[int, ...]) -> AsyncIterator[FreshSandbox]:
@@ -115,9 +117,14 @@ class Preparer:
         image = self._installation.describe_image(recipe.backend, recipe.runtime_image)
         expected = Expectation(config, self._policies.sandbox, image, model.file)
         budget_bytes = self._policies.admission.output.base_bytes
-        async with self._sandboxes.open(
-            f"weos-{name}", config, model=recipe.model.name, output_bytes=budget_bytes
-        ) as sandbox:
+        opening = self._sandboxes.open(f"weos-{name}", config, model=recipe.model.name, output_bytes=budget_bytes)
+        async with AsyncExitStack() as stack:
+            try:
+                sandbox = await stack.enter_async_context(opening)
+            except ExecutionFault as fault:
+                self.starts.fail(fault.code, fault.detail, time.monotonic())
+                raise
+            self.starts.succeed()
             yield FreshSandbox(sandbox, recipe, expected, model)
 
     async def load(self, fresh: FreshSandbox, *, is_held: Callable[[], bool] = lambda: False) -> PreparedSandbox:

@@ -66,6 +66,11 @@ class ExecutionService:
         """Return whether a ready sandbox fits a plan; everything that the plan needs is then installed."""
         return self._pool.has_ready(recipe_of(plan))
 
+    @property
+    def start_obstacle(self) -> str | None:
+        """Why the next container would not start; None means that nothing is known against it."""
+        return self._preparer.starts.obstacle(time.monotonic())
+
     async def execute(self, run: Run) -> None:
         """Run one execution to its end; never raises, and returns only when its record is durable."""
         observed = Observed(Transcript(run.plan))

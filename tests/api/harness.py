@@ -109,7 +109,7 @@ def _operation(method: str, path: str) -> dict[str, Any] | None:
 async def _check_answer(session: ClientSession, context: Any, params: TraceRequestEndParams) -> None:
     del session, context
     response = params.response
-    is_health = params.url.path == "/healthz" and response.content_type == "application/json"
+    is_health = params.url.path in {"/healthz", "/readyz"} and response.content_type == "application/json"
     if response.status >= 400 and params.method != "HEAD" and not is_health:
         check_error(params.method, params.url.path, response.status, response.content_type, await response.read())
 

@@ -5,7 +5,7 @@ import pytest
 from tests.api.harness import TOKEN, Engine, problem_of
 from tests.api.raw import HEAD, exchange
 
-PATHS = ("/v1/version", "/v1/runs", "/v1/models", "/v1/backends", "/healthz", "/openapi.json", "/v1/nothing")
+PATHS = ("/v1/version", "/v1/runs", "/v1/models", "/v1/backends", "/healthz", "/readyz", "/openapi.json", "/v1/nothing")
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -5,13 +5,14 @@ import asyncio
 import pytest
 from aiohttp import ClientPayloadError
 
-from contracts.api.responses import Health
-from supervisor.domain.errors import Refusal
+from contracts.api.responses import Health, Readiness
+from supervisor.domain.errors import ExecutionFault, Refusal
 from supervisor.domain.planning.installation import Installation
 from tests.api.harness import Engine, eventually, problem_of
 from tests.event_streams import read_event, read_events
 from tests.fakes.run_requests import spec_request
-from tests.fakes.runner_scripts import HeldRunner, answering
+from tests.fakes.runner_scripts import HeldRunner, answering, saying
+from tests.fakes.sandboxes import FakeSandbox
 
 
 async def health(engine: Engine) -> tuple[int, Health]:
@@ -40,6 +41,45 @@ async def test_an_engine_that_hangs_is_down_to_whoever_asks_for_health() -> None
     engine.sandboxes.before_is_up = asyncio.Event().wait
     async with engine.serving():
         assert await health(engine) == (503, Health(status="degraded", engine="down", unrecorded=0))
+
+
+async def readiness(engine: Engine) -> tuple[int, Readiness]:
+    answer = await engine.client.get("/readyz")
+    return answer.status, Readiness.parse(await answer.read())
+
+
+def refuse(_sandbox: FakeSandbox) -> None:
+    raise ExecutionFault("sandbox_failed", "Requested CPUs are not available")
+
+
+async def test_an_engine_that_answers_and_cannot_start_a_container_is_not_ready(engine: Engine) -> None:
+    assert await readiness(engine) == (200, Readiness(ready=True, reason=None))
+    engine.sandboxes.on_open = refuse
+    await engine.ended(await engine.start())
+    assert await readiness(engine) == (503, Readiness(ready=False, reason="Requested CPUs are not available"))
+    assert (await health(engine))[0] == 200
+    engine.sandboxes.on_open = None
+    await engine.ended(await engine.start())
+    assert (await readiness(engine))[0] == 200
+
+
+async def test_a_runner_that_fails_in_its_container_says_nothing_of_the_next_start() -> None:
+    engine = Engine(saying(first={"type": "error", "code": "model_load_failed", "message": "no"}))
+    async with engine.serving():
+        await engine.ended(await engine.start())
+        assert (await readiness(engine))[0] == 200
+
+
+async def test_an_engine_that_is_down_or_hangs_is_not_ready() -> None:
+    engine = Engine(answering(["ok"]))
+    engine.health_timeout_s = 0.02
+    down = (503, Readiness(ready=False, reason="the container engine does not answer"))
+    async with engine.serving():
+        engine.sandboxes.up = False
+        assert await readiness(engine) == down
+        engine.sandboxes.up = True
+        engine.sandboxes.before_is_up = asyncio.Event().wait
+        assert await readiness(engine) == down
 
 
 async def test_without_an_engine_everything_that_needs_none_still_answers(engine: Engine) -> None:
@@ -92,6 +132,7 @@ async def test_a_full_disk_at_the_end_keeps_the_record_until_there_is_room(engin
     assert problem.execution_id is not None
     assert engine.ledger.final == {}
     assert await health(engine) == (503, Health(status="degraded", engine="up", unrecorded=1))
+    assert "1 ended executions wait for their record" in str((await readiness(engine))[1].reason)
     assert (await engine.client.get(f"/v1/runs/{problem.execution_id}/record")).status == 404
     engine.ledger.full_for_final = False
     assert (await engine.record(problem.execution_id)).outcome == "completed"

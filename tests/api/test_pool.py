@@ -257,6 +257,21 @@ async def test_a_recipe_that_cannot_be_made_is_tried_again_later() -> None:
         await eventually(is_ready(engine))
 
 
+async def test_a_recipe_that_fails_each_time_is_told_ever_more_rarely(caplog: pytest.LogCaptureFixture) -> None:
+    async with pooling(answering(["a"])) as engine:
+        await start_of(engine)
+        await eventually(is_ready(engine))
+        engine.models.fault = Refusal("model_altered", "the file changed")
+        engine.sandboxes.opened[-1].end(ExecutionFault("runner_failed", "it ended"))
+        await eventually(lambda: engine.pool.facts().failures >= 5)
+        assert engine.pool.facts().held_back == {"model_altered": 1}
+        told = [each.getMessage() for each in caplog.records if "could not be prepared" in each.getMessage()]
+        assert [each.partition(" time(s)")[0].rpartition(" ")[2] for each in told] == ["1", "2", "4"]
+        engine.models.fault = None
+        await eventually(is_ready(engine))
+        assert engine.pool.facts().held_back == {}
+
+
 async def test_one_that_never_becomes_ready_is_given_up() -> None:
     async def script(sandbox: FakeSandbox, line_index: int) -> None:
         if sandbox is engine.sandboxes.opened[0]:
@@ -266,6 +281,7 @@ async def test_one_that_never_becomes_ready_is_given_up() -> None:
         await start_of(engine)
         await eventually(lambda: engine.pool.facts().failures > 0)
         assert engine.pool.facts().fault == "preparation took too long"
+        assert engine.pool.facts().held_back == {"prepare_timeout": 1}
 
 
 async def test_where_no_container_can_be_placed_none_is_made_and_the_reason_is_told() -> None:

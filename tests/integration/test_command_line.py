@@ -156,6 +156,7 @@ def test_models_are_added_listed_verified_and_removed(tmp_path: Path, own_home: 
     assert list(home.models.glob("*/model.gguf")) == []
 
 
+@pytest.mark.gvisor
 async def test_a_tier_is_chosen_on_the_command_line(served: Api) -> None:
     ran = await call(
         served,
@@ -184,6 +185,7 @@ async def test_a_token_counts_and_is_revoked_while_the_supervisor_runs(served: A
     assert (await call(served, "token", "create", "experimenter", "--name", "on-the-fly")).returncode == 1
 
 
+@pytest.mark.gvisor
 def test_a_tier_that_is_there_is_not_set_up_again(own_home: Home) -> None:
     ran = weos(own_home, "gvisor")
     assert ran.returncode == 0, ran.stderr

@@ -14,7 +14,7 @@ from supervisor.adapters.kernel.proc_status import read_group
 from tests.integration.conftest import Api
 from tests.integration.test_executions import LONG, request_with, until_gone
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.gvisor]
 
 
 def in_gvisor(request: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,9 @@ from supervisor.adapters.docker.sandboxes import DockerSandboxes
 from supervisor.domain.errors import ExecutionFault, SetupError
 from supervisor.setup.host.container_engine import is_answering, this_host
 from supervisor.setup.host.gvisor import ContainerEngine, ensure_gvisor
+from supervisor.setup.host.programs import find_program
 from supervisor.setup.images.runtime_image import build_runtime_image
+from tests import gvisor_tier
 from tests.fakes.installation import fixed_installation
 from tests.silent_progress import SilentProgress
 
@@ -54,6 +56,8 @@ class Daemon:
 
 @pytest.fixture(scope="module")
 def daemon() -> Iterator[Daemon]:
+    if find_program("runsc") is None:
+        pytest.skip(f"{gvisor_tier.REASON}runsc is not installed. To try it: make gvisor YES=1")
     # A Unix socket's path has room for about 100 bytes.
     root = Path(tempfile.mkdtemp(prefix="wd"))
     (root / "daemon.json").write_text('{"labels": ["of=theirs"]}')

@@ -92,6 +92,48 @@ def test_what_pip_said_last_is_passed_on(tmp_path: Path) -> None:
         bootstrap.run_pip(pip, [], 1)
 
 
+def test_a_full_disk_is_told_with_its_name_and_what_is_needed(tmp_path: Path) -> None:
+    pip = tmp_path / "venv" / "bin" / "python"
+    pip.parent.mkdir(parents=True)
+    pip.write_text("#!/bin/sh\necho 'ERROR: [Errno 28] No space left on device'\nexit 1\n")
+    pip.chmod(0o755)
+    with pytest.raises(bootstrap.BootstrapError, match=r"the disk is full .*520 MB") as caught:
+        bootstrap.run_pip(pip, [], 1)
+    assert f"{tmp_path}: " in str(caught.value)
+    assert "package index" not in str(caught.value)
+
+
+def test_a_pip_that_takes_too_long_is_told_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootstrap, "STEP_TIMEOUT_S", 0.1)
+    pip = tmp_path / "python"
+    pip.write_text("#!/bin/sh\nexec sleep 600\n")
+    pip.chmod(0o755)
+    with pytest.raises(bootstrap.BootstrapError, match=r"ended, after 0\.1 s"):
+        bootstrap.run_pip(pip, [], 1)
+
+
+@pytest.mark.parametrize("name", ["we os", "w\u00e9os", "we:os"])
+def test_a_path_that_cannot_work_is_refused_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    monkeypatch.setenv("WEOS_HOME", str(tmp_path / name))
+    assert bootstrap.main() == 1
+    assert "Set-up stopped: the path of WEOS_HOME" in capsys.readouterr().out
+    assert not (tmp_path / name).exists()
+
+
+def test_it_refuses_by_its_path_too_with_nothing_installed(tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-I", "-S", str(bootstrap.SOURCE_ROOT / "supervisor" / "bootstrap.py")],
+        env={"WEOS_HOME": str(tmp_path / "we os"), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr) == (1, "")
+    assert ran.stdout.startswith("Set-up stopped: the path of WEOS_HOME")
+
+
 def test_a_good_pip_shows_how_far_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pip = tmp_path / "python"
     pip.write_text("#!/bin/sh\necho Collecting one\nexit 0\n")

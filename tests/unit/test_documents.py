@@ -28,7 +28,7 @@ API = json.loads((REPOSITORY / "contracts" / "openapi.json").read_text(encoding=
 TOP_FOLDERS = {path.name for path in REPOSITORY.iterdir() if path.is_dir()} - {".git", "build", "dist"}
 PATH = re.compile(r"[\w.-]+(/[\w.-]+)*/?")
 ROUTE = re.compile(
-    r"(?:^|\s)(?:(GET|POST|DELETE) )?(?:http://[\w.:]+)?(/(?:v1/|openai/|healthz|metrics|openapi\.json)[^\s`\"]*)"
+    r"(?:^|\s)(?:(GET|POST|DELETE) )?(?:http://[\w.:]+)?(/(?:v1/|openai/|healthz|readyz|metrics|openapi\.json)[^\s`\"]*)"
 )
 README_LINES, README_WORDS, DECISION_LINES = 120, 900, 40
 # Groups of commands that pages also name without the program's name before them.

@@ -50,6 +50,17 @@ class LedgerDatabase:
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._path.touch(mode=0o600)
         connection = sqlite3.connect(self._path, isolation_level=None)
+        try:
+            self._prepare(connection)
+            self._tree = LedgerTree(connection)
+            self._connection = connection
+            self._check()
+        except BaseException:
+            self._connection = None
+            connection.close()
+            raise
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
         # FULL, because with NORMAL a commit in WAL mode is not yet on the disk when it returns.
         for pragma in (
             "journal_mode = WAL",
@@ -64,9 +75,6 @@ class LedgerDatabase:
         elif version != SCHEMA_VERSION:
             message = f"it has schema {version}, this engine knows {SCHEMA_VERSION}"
             raise sqlite3.DatabaseError(message)
-        self._tree = LedgerTree(connection)
-        self._connection = connection
-        self._check()
 
     def _check(self) -> None:
         """Hold the leaves against the last checkpoint, and that against its copy outside."""

@@ -65,12 +65,13 @@ def read_page(
     database: sqlite3.Connection, before: str | None, limit: int, caller: str | None
 ) -> tuple[StoredRun, ...]:
     """Return the newest executions, or those accepted before one, without records and texts."""
-    where = "WHERE (?1 IS NULL OR e.seq < (SELECT seq FROM executions WHERE execution_id = ?1)) "
+    # Python 3.14 takes numbered parameters (?1) for named ones and refuses them in a sequence.
+    where = "WHERE (? IS NULL OR e.seq < (SELECT seq FROM executions WHERE execution_id = ?)) "
+    values: tuple[str | int | None, ...] = (before, before)
     # Apart, so that the index over callers serves the list of one.
-    values: tuple[str | int | None, ...] = (before, limit)
     if caller is not None:
-        where, values = where + "AND e.caller = ?3 ", (before, limit, caller)
-    return _select(database, _SELECT_SUMMARY + where + "ORDER BY e.seq DESC LIMIT ?2", *values)
+        where, values = where + "AND e.caller = ? ", (*values, caller)
+    return _select(database, _SELECT_SUMMARY + where + "ORDER BY e.seq DESC LIMIT ?", *values, limit)
 
 
 def read_unfinished(database: sqlite3.Connection) -> tuple[StoredRun, ...]:

@@ -270,7 +270,8 @@ class KeptSandboxes(Contract):
 
     model: ModelName
     quantization: QuantizationName
-    backend: BackendName
+    backend: BackendName | None = None
+    """None: the best one that is installed and runs on this processor."""
     scheduler_policy: PolicyName
     isolation: IsolationTier
     size: Annotated[int, Field(ge=1, le=64)]

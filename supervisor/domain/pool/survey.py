@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from contracts.execution.run_request import ExecutionRequest, LimitsRequest, RunRequest
 from supervisor.domain.errors import Refusal
 from supervisor.domain.planning.installation import Installation
+from supervisor.domain.planning.open_choices import choose_backend
 from supervisor.domain.planning.planning import plan_execution
 from supervisor.domain.policies.policy import KeptSandboxes
 from supervisor.domain.power.facts import GPU_BACKENDS
@@ -40,20 +41,21 @@ def survey_installation(installation: Installation) -> Survey:
 
 def _declared(installation: Installation) -> Iterator[tuple[SandboxRecipe, int]]:
     for kept in installation.policies.pool.keep:
-        if kept.backend in GPU_BACKENDS:
-            # A waiting GPU sandbox would hold its model on the card. It would be a foreign process there while another
-            # execution is metered.
-            continue
         try:
-            yield recipe_of(plan_execution(_request_of(kept), installation)), kept.size
+            backend = kept.backend or choose_backend(installation)
+            if backend in GPU_BACKENDS:
+                # A waiting GPU sandbox would hold its model on the card. It would be a foreign process there while
+                # another execution is metered.
+                continue
+            yield recipe_of(plan_execution(_request_of(kept, backend), installation)), kept.size
         except Refusal:
             continue
 
 
-def _request_of(kept: KeptSandboxes) -> RunRequest:
+def _request_of(kept: KeptSandboxes, backend: str) -> RunRequest:
     # A recipe does not depend on prompt or limits, so any values work. Context and threads come from the policies.
     execution = ExecutionRequest(
-        backend=kept.backend,
+        backend=backend,
         quantization=kept.quantization,
         scheduler_policy=kept.scheduler_policy,
         isolation=kept.isolation,

@@ -52,6 +52,32 @@ def test_a_supervisor_that_does_not_start_is_told_with_the_end_of_its_log(tmp_pa
     assert caught.value.code == "engine_unavailable"
 
 
+def test_a_supervisor_that_ended_is_told_with_its_status_and_no_line_of_an_earlier_one(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    environment = {**os.environ, "WEOS_HOME": str(home.root), "DOCKER_HOST": "unix:///nowhere.sock"}
+    log = tmp_path / "supervisor.log"
+    log.write_text("an earlier supervisor\n")
+    told = refusal_of_start(home, log, environment)
+    assert "ended with status 1" in told
+    assert "an earlier supervisor" not in told
+
+
+def test_a_supervisor_that_takes_too_long_is_told_so_with_the_place_of_its_log(tmp_path: Path) -> None:
+    home, log = Home(tmp_path / "home"), tmp_path / "supervisor.log"
+    told = refusal_of_start(home, log, {**os.environ, "WEOS_HOME": str(home.root)}, start_timeout_s=0)
+    assert told.startswith("the supervisor did not serve within 0 s and was ended")
+    assert f"Its log is {log}. It wrote nothing." in told
+
+
+def refusal_of_start(home: Home, log: Path, environment: dict[str, str], **options: float) -> str:
+    with (
+        pytest.raises(EngineError) as caught,
+        child_supervisor(EngineClient(home), log, environment, **options),
+    ):
+        pytest.fail("it cannot have started")
+    return caught.value.detail
+
+
 def test_another_supervisor_of_the_same_home_is_not_taken_for_the_child(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     environment = {**os.environ, "WEOS_HOME": str(home.root), "DOCKER_HOST": "unix:///nowhere.sock"}

@@ -2,7 +2,13 @@
 
 from supervisor.adapters.home import Home
 from supervisor.client.engine_client import EngineClient
-from supervisor.commands.scheduling_view import find_leasable, find_standing, find_way, summarize_metrics
+from supervisor.commands.scheduling_view import (
+    find_held_back,
+    find_leasable,
+    find_standing,
+    find_way,
+    summarize_metrics,
+)
 from supervisor.domain.scheduling.topology import Core
 from tests.fakes.installation import fixed_installation
 
@@ -45,7 +51,17 @@ def test_a_running_supervisor_is_summed_up() -> None:
 
 
 def test_no_supervisor_is_no_fault(empty_home: Home) -> None:
-    assert find_standing(EngineClient(empty_home)).good is None
+    (finding,) = find_standing(EngineClient(empty_home))
+    assert finding.good is None
+
+
+def test_what_the_pool_cannot_prepare_is_told() -> None:
+    assert find_held_back(METRICS) == []
+    failing = "# TYPE weos_pool_failures_total counter\nweos_pool_failures_total 7\n# TYPE weos_pool_held_back gauge\n"
+    (finding,) = find_held_back(f'{METRICS}{failing}weos_pool_held_back{{code="model_crashed"}} 1\n')
+    assert finding.found == "1 recipe(s) held back after failures: model_crashed"
+    assert finding.follows.startswith("7 sandboxes could not be made ahead")
+    assert finding.good is False
 
 
 def test_which_way_the_supervisor_runs_is_told(empty_home: Home) -> None:

@@ -267,6 +267,15 @@ def test_no_sandbox_is_kept_ready_on_a_gpu() -> None:
     assert [recipe.backend for recipe, _ in survey.declared] == ["cpu_avx2"]
 
 
+def test_a_kept_sandbox_without_a_backend_gets_the_best_that_is_installed_and_runs() -> None:
+    fixed = fixed_installation()
+    old = replace(fixed.backends[0], name="cpu_x86_64", required_cpu_flags=frozenset())
+    assert [recipe.backend for recipe, _ in survey_installation(fixed).declared] == ["cpu_avx2"]
+    without_f16c = replace(fixed, backends=(replace(fixed.backends[0], required_cpu_flags=frozenset({"f16c"})), old))
+    assert [recipe.backend for recipe, _ in survey_installation(without_f16c).declared] == ["cpu_x86_64"]
+    assert survey_installation(replace(fixed, backends=())).declared == ()
+
+
 def with_card() -> Installation:
     fixed = fixed_installation()
     on_gpu = replace(fixed.power, source="nvml", gpu=GpuLimits(100_000, 400_000))

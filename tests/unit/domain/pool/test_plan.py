@@ -175,7 +175,16 @@ def test_nothing_waits_on_a_gpu() -> None:
 
 
 def test_the_pools_numbers_can_be_watched() -> None:
-    facts = PoolFacts(ready=2, being_made=1, hits=5, misses=3, dropped={"age": 4}, failures=1, fault=None)
+    facts = PoolFacts(
+        ready=2,
+        being_made=1,
+        hits=5,
+        misses=3,
+        dropped={"age": 4},
+        failures=1,
+        fault=None,
+        held_back={"model_crashed": 1},
+    )
     samples = {
         (sample.name, *sample.labels.items()): sample.value for each in facts.families() for sample in each.samples
     }
@@ -186,4 +195,5 @@ def test_the_pools_numbers_can_be_watched() -> None:
         ("weos_pool_leases_total", ("result", "miss")): 3,
         ("weos_pool_dropped_total", ("reason", "age")): 4,
         ("weos_pool_failures_total",): 1,
+        ("weos_pool_held_back", ("code", "model_crashed")): 1,
     }

@@ -1,11 +1,13 @@
+import io
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
+from supervisor.commands.gvisor import try_gvisor
 from supervisor.domain.errors import SetupError
 from supervisor.domain.sandbox.isolation import RegisteredRuntime
 from supervisor.setup.host import gvisor
@@ -53,8 +55,8 @@ class Machine:
             for name, entry in self.known.items()
         }
 
-    def ensure(self, home: Path, *, consent: bool = False) -> None:
-        host = Host(
+    def host(self) -> Host:
+        return Host(
             environment=self.environment,
             user_id=self.user_id,
             is_debian_family=True,
@@ -65,8 +67,15 @@ class Machine:
             start_detached=lambda _command, _log: pytest.fail("nothing is started here"),
             container_engine_config=self.config,
         )
-        engine = ContainerEngine("unix:///engine", self.process, self.config, self.runtimes, self.reload)
-        ensure_gvisor(home, host, engine, SilentProgress(), consent=consent)
+
+    def engine(self) -> ContainerEngine:
+        return ContainerEngine("unix:///engine", self.process, self.config, self.runtimes, self.reload)
+
+    def ensure(self, home: Path, *, consent: bool = False) -> None:
+        ensure_gvisor(home, self.host(), self.engine(), SilentProgress(), consent=consent)
+
+    def attempt(self, home: Path) -> str | None:
+        return try_gvisor(home, self.host(), self.engine(), consent=False)
 
 
 @pytest.fixture
@@ -184,3 +193,41 @@ def test_where_set_up_cannot_change_the_engine_it_says_what_to_write(
     assert '"weos-gvisor"' in error.detail
     assert all(argument in error.detail for argument in ARGUMENTS)
     assert not machine.config.exists()
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_tests_go_on_without_the_tier_where_nobody_can_be_asked(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configured(machine, "{}")
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    assert "make gvisor YES=1" in str(machine.attempt(tmp_path / "home"))
+    assert machine.config.read_text() == "{}"
+
+
+@pytest.mark.parametrize(("answer", "is_changed"), [("y\n", True), ("n\n", False)])
+def test_at_a_terminal_a_person_is_asked(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, is_changed: bool
+) -> None:
+    configured(machine, "{}")
+    monkeypatch.setattr("sys.stdin", Terminal(answer))
+    assert (machine.attempt(tmp_path / "home") is None) == is_changed
+    assert ("runtimes" in machine.config.read_text()) == is_changed
+
+
+def test_tests_go_on_without_the_tier_where_it_may_not_be_installed(machine: Machine, tmp_path: Path) -> None:
+    machine.programs, machine.user_id = {}, 1000
+    assert "needs root" in str(machine.attempt(tmp_path / "home"))
+
+
+def test_a_container_engine_that_fails_is_no_reason_to_go_on(machine: Machine, tmp_path: Path) -> None:
+    def fail() -> NoReturn:
+        raise SetupError("engine_unreachable", "gone")
+
+    broken = replace(machine.engine(), runtimes=fail)
+    with pytest.raises(SetupError, match="gone"):
+        try_gvisor(tmp_path / "home", machine.host(), broken, consent=True)
