@@ -11,8 +11,9 @@ __all__ = ["CONTINUE", "Head", "judge_head"]
 
 CONTINUE = "100-continue"
 _LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
-# Methods of RFC 9110 and 5789. A method that a server does not know is answered otherwise than one it does not allow.
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
+# Methods of RFC 9110 and RFC 5789, and QUERY. A method that a server does not know is answered otherwise than one it
+# does not allow.
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY"})
 # A name or an address, and a port that may be empty (RFC 3986, 3.2). No user before it: RFC 9110, 4.2.4.
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._~!$&'()*+,;=%-]*)(?::([0-9]{0,5}))?")
 _ABSOLUTE = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?#]*)", re.IGNORECASE)
@@ -86,5 +87,5 @@ def _judge_fields(head: Head) -> Problem | None:
     if len(head.authorizations) > 1:
         return Problem.of("bad_header", "send one Authorization header")
     if head.method not in _METHODS:
-        return Problem.of("not_implemented", "the method is none that RFC 9110 defines for a server such as this one")
+        return Problem.of("not_implemented", "a server such as this one does not know the method")
     return None

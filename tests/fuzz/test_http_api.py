@@ -121,7 +121,8 @@ def test_the_served_api_is_the_documented_one(tmp_path: Path) -> None:
         explored = explore(api, tmp_path, execution_id=execute_one(api))
     assert explored.returncode == 0, explored.stdout + explored.stderr
     assert f"{len(OPERATIONS)} selected / {len(OPERATIONS)} total" in explored.stdout
-    succeeded = {name for name, status in api.answers if status < 300}
+    # OPTIONS is answered everywhere and is no operation.
+    succeeded = {name for name, status in api.answers if status < 300 and (name, status) != ("none", 204)}
     # What is to be cancelled has mostly ended by then, which is its other right answer.
     succeeded |= {name for name, status in api.answers if (name, status) == ("cancelRun", 409)}
     assert succeeded == {operation.operation_id for operation in OPERATIONS}
