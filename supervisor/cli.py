@@ -13,14 +13,16 @@ from supervisor.console.lazy import LazyGroup
 
 __all__ = ["main"]
 
-# command, which is a module of supervisor.commands -> what it does
+# command, which is a module of supervisor.commands unless ELSEWHERE names another -> what it does
 COMMANDS = {
     "audit": "Check records, logs and checkpoints offline.",
     "chat": "Hold a conversation with a model.",
     "demo": "Prepare everything, execute one request and verify its record.",
     "doctor": "Show what this host supports, and the consequences.",
     "gvisor": "Install gVisor's runsc and register it with the container engine.",
+    "health": "Ask the running supervisor whether it can accept executions.",
     "images": "Build and list runtime images.",
+    "install-service": "Install the supervisor as a service of systemd.",
     "ledger": "Export and import the ledger, and prove ranges of it.",
     "models": "Get, make, show, verify and remove models.",
     "power": "Calibrate and show the power meter.",
@@ -29,6 +31,11 @@ COMMANDS = {
     "serve": "Serve the API in the foreground.",
     "setup": "Prepare the container engine, a runtime image and the demonstration model.",
     "token": "Make bearer tokens for agents.",
+}
+# command -> its module, where that is not one of supervisor.commands
+ELSEWHERE = {
+    "health": "supervisor.commands.operations.health",
+    "install-service": "supervisor.commands.operations.install_service",
 }
 # Modules of the extra [server], which an auditor's installation lacks.
 SERVER_MODULES = frozenset({"aiohttp", "docker", "psutil", "pynvml", "rich"})
@@ -48,6 +55,7 @@ MIXED = (
     cls=LazyGroup,
     package="supervisor.commands",
     summaries=COMMANDS,
+    elsewhere=ELSEWHERE,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(package_name="weos-engine")

@@ -83,6 +83,8 @@ class StandIn:
         default_factory=lambda: [backend_view("cpu_avx2"), backend_view("cpu_avx512", installed=False)]
     )
     prompt_format: str = "chat"
+    health_status: int = 200
+    """Of the answer to `GET /healthz`."""
     plan_problem: dict[str, Any] | None = None
     """Why `POST /v1/plans` refuses; None: it does not."""
     requests: list[dict[str, Any]] = field(default_factory=list)
@@ -114,7 +116,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     server: "_Server"
 
     def do_GET(self) -> None:
-        self._answer(200, self.server.stand_in.document_at(self.path))
+        stand_in = self.server.stand_in
+        self._answer(stand_in.health_status if self.path == "/healthz" else 200, stand_in.document_at(self.path))
 
     def do_DELETE(self) -> None:
         stand_in = self.server.stand_in

@@ -17,7 +17,14 @@ from supervisor.setup.host.container_engine_config import add_runtime, gvisor_ru
 from supervisor.setup.host.machine import Host, install_obstacle, install_packages
 from supervisor.setup.host.programs import system_path
 
-__all__ = ["ensure_container_engine", "find_container_engine", "is_answering", "remove_stale_pid_files", "this_host"]
+__all__ = [
+    "DOCKER_SOCKET",
+    "ensure_container_engine",
+    "find_container_engine",
+    "is_answering",
+    "remove_stale_pid_files",
+    "this_host",
+]
 
 DOCKER_SOCKET = Path("/var/run/docker.sock")
 PING_TIMEOUT_S = 5
