@@ -17,6 +17,8 @@ __all__ = ["main"]
 COMMANDS = {
     "audit": "Check records, logs and checkpoints offline.",
     "chat": "Hold a conversation with a model.",
+    "completion": "Print what a shell needs to complete commands and options.",
+    "config": "Show what is in force here, and where each value comes from.",
     "demo": "Prepare everything, execute one request and verify its record.",
     "doctor": "Show what this host supports, and the consequences.",
     "gvisor": "Install gVisor's runsc and register it with the container engine.",
@@ -34,6 +36,8 @@ COMMANDS = {
 }
 # command -> its module, where that is not one of supervisor.commands
 ELSEWHERE = {
+    "completion": "supervisor.commands.operations.completion",
+    "config": "supervisor.commands.operations.config",
     "health": "supervisor.commands.operations.health",
     "install-service": "supervisor.commands.operations.install_service",
 }
@@ -67,7 +71,7 @@ def main() -> NoReturn:
     """Run the command line; an error is printed as one line with its code."""
     _require_own_environment()
     try:
-        _root.main(standalone_mode=False)
+        _root.main(prog_name="weos-engine", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

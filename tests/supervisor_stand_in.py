@@ -83,6 +83,8 @@ class StandIn:
         default_factory=lambda: [backend_view("cpu_avx2"), backend_view("cpu_avx512", installed=False)]
     )
     prompt_format: str = "chat"
+    version: dict[str, Any] = field(default_factory=dict)
+    """The answer to `GET /v1/version`."""
     health_status: int = 200
     """Of the answer to `GET /healthz`."""
     plan_problem: dict[str, Any] | None = None
@@ -100,6 +102,8 @@ class StandIn:
         """What a GET answers."""
         if path == "/v1/models":
             return {"models": self.models}
+        if path == "/v1/version" and self.version:
+            return self.version
         if path == "/v1/backends":
             return {"backends": self.backends}
         if path.endswith("/record"):
