@@ -16,6 +16,7 @@ __all__ = ["main"]
 # command, which is a module of supervisor.commands unless ELSEWHERE names another -> what it does
 COMMANDS = {
     "audit": "Check records, logs and checkpoints offline.",
+    "backup": "Write the ledger and what verifies it to one file.",
     "chat": "Hold a conversation with a model.",
     "completion": "Print what a shell needs to complete commands and options.",
     "config": "Show what is in force here, and where each value comes from.",
@@ -29,6 +30,7 @@ COMMANDS = {
     "models": "Get, make, show, verify and remove models.",
     "power": "Calibrate and show the power meter.",
     "release": "Make, list, show, select and revoke engine versions.",
+    "restore": "Restore a backup into a home without a ledger.",
     "run": "Execute a request through the API of the running supervisor.",
     "serve": "Serve the API in the foreground.",
     "setup": "Prepare the container engine, a runtime image and the demonstration model.",
@@ -36,10 +38,12 @@ COMMANDS = {
 }
 # command -> its module, where that is not one of supervisor.commands
 ELSEWHERE = {
+    "backup": "supervisor.commands.operations.backup",
     "completion": "supervisor.commands.operations.completion",
     "config": "supervisor.commands.operations.config",
     "health": "supervisor.commands.operations.health",
     "install-service": "supervisor.commands.operations.install_service",
+    "restore": "supervisor.commands.operations.restore",
 }
 # Modules of the extra [server], which an auditor's installation lacks.
 SERVER_MODULES = frozenset({"aiohttp", "docker", "psutil", "pynvml", "rich"})
