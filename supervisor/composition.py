@@ -43,6 +43,7 @@ from supervisor.domain.records.ports import LedgerPort
 from supervisor.domain.sandbox.ports import ModelStorePort, SandboxPort
 from supervisor.execution.assembly import Assembly, Ports, assemble
 from supervisor.execution.recorder import Recorder
+from supervisor.execution.retention import ERASE_EVERY_S, erase_old_texts
 from supervisor.power.meter_leases import MeterLeases
 from supervisor.power.meters import open_gpu, open_metering
 from supervisor.tasks import repeating
@@ -188,7 +189,13 @@ async def _running(
         context, parts = _build_context(home, opened)
         read_meters = partial(asyncio.to_thread, opened.adapters.metering.read)
         with pinned(parts.housekeeping_cpus):
-            async with repeating(read_meters, READ_AT_LEAST_EVERY_S, "meter"), parts.pool.tended():
+            erase = partial(erase_old_texts, opened.adapters.ledger, opened.policies.admission.texts)
+            await erase()
+            async with (
+                repeating(read_meters, READ_AT_LEAST_EVERY_S, "meter"),
+                repeating(erase, ERASE_EVERY_S, "texts"),
+                parts.pool.tended(),
+            ):
                 yield context, await parts.book.recover()
 
 
