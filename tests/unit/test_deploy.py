@@ -24,6 +24,7 @@ RESOURCES: list[str] = read_yaml("kustomization.yaml")["resources"]
 POD = read_yaml("daemon-set.yaml")["spec"]["template"]["spec"]
 CONTAINER = POD["containers"][0]
 QUADLET = (DEPLOY / "podman" / "weos-engine.container").read_text(encoding="utf-8")
+COMPOSED = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))["services"]["supervisor"]
 UNIT = (DEPLOY / "systemd" / "weos-engine.service").read_text(encoding="utf-8")
 
 
@@ -73,7 +74,8 @@ def test_each_way_has_the_same_four_rights_and_no_other() -> None:
     assert settings_of(QUADLET, "DropCapability") == ["all"]
     context = CONTAINER["securityContext"]
     assert set(context["capabilities"]["add"]) == RIGHTS
-    assert context["capabilities"]["drop"] == ["ALL"]
+    assert set(COMPOSED["cap_add"]) == RIGHTS
+    assert context["capabilities"]["drop"] == COMPOSED["cap_drop"] == ["ALL"]
 
 
 def test_each_container_is_read_only_and_gains_no_rights() -> None:
@@ -81,11 +83,14 @@ def test_each_container_is_read_only_and_gains_no_rights() -> None:
     assert context["readOnlyRootFilesystem"] is True
     assert context["allowPrivilegeEscalation"] is False
     assert settings_of(QUADLET, "ReadOnly") == settings_of(QUADLET, "NoNewPrivileges") == ["true"]
+    assert COMPOSED["read_only"] is True
+    assert COMPOSED["security_opt"] == ["no-new-privileges:true"]
     assert settings_of(UNIT, "NoNewPrivileges") == ["yes"]
 
 
 def test_each_container_opens_no_port_and_is_of_our_image() -> None:
-    assert CONTAINER["args"] == ["serve", "--socket-only"]
+    assert CONTAINER["args"] == COMPOSED["command"] == ["serve", "--socket-only"]
+    assert (COMPOSED["network_mode"], COMPOSED.get("ports")) == ("none", None)
     assert settings_of(QUADLET, "Exec") == ["serve --socket-only"]
     assert settings_of(QUADLET, "Image") == [f"localhost/{TAG}"]
     assert CONTAINER["image"] == TAG.partition(":")[0]
