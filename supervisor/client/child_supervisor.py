@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from supervisor.adapters.files import rotate_log
 from supervisor.client.engine_client import EngineClient
 from supervisor.domain.errors import EngineError
 
@@ -32,6 +33,7 @@ def child_supervisor(client: EngineClient, log: Path, environment: Mapping[str, 
             The message contains the end of its log.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
+    rotate_log(log)
     with log.open("ab") as sink:
         command_line = [sys.executable, "-P", "-m", "supervisor", "serve", "--port", "0"]
         process = subprocess.Popen(  # noqa: S603 - our own interpreter, fixed arguments

@@ -9,7 +9,7 @@ from pathlib import Path
 import docker
 import requests
 
-from supervisor.adapters.files import build_lock, usable_home, write_public
+from supervisor.adapters.files import build_lock, rotate_log, usable_home, write_public
 from supervisor.console.steps import Progress, Step
 from supervisor.domain.errors import SetupError
 from supervisor.setup.host.container_engine_address import is_listening
@@ -72,6 +72,7 @@ def remove_stale_pid_files(run: Path = Path("/var/run"), processes: Path = Path(
 def _start_detached(command: list[str], log: Path) -> "subprocess.Popen[bytes]":
     remove_stale_pid_files()
     log.parent.mkdir(parents=True, exist_ok=True)
+    rotate_log(log)
     with log.open("ab") as output:
         return subprocess.Popen(  # noqa: S603 - a fixed program, no shell
             command,
