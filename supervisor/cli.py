@@ -13,22 +13,37 @@ from supervisor.console.lazy import LazyGroup
 
 __all__ = ["main"]
 
-# command, which is a module of supervisor.commands -> what it does
+# command, which is a module of supervisor.commands unless ELSEWHERE names another -> what it does
 COMMANDS = {
     "audit": "Check records, logs and checkpoints offline.",
+    "backup": "Write the ledger and what verifies it to one file.",
     "chat": "Hold a conversation with a model.",
+    "completion": "Print what a shell needs to complete commands and options.",
+    "config": "Show what is in force here, and where each value comes from.",
     "demo": "Prepare everything, execute one request and verify its record.",
     "doctor": "Show what this host supports, and the consequences.",
     "gvisor": "Install gVisor's runsc and register it with the container engine.",
+    "health": "Ask the running supervisor whether it can accept executions.",
     "images": "Build and list runtime images.",
+    "install-service": "Install the supervisor as a service of systemd.",
     "ledger": "Export and import the ledger, and prove ranges of it.",
     "models": "Get, make, show, verify and remove models.",
     "power": "Calibrate and show the power meter.",
     "release": "Make, list, show, select and revoke engine versions.",
+    "restore": "Restore a backup into a home without a ledger.",
     "run": "Execute a request through the API of the running supervisor.",
     "serve": "Serve the API in the foreground.",
     "setup": "Prepare the container engine, a runtime image and the demonstration model.",
     "token": "Make bearer tokens for agents.",
+}
+# command -> its module, where that is not one of supervisor.commands
+ELSEWHERE = {
+    "backup": "supervisor.commands.operations.backup",
+    "completion": "supervisor.commands.operations.completion",
+    "config": "supervisor.commands.operations.config",
+    "health": "supervisor.commands.operations.health",
+    "install-service": "supervisor.commands.operations.install_service",
+    "restore": "supervisor.commands.operations.restore",
 }
 # Modules of the extra [server], which an auditor's installation lacks.
 SERVER_MODULES = frozenset({"aiohttp", "docker", "psutil", "pynvml", "rich"})
@@ -48,6 +63,7 @@ MIXED = (
     cls=LazyGroup,
     package="supervisor.commands",
     summaries=COMMANDS,
+    elsewhere=ELSEWHERE,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(package_name="weos-engine")
@@ -59,7 +75,7 @@ def main() -> NoReturn:
     """Run the command line; an error is printed as one line with its code."""
     _require_own_environment()
     try:
-        _root.main(standalone_mode=False)
+        _root.main(prog_name="weos-engine", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

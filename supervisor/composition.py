@@ -45,6 +45,7 @@ from supervisor.domain.records.ports import LedgerPort
 from supervisor.domain.sandbox.ports import ModelStorePort, SandboxPort
 from supervisor.execution.assembly import Assembly, Ports, assemble
 from supervisor.execution.recorder import Recorder
+from supervisor.execution.retention import ERASE_EVERY_S, erase_old_texts
 from supervisor.power.meter_leases import MeterLeases
 from supervisor.power.meters import open_gpu, open_metering
 from supervisor.tasks import repeating
@@ -65,7 +66,7 @@ REAP_EVERY_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """Where a supervisor can be reached."""
+    """Where a supervisor can be reached; without a TCP port `url` is for requests over the socket."""
 
     url: str
     socket: Path
@@ -193,7 +194,13 @@ async def _running(
         context, parts = _build_context(home, opened)
         read_meters = partial(asyncio.to_thread, opened.adapters.metering.read)
         with pinned(parts.housekeeping_cpus):
-            async with repeating(read_meters, READ_AT_LEAST_EVERY_S, "meter"), parts.pool.tended():
+            erase = partial(erase_old_texts, opened.adapters.ledger, opened.policies.admission.texts)
+            await erase()
+            async with (
+                repeating(read_meters, READ_AT_LEAST_EVERY_S, "meter"),
+                repeating(erase, ERASE_EVERY_S, "texts"),
+                parts.pool.tended(),
+            ):
                 yield context, await parts.book.recover()
 
 
@@ -202,18 +209,18 @@ async def serve(
     home: Home,
     docker_host: str,
     *,
-    port: int = DEFAULT_PORT,
+    port: int | None = DEFAULT_PORT,
     wrap_adapters: WrapAdapters = lambda adapters: adapters,
     reap_every_s: float = REAP_EVERY_S,
     policy_directory: Path = SOURCE_ROOT / "policies",
     enough: asyncio.Event | None = None,
 ) -> AsyncIterator[Listening]:
-    """Lock the home, serve the API on loopback and on a Unix socket, and drain executions at the end.
+    """Lock the home, serve the API on a Unix socket and on loopback, and drain executions at the end.
 
     Args:
         home: the installation; only one supervisor can use it at a time.
         docker_host: URL of the container engine.
-        port: TCP port on loopback; 0 takes a free one.
+        port: TCP port on loopback; 0 takes a free one, None opens none.
         wrap_adapters: replaces the adapters before the engine gets them; tests inject faults with it.
         reap_every_s: seconds between two searches for containers that belong to no running execution.
         policy_directory: `policies/`, or a directory with the same files; every record names the policies by digest.
@@ -233,13 +240,7 @@ async def serve(
             await runner.setup()
             try:
                 await web.SockSite(runner, listen_unix(home.socket), backlog=BACKLOG).start()
-                site = web.TCPSite(runner, LOOPBACK, port, backlog=BACKLOG)
-                try:
-                    await site.start()
-                except OSError as error:
-                    detail = f"cannot listen on port {port} ({error.strerror}); choose another port with --port"
-                    raise EngineError("address_in_use", detail) from error
-                url = f"http://{LOOPBACK}:{runner.addresses[-1][1]}"
+                url = "http://localhost" if port is None else await _listen_on_loopback(runner, port)
                 address = {"url": url, "engine_version": context.version.engine_version}
                 write_private(home.address_file, canonical_bytes(address))
                 yield Listening(url, home.socket, context.version.engine_version, recovered)
@@ -250,7 +251,19 @@ async def serve(
                 home.socket.unlink(missing_ok=True)
 
 
-async def serve_until_told(home: Home, docker_host: str, *, port: int, ready: "asyncio.Future[Listening]") -> None:
+async def _listen_on_loopback(runner: ApiRunner, port: int) -> str:
+    site = web.TCPSite(runner, LOOPBACK, port, backlog=BACKLOG)
+    try:
+        await site.start()
+    except OSError as error:
+        detail = f"cannot listen on port {port} ({error.strerror}); choose another port with --port"
+        raise EngineError("address_in_use", detail) from error
+    return f"http://{LOOPBACK}:{runner.addresses[-1][1]}"
+
+
+async def serve_until_told(
+    home: Home, docker_host: str, *, port: int | None, ready: "asyncio.Future[Listening]"
+) -> None:
     """Serve until SIGINT or SIGTERM, then drain executions; a second signal ends them at once."""
     told, enough = asyncio.Event(), asyncio.Event()
 

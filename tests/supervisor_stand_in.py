@@ -83,6 +83,10 @@ class StandIn:
         default_factory=lambda: [backend_view("cpu_avx2"), backend_view("cpu_avx512", installed=False)]
     )
     prompt_format: str = "chat"
+    version: dict[str, Any] = field(default_factory=dict)
+    """The answer to `GET /v1/version`."""
+    health_status: int = 200
+    """Of the answer to `GET /healthz`."""
     plan_problem: dict[str, Any] | None = None
     """Why `POST /v1/plans` refuses; None: it does not."""
     requests: list[dict[str, Any]] = field(default_factory=list)
@@ -98,6 +102,8 @@ class StandIn:
         """What a GET answers."""
         if path == "/v1/models":
             return {"models": self.models}
+        if path == "/v1/version" and self.version:
+            return self.version
         if path == "/v1/backends":
             return {"backends": self.backends}
         if path.endswith("/record"):
@@ -114,7 +120,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     server: "_Server"
 
     def do_GET(self) -> None:
-        self._answer(200, self.server.stand_in.document_at(self.path))
+        stand_in = self.server.stand_in
+        self._answer(stand_in.health_status if self.path == "/healthz" else 200, stand_in.document_at(self.path))
 
     def do_DELETE(self) -> None:
         stand_in = self.server.stand_in

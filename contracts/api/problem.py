@@ -28,6 +28,7 @@ PROBLEM_CODES: dict[str, tuple[int, str]] = {
     "already_finished": (409, "The execution has already ended"),
     "cancelled": (409, "The execution was cancelled"),
     "aborted": (409, "The execution ended because the supervisor stopped"),
+    "text_erased": (410, "The execution's text was erased, as a policy says"),
     "engine_version_mismatch": (412, "Another engine version is running"),
     "body_too_large": (413, "The body is too large"),
     "unsupported_media_type": (415, "The body must be application/json"),

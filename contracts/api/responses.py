@@ -66,6 +66,9 @@ class RunView(RunSummary):
     """The metrics; null: the execution has not ended, or the supervisor stopped before it could store them."""
     output: str | None
     """Text generated so far, or the complete text once the execution has ended; null: no longer stored."""
+    output_absent: Literal["erased_by_policy"] | None = None
+    """Why a text that there was is no longer stored. `erased_by_policy`: the operator's policy keeps prompts and
+    outputs for some days (`texts.keep_days`); the record still names both by digest. null: nothing was erased."""
     reason: Reason | None
     """Why the execution did not complete; null: it completed or has not ended."""
     container_id: str | None

@@ -100,6 +100,7 @@ PLANNING_PROBLEMS = (
 )
 EXECUTION_PROBLEMS = (
     "idempotency_key_reused",
+    "text_erased",
     "queue_full",
     "engine_unavailable",
     "isolation_unavailable",

@@ -15,6 +15,7 @@ from contracts.wire.types import Digest
 from supervisor.domain.errors import SetupError
 
 __all__ = [
+    "LOG_MAX_BYTES",
     "PRIVATE",
     "PUBLIC",
     "build_lock",
@@ -23,6 +24,7 @@ __all__ = [
     "locked",
     "read_record",
     "replaced",
+    "rotate_log",
     "sync_directory",
     "usable_home",
     "write_private",
@@ -34,6 +36,7 @@ PRIVATE = 0o600
 PUBLIC = 0o644
 OTHERS = 0o077
 LOCK_POLL_S = 0.2
+LOG_MAX_BYTES = 10_485_760
 
 
 @contextmanager
@@ -61,6 +64,12 @@ def replaced(path: Path, mode: int | None = PRIVATE) -> Iterator[Path]:
     finally:
         os.close(descriptor)
     sync_directory(path.parent)
+
+
+def rotate_log(path: Path, max_bytes: int = LOG_MAX_BYTES) -> None:
+    """Move a log that has grown to `max_bytes` to the same name with `.1`, in place of the one that is there."""
+    if path.exists() and path.stat().st_size >= max_bytes:
+        path.replace(path.with_name(f"{path.name}.1"))
 
 
 def sync_directory(path: Path) -> None:

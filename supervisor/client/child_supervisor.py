@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from supervisor.adapters.files import rotate_log
 from supervisor.client.engine_client import EngineClient
 from supervisor.domain.errors import EngineError
 
@@ -39,6 +40,7 @@ def child_supervisor(
             did not serve in time. The message says which, and contains what it wrote at the end.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
+    rotate_log(log)
     with log.open("ab") as sink:
         begin = sink.tell()
         command_line = [sys.executable, "-P", "-m", "supervisor", "serve", "--port", "0"]

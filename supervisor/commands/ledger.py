@@ -9,7 +9,7 @@ from supervisor.adapters.files import replaced
 from supervisor.adapters.home import LOG_KEY, Home, default_home
 from supervisor.adapters.identity.keys import key_path
 from supervisor.adapters.identity.release_store import ReleaseStore
-from supervisor.adapters.ledger.export import ReleaseDocuments, export_lines
+from supervisor.adapters.ledger.export import export_lines, read_documents
 from supervisor.adapters.ledger.importing import import_ledger
 from supervisor.adapters.ledger.reader import read_ledger
 from supervisor.commands.audit.export_file import read_export
@@ -24,22 +24,12 @@ def command() -> None:
     """Export, import and prove the ledger of this home; the supervisor may be running."""
 
 
-def _read_releases(store: ReleaseStore) -> ReleaseDocuments:
-    versions = store.versions()
-
-    def read_all(name: str) -> tuple[bytes, ...]:
-        found = (store.read(version, name) for version in versions)
-        return tuple(data for data in found if data is not None)
-
-    return ReleaseDocuments(store.keyrings(), read_all("manifest.json"), read_all("revocation.json"))
-
-
 @command.command(name="export")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def export(file: Path) -> None:
     """Write the whole ledger, up to its last checkpoint, to FILE."""
     home = Home(default_home())
-    releases = _read_releases(ReleaseStore(home.root))
+    releases = read_documents(ReleaseStore(home.root))
     with read_ledger(home.ledger) as reader, replaced(file, mode=None) as beside, beside.open("wb") as written:
         size = reader.checkpoint.size
         with show_progress("exporting entries", size) as bar:

@@ -18,7 +18,7 @@ from supervisor.execution.scheduler import Ticket
 __all__ = ["Run", "view_of_record"]
 
 
-def view_of_record(record: MetricsRecord, output: str | None) -> RunView:
+def view_of_record(record: MetricsRecord, output: str | None, *, is_erased: bool = False) -> RunView:
     """Return the API view of an ended execution."""
     return RunView(
         execution_id=record.execution_id,
@@ -29,6 +29,7 @@ def view_of_record(record: MetricsRecord, output: str | None) -> RunView:
         plan_digest=record.plan_digest,
         metrics=record.metrics,
         output=output,
+        output_absent="erased_by_policy" if is_erased else None,
         reason=record.reason,
         container_id=None if record.sandbox is None else record.sandbox.container_id,
         queue_position=None,

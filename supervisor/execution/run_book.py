@@ -167,7 +167,7 @@ class RunBook:
             raise Refusal("idempotency_key_reused", detail, field="Idempotency-Key")
         run = self._active.get(stored.execution_id)
         # Read again: the execution may have ended after the look-up by key and before the one among the active.
-        return run or await self._view_of_stored(await self._stored(stored.execution_id, caller))
+        return run or await self._repeat(await self._stored(stored.execution_id, caller))
 
     def _require_open(self) -> None:
         if self._closing:
@@ -319,11 +319,21 @@ class RunBook:
         caller.require_visible(stored.plan.caller)
         return stored
 
+    async def _repeat(self, stored: StoredRun) -> RunView:
+        view = await self._view_of_stored(stored)
+        if view.output_absent is not None and view.status == "completed":
+            detail = (
+                f"{view.execution_id} was executed for this Idempotency-Key, and its text was erased as a policy says "
+                f"(admission.toml, texts.keep_days); its record is at {view.record}. To execute again, use a new key"
+            )
+            raise Refusal("text_erased", detail, field="Idempotency-Key")
+        return view
+
     async def _view_of_stored(self, stored: StoredRun) -> RunView:
         if stored.envelope is None:
             # The execution ended between two look-ups, or its record waits for space on the disk.
             raise Refusal("storage_full", "the execution has ended but its record is not stored yet; ask again")
-        return view_of_record(_record_of(stored.envelope), stored.output)
+        return view_of_record(_record_of(stored.envelope), stored.output, is_erased=stored.are_texts_erased)
 
     def _summary(self, stored: StoredRun) -> RunSummary:
         run = self._active.get(stored.execution_id)

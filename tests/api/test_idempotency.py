@@ -2,15 +2,17 @@
 
 import asyncio
 import contextlib
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from tests.api.harness import EXPERIMENTER_TOKEN, SECOND_EXPERIMENTER_TOKEN, Engine, eventually, problem_of
 from tests.event_streams import read_events
-from tests.fakes.run_requests import spec_request
+from tests.fakes.run_requests import chat_request, spec_request
 from tests.fakes.runner_scripts import HeldRunner
 
 KEY = {"Idempotency-Key": "a-key"}
+CHAT = "/openai/v1/chat/completions"
 EVENTS = {"Accept": "text/event-stream"}
 
 
@@ -236,3 +238,33 @@ async def test_the_key_of_another_caller_with_another_body_is_no_conflict(engine
     assert (await engine.post(headers=KEY)).status == 200
     headers = KEY | {"Authorization": f"Bearer {EXPERIMENTER_TOKEN}"}
     assert (await engine.post(spec_request(prompt="Another prompt"), headers=headers)).status == 200
+
+
+async def test_a_repetition_whose_text_was_erased_is_told_so_and_executes_nothing(engine: Engine) -> None:
+    first = await (await engine.post(headers=KEY)).json()
+    assert first["output_absent"] is None
+    assert await engine.ledger.erase_texts(datetime.now(UTC) + timedelta(days=1)) == 1
+    for headers in (KEY, KEY | EVENTS, KEY | {"Prefer": "respond-async"}):
+        problem = await problem_of(await engine.post(headers=headers))
+        assert (problem.status, problem.code) == (410, "text_erased")
+        assert first["record"] in problem.detail
+    view = await (await engine.client.get(f"/v1/runs/{first['execution_id']}")).json()
+    assert view == first | {"output": None, "output_absent": "erased_by_policy"}
+    assert len(engine.sandboxes.opened) == 1
+
+
+async def test_a_chat_whose_text_was_erased_is_told_so_too(engine: Engine) -> None:
+    assert (await engine.client.post(CHAT, json=chat_request(), headers=KEY)).status == 200
+    await engine.ledger.erase_texts(datetime.now(UTC) + timedelta(days=1))
+    answer = await engine.client.post(CHAT, json=chat_request(), headers=KEY)
+    assert answer.status == 410
+    assert (await answer.json())["error"]["code"] == "text_erased"
+    assert len(engine.sandboxes.opened) == 1
+
+
+async def test_a_failure_whose_text_was_erased_is_still_that_failure(engine: Engine) -> None:
+    engine.sandboxes.image_id = "sha256:" + "c" * 64
+    first = await problem_of(await engine.post(headers=KEY))
+    await engine.ended(str(first.execution_id))
+    await engine.ledger.erase_texts(datetime.now(UTC) + timedelta(days=1))
+    assert (await problem_of(await engine.post(headers=KEY))).code == first.code

@@ -1,5 +1,6 @@
 """A ledger in memory: the stand-in for `LedgerPort`."""
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -42,6 +43,7 @@ class FakeLedger:
         self.before_append_final: Callable[[], Awaitable[object]] | None = None
         self.after_find_by_key: Callable[[], Awaitable[object]] | None = None
         self.misuse: list[str] = []
+        self.erased: set[str] = set()
         self.log = make_log()
         self.entries_written: list[LedgerEntry] = []
         self._nodes: dict[tuple[int, int], bytes] = {}
@@ -154,8 +156,17 @@ class FakeLedger:
             started_envelope=self._started_envelopes.get(entry.execution_id, b""),
             outcome=final.outcome if final else None,
             envelope=final.envelope if final else None,
-            output=final.output if final else None,
+            output=final.output if final and entry.execution_id not in self.erased else None,
+            are_texts_erased=entry.execution_id in self.erased,
         )
+
+    async def erase_texts(self, accepted_before: datetime) -> int:
+        """See `LedgerPort`."""
+        self._require_room(self.full_for_final)
+        old = {each.execution_id for each in self.started.values() if each.accepted_at < accepted_before}
+        found = (old & self.final.keys()) - self.erased
+        self.erased |= found
+        return len(found)
 
     async def find(self, execution_id: str) -> StoredRun | None:
         """See `LedgerPort`."""

@@ -13,6 +13,7 @@ from contracts.verify.record import verify_record
 from supervisor.adapters.docker.sandboxes import DockerSandboxes
 from supervisor.adapters.home import Home
 from supervisor.client.engine_client import EngineClient
+from supervisor.composition import serve
 from supervisor.domain.errors import EngineError
 from tests.fakes.run_requests import spec_request
 from tests.integration.conftest import serving
@@ -118,6 +119,23 @@ async def test_an_address_that_a_killed_supervisor_left_is_gone_before_the_next_
         async with serving(own_home, docker_host):
             pass
     assert "address" not in (each.name for each in own_home.address_file.parent.iterdir())
+
+
+def tcp_listeners() -> set[str]:
+    """The sockets of this process that listen on TCP, by inode; /proc/net/tcp says 0A of a listener."""
+    own = {str(link.readlink()) for link in list(Path("/proc/self/fd").iterdir()) if link.is_symlink()}
+    rows = [line.split() for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]]
+    return {row[9] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in own}
+
+
+async def test_without_a_port_the_api_is_on_the_socket_alone(own_home: Home, docker_host: str) -> None:
+    before = tcp_listeners()
+    async with serve(own_home, docker_host, port=0):
+        assert len(tcp_listeners() - before) == 1
+    async with serve(own_home, docker_host, port=None) as listening:
+        assert tcp_listeners() == before
+        assert await asyncio.to_thread(EngineClient(own_home).is_serving)
+        assert listening.url == "http://localhost"
 
 
 async def test_a_volume_that_no_container_has_is_removed_and_those_of_others_are_not(

@@ -6,6 +6,7 @@ database, so that a restored backup is noticed. Texts are kept apart, because a 
 
 import json
 import sqlite3
+from datetime import datetime
 from pathlib import Path
 
 from contracts.ledger.merkle import prove_consistency, prove_inclusion, root_of
@@ -67,6 +68,8 @@ class LedgerDatabase:
             "synchronous = FULL",
             "foreign_keys = ON",
             "trusted_schema = OFF",
+            # An erased text is overwritten, not only unlinked.
+            "secure_delete = ON",
         ):
             connection.execute(f"PRAGMA {pragma}")
         version = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -178,6 +181,23 @@ class LedgerDatabase:
         database.execute("UPDATE texts SET output = ? WHERE execution_id = ?", (output, entry.execution_id))
         self._append_leaf("final", int(row[0]), entry.execution_id, entry.envelope)
         return int(row[0])
+
+    def erase_texts(self, accepted_before: datetime, limit: int) -> int:
+        """Erase prompts and outputs of up to `limit` ended executions; return of how many.
+
+        An empty prompt marks them: a stored one is JSON, which is never empty.
+        """
+        database = self.connection()
+        query = (
+            "UPDATE texts SET prompt = '', output = NULL WHERE execution_id IN (SELECT execution_id FROM texts "
+            "JOIN executions USING (execution_id) JOIN records USING (execution_id) "
+            "WHERE prompt <> '' AND accepted_at < ? LIMIT ?)"
+        )
+        erased = database.execute(query, (accepted_before.isoformat(), limit)).rowcount
+        if erased:
+            # The file beside the database holds what was written lately, the erased texts too.
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return erased
 
     def _append_leaf(self, kind: LeafKind, seq: int, execution_id: str, envelope: bytes) -> None:
         leaf = build_leaf(kind, seq, execution_id, envelope, self._identity.manifest)

@@ -15,12 +15,13 @@ from contracts.ledger.export import ExportHeader, encode_entry, encode_header
 from contracts.ledger.proof import Leaf
 from contracts.wire.envelope import Envelope, decode_base64
 from supervisor.adapters.files import replaced
+from supervisor.adapters.identity.release_store import ReleaseStore
 from supervisor.adapters.ledger.reader import LedgerReader
 from supervisor.adapters.ledger.schema import SCHEMA, SCHEMA_VERSION
 from supervisor.adapters.ledger.tree import LedgerTree
 from supervisor.domain.access.usage import day_of, usage_of
 
-__all__ = ["ReleaseDocuments", "build_ledger", "export_lines"]
+__all__ = ["ReleaseDocuments", "build_ledger", "export_lines", "read_documents"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,17 @@ class ReleaseDocuments:
     keyrings: tuple[bytes, ...] = ()
     manifests: tuple[bytes, ...] = ()
     revocations: tuple[bytes, ...] = ()
+
+
+def read_documents(store: ReleaseStore) -> ReleaseDocuments:
+    """Return every document that a home has of its releases."""
+    versions = store.versions()
+
+    def read_all(name: str) -> tuple[bytes, ...]:
+        found = (store.read(version, name) for version in versions)
+        return tuple(data for data in found if data is not None)
+
+    return ReleaseDocuments(store.keyrings(), read_all("manifest.json"), read_all("revocation.json"))
 
 
 def _parse_all(documents: tuple[bytes, ...]) -> tuple[Envelope, ...]:

@@ -14,17 +14,18 @@ from supervisor.domain.records.ports import LedgerEntry, StoredRun
 __all__ = ["find_run", "find_run_by_key", "read_entries", "read_page", "read_unfinished", "sum_usage"]
 
 _SELECT = """
-SELECT e.seq, e.execution_id, e.plan, e.accepted_at, e.request_digest, e.envelope, r.outcome, r.envelope, t.output
+SELECT e.seq, e.execution_id, e.plan, e.accepted_at, e.request_digest, e.envelope, r.outcome, r.envelope, t.output,
+    COALESCE(t.prompt = '', 0)
 FROM executions e LEFT JOIN records r USING (execution_id) LEFT JOIN texts t USING (execution_id)
 """
 _SELECT_SUMMARY = """
-SELECT e.seq, e.execution_id, e.plan, e.accepted_at, e.request_digest, e.envelope, r.outcome, NULL, NULL
+SELECT e.seq, e.execution_id, e.plan, e.accepted_at, e.request_digest, e.envelope, r.outcome, NULL, NULL, 0
 FROM executions e LEFT JOIN records r USING (execution_id)
 """
 
 
-def _stored(row: tuple[int, str, str, str, str, bytes, str | None, bytes | None, str | None]) -> StoredRun:
-    seq, execution_id, plan, accepted_at, request_digest, started_envelope, outcome, envelope, output = row
+def _stored(row: tuple[int, str, str, str, str, bytes, str | None, bytes | None, str | None, int]) -> StoredRun:
+    seq, execution_id, plan, accepted_at, request_digest, started_envelope, outcome, envelope, output, erased = row
     return StoredRun(
         seq=seq,
         execution_id=execution_id,
@@ -35,6 +36,7 @@ def _stored(row: tuple[int, str, str, str, str, bytes, str | None, bytes | None,
         outcome=outcome,
         envelope=envelope,
         output=None if output is None else json.loads(output),
+        are_texts_erased=bool(erased),
     )
 
 

@@ -9,6 +9,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
@@ -35,6 +36,8 @@ _P = ParamSpec("_P")
 
 # Entries of one transaction; more wait for the next.
 GROUP_MAX = 256
+# Executions whose texts are erased in one transaction, so that entries are not kept waiting.
+ERASED_AT_ONCE = 1000
 
 
 class SqliteLedger:
@@ -61,6 +64,13 @@ class SqliteLedger:
     async def append_final(self, entry: FinalEntry) -> None:
         """See ``ledger_port.LedgerPort``."""
         await self._append(entry)
+
+    async def erase_texts(self, accepted_before: datetime) -> int:
+        """See ``ledger_port.LedgerPort``."""
+        total = 0
+        while erased := await self._call(partial(self._database.erase_texts, accepted_before, ERASED_AT_ONCE)):
+            total += erased
+        return total
 
     async def find(self, execution_id: str) -> StoredRun | None:
         """See ``ledger_port.LedgerPort``."""

@@ -68,12 +68,19 @@ class QueuePolicy(Contract):
     service_s_unknown: PositiveInt
 
 
+class TextsPolicy(Contract):
+    """For how many days prompts and outputs are kept; None means that nothing is erased."""
+
+    keep_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
+
+
 class AdmissionPolicy(Contract):
     """`admission.toml`."""
 
     limits: AdmissionLimits
     output: OutputBudget
     memory: MemoryBudget
+    texts: TextsPolicy
     queue: QueuePolicy
 
 

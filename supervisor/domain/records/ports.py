@@ -54,6 +54,7 @@ class StoredRun:
     outcome: str | None
     envelope: bytes | None
     output: str | None = field(repr=False)
+    are_texts_erased: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,10 @@ class LedgerPort(Protocol):
 
     async def append_final(self, entry: FinalEntry) -> None:
         """Make the record of an execution durable. Each execution has exactly one."""
+        ...
+
+    async def erase_texts(self, accepted_before: datetime) -> int:
+        """Erase prompts and outputs of ended executions, and return of how many; entries and proofs stay."""
         ...
 
     async def find(self, execution_id: str) -> StoredRun | None:

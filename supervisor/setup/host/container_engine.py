@@ -8,7 +8,7 @@ from pathlib import Path
 import docker
 import requests
 
-from supervisor.adapters.files import build_lock, usable_home, write_public
+from supervisor.adapters.files import build_lock, rotate_log, usable_home, write_public
 from supervisor.console.steps import Progress, Step
 from supervisor.domain.errors import SetupError
 from supervisor.setup.host.container_engine_address import (
@@ -22,7 +22,14 @@ from supervisor.setup.host.container_engine_config import add_runtime, gvisor_ru
 from supervisor.setup.host.machine import Host, install_obstacle, install_packages
 from supervisor.setup.host.programs import system_path
 
-__all__ = ["ensure_container_engine", "find_container_engine", "is_answering", "remove_stale_pid_files", "this_host"]
+__all__ = [
+    "DOCKER_SOCKET",
+    "ensure_container_engine",
+    "find_container_engine",
+    "is_answering",
+    "remove_stale_pid_files",
+    "this_host",
+]
 
 PING_TIMEOUT_S = 5
 START_DEADLINE_S = 60.0
@@ -69,6 +76,7 @@ def remove_stale_pid_files(run: Path = Path("/var/run"), processes: Path = Path(
 def _start_detached(command: list[str], log: Path) -> "subprocess.Popen[bytes]":
     remove_stale_pid_files()
     log.parent.mkdir(parents=True, exist_ok=True)
+    rotate_log(log)
     with log.open("ab") as output:
         return subprocess.Popen(  # noqa: S603 - a fixed program, no shell
             command,

@@ -12,6 +12,7 @@ from supervisor.adapters.files import (
     locked,
     read_record,
     replaced,
+    rotate_log,
     usable_home,
     write_private,
     write_public,
@@ -144,3 +145,15 @@ def test_what_the_filesystem_refuses_names_the_home_and_a_way_out(tmp_path: Path
     with pytest.raises(SetupError, match="WEOS_HOME") as caught, usable_home(tmp_path):
         (tmp_path / "file" / "below").mkdir()
     assert caught.value.code == "home_unusable"
+
+
+def test_a_log_that_has_grown_is_kept_once_beside_the_next_one(tmp_path: Path) -> None:
+    log, kept = tmp_path / "a.log", tmp_path / "a.log.1"
+    rotate_log(log, max_bytes=5)
+    log.write_text("1234")
+    rotate_log(log, max_bytes=5)
+    assert (log.read_text(), kept.exists()) == ("1234", False)
+    for text in ("first", "second"):
+        log.write_text(text)
+        rotate_log(log, max_bytes=5)
+        assert (log.exists(), kept.read_text()) == (False, text)

@@ -59,6 +59,12 @@ def test_a_link_stops_the_start(directory: Path) -> None:
     refused(directory, "symbolic link")
 
 
+def test_texts_are_kept_unless_a_number_of_days_is_set(directory: Path) -> None:
+    assert load_policies(directory).admission.texts.keep_days is None
+    edit(directory, "admission.toml", "# keep_days = 30", "keep_days = 30")
+    assert load_policies(directory).admission.texts.keep_days == 30
+
+
 def test_a_huge_file_stops_the_start(directory: Path) -> None:
     (directory / "power.toml").write_bytes(b"#" * 300_000)
     refused(directory, "larger")
@@ -224,6 +230,8 @@ def test_each_lock_allows_exactly_these_calls() -> None:
     ("name", "old", "new", "match"),
     [
         ("admission.toml", "max_tokens = 8192", 'max_tokens = "many"', r"limits\.max_tokens"),
+        ("admission.toml", "# keep_days = 30", "keep_days = 0", r"texts\.keep_days"),
+        ("admission.toml", "# keep_days = 30", "keep_days = 1.5", r"texts\.keep_days"),
         ("admission.toml", "[limits]", "[limits", r"admission\.toml"),
         ("scheduling.toml", "[default]", "[other]", "no policy named 'default'"),
         ("scheduling.toml", 'waiting = "spin"', 'waiting = "lazy"', "exclusive.waiting|waiting"),

@@ -8,6 +8,7 @@ from threading import Thread
 
 import pytest
 
+from supervisor.adapters.files import LOG_MAX_BYTES
 from supervisor.adapters.home import Home
 from supervisor.adapters.unix_socket import listen_unix
 from supervisor.client.child_supervisor import child_supervisor
@@ -42,6 +43,8 @@ def test_a_supervisor_that_does_not_start_is_told_with_the_end_of_its_log(tmp_pa
     home = Home(tmp_path / "home")
     environment = {**os.environ, "WEOS_HOME": str(home.root), "DOCKER_HOST": "unix:///nowhere.sock"}
     log = tmp_path / "log" / "supervisor.log"
+    log.parent.mkdir()
+    log.write_bytes(b"\0" * LOG_MAX_BYTES)
 
     def start() -> None:
         with child_supervisor(EngineClient(home), log, environment):
@@ -50,6 +53,8 @@ def test_a_supervisor_that_does_not_start_is_told_with_the_end_of_its_log(tmp_pa
     with pytest.raises(EngineError, match="engine_unreachable: DOCKER_HOST is") as caught:
         start()
     assert caught.value.code == "engine_unavailable"
+    # The earlier one had grown too long to be written further.
+    assert log.stat().st_size < LOG_MAX_BYTES == log.with_name("supervisor.log.1").stat().st_size
 
 
 def test_a_supervisor_that_ended_is_told_with_its_status_and_no_line_of_an_earlier_one(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,23 @@ def give_key(home: Home, other: Home) -> None:
     for path in (key_path(home.keys, LOG_KEY), home.keys / "passphrase"):
         (other.keys / path.name).write_bytes(path.read_bytes())
         (other.keys / path.name).chmod(0o600)
+
+
+def test_a_ledger_whose_texts_were_erased_proves_the_same(home: Home, tmp_path: Path) -> None:
+    before = export(tmp_path).read_bytes()
+
+    async def erase() -> int:
+        ledger = open_ledger(home)
+        await ledger.open()
+        try:
+            return await ledger.erase_texts(WHEN + timedelta(days=1))
+        finally:
+            await ledger.close()
+
+    assert asyncio.run(erase()) == 3
+    assert export(tmp_path).read_bytes() == before
+    trust = tmp_path / "trust.json"
+    assert done("audit", "log", tmp_path / "export", "--trust", trust, "--allow-open").endswith("VALID\n")
 
 
 def test_an_export_verifies_and_names_what_is_under_way(home: Home, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from tests.places import REPOSITORY
 SCHEMA = """
 CREATE TABLE executions (seq, execution_id, plan, caller, idempotency_key, accepted_at, request_digest, envelope);
 CREATE TABLE records (execution_id, outcome, envelope);
-CREATE TABLE texts (execution_id, output);
+CREATE TABLE texts (execution_id, prompt, output);
 INSERT INTO executions
 VALUES (1, 'exec_1', '{"scheduling": {}}', 'operator', NULL, '2026-01-31T12:00:00.000Z', 'sha256:0', x'00');
 """

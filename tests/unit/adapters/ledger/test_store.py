@@ -2,10 +2,12 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from supervisor.adapters.ledger import store
 from supervisor.adapters.ledger.store import SqliteLedger
 from supervisor.domain.access.usage import NOTHING, Usage
 from supervisor.domain.errors import StorageError
@@ -16,6 +18,7 @@ from tests.fakes.ledger import make_log
 SIGNER = make_signer()
 ENVELOPE = make_envelope(SIGNER)
 LOG = make_log()
+DAY = timedelta(days=1)
 
 
 def started(number: int, key: str | None = None, caller: str = "operator") -> StartedEntry:
@@ -225,3 +228,41 @@ async def test_a_commit_is_on_the_disk_when_it_returns(ledger: SqliteLedger) -> 
 
     # 2 is FULL
     assert await ledger._call(pragmas) == ((2,), ("wal",))
+
+
+def bytes_below(directory: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in directory.iterdir())
+
+
+async def test_erased_texts_are_gone_from_the_disk_and_nothing_else_is(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite3"
+    ledger = ledger_at(path)
+    await ledger.open()
+    for number in (1, 2, 3):
+        prompt = f"prompt {number} that is searched for"
+        await ledger.append_started(replace(started(number), prompt=prompt, accepted_at=WHEN + number * DAY))
+    for number in (1, 3):
+        await ledger.append_final(replace(final(number), output=f"output {number} that is searched for"))
+    before = [(await ledger.find(f"exec_{number:032x}")) for number in (1, 2, 3)]
+    proofs = [await ledger.prove(f"exec_{number:032x}", "started") for number in (1, 2, 3)]
+    assert await ledger.erase_texts(WHEN + 3 * DAY) == 1
+    assert await ledger.erase_texts(WHEN + 3 * DAY) == 0
+    erased, under_way, kept = [await ledger.find(f"exec_{number:032x}") for number in (1, 2, 3)]
+    assert (under_way, kept) == (before[1], before[2])
+    assert before[0] is not None
+    assert erased == replace(before[0], output=None, are_texts_erased=True)
+    assert [await ledger.prove(f"exec_{number:032x}", "started") for number in (1, 2, 3)] == proofs
+    on_disk = await asyncio.to_thread(bytes_below, tmp_path)
+    assert [text for text in (b"prompt 1 that", b"output 1 that") if text in on_disk] == []
+    assert [text for text in (b"prompt 2 that", b"prompt 3 that", b"output 3 that") if text not in on_disk] == []
+    await ledger.close()
+
+
+async def test_more_texts_than_fit_one_transaction_are_all_erased(
+    ledger: SqliteLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "ERASED_AT_ONCE", 2)
+    for number in range(1, 6):
+        await ledger.append_started(started(number))
+        await ledger.append_final(final(number))
+    assert await ledger.erase_texts(WHEN + DAY) == 5
