@@ -30,6 +30,7 @@ from supervisor.domain.errors import EngineError, Refusal
 from supervisor.domain.planning.installation import HostFacts
 from supervisor.domain.policies.policy import PowerPolicy
 from supervisor.domain.power.meter import MissingMeter
+from supervisor.domain.sandbox.container_engine import describe_container_engine
 from supervisor.domain.sandbox.isolation import read_runtimes, require_registered
 from supervisor.power.meters import FoundCalibration, find_calibration, open_meter
 from supervisor.setup.host.container_engine import find_container_engine
@@ -57,11 +58,15 @@ def _find_engine() -> list[Finding]:
         info, version = client.info(), client.version()
     except DockerException as error:
         return [Finding("container engine", f"{host}: {type(error).__name__}", "nothing can be executed", good=False)]
+    engine = describe_container_engine(version, info)
     security = ", ".join(option.removeprefix("name=") for option in info.get("SecurityOptions") or []) or "none"
     has_seccomp = "seccomp" in security
     return [
         Finding(
-            "container engine", f"{version['Version']} at {host} (API {version['ApiVersion']})", "executions can run"
+            "container engine",
+            f"{engine.name} {engine.version} at {host} (API {version['ApiVersion']})",
+            engine.obstacle or "executions can run",
+            good=engine.obstacle is None,
         ),
         _find_limits(info),
         Finding(

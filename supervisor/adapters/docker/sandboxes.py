@@ -27,6 +27,7 @@ from supervisor.adapters.kernel.first_process import FirstProcess
 from supervisor.adapters.kernel.mapped_files import MappedFileReader
 from supervisor.adapters.kernel.placement import find_placement, thaw_left_group
 from supervisor.domain.errors import EngineError, ExecutionFault, Refusal
+from supervisor.domain.sandbox.container_engine import describe_container_engine
 from supervisor.domain.sandbox.isolation import RegisteredRuntime, fault_of_start, read_runtimes
 from supervisor.domain.sandbox.ports import ExitStatus, Sandbox
 from supervisor.tasks import carry_through
@@ -67,15 +68,19 @@ class DockerSandboxes:
         """Agree with the container engine on an API version.
 
         Raises:
-            EngineError: ``engine_unavailable``.
+            EngineError: ``engine_unavailable``, or ``engine_unsupported`` where executions cannot run with it.
         """
         make = partial(docker.APIClient, base_url=docker_host, version="auto", timeout=CALL_TIMEOUT_S)
         try:
             client = await asyncio.to_thread(make)
             information = await asyncio.to_thread(client.info)
-            return cls(client, instance_id, str(information.get("CgroupDriver", "")))
+            engine = describe_container_engine(await asyncio.to_thread(client.version), information)
         except _ENGINE_FAULTS as error:
             raise EngineError("engine_unavailable", _DOWN) from error
+        if engine.obstacle is not None:
+            client.close()
+            raise EngineError("engine_unsupported", engine.obstacle)
+        return cls(client, instance_id, engine.cgroup_driver)
 
     async def require_image(self, image_id: str) -> None:
         """See ``ports.SandboxPort``."""

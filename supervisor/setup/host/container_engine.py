@@ -12,6 +12,7 @@ import requests
 from supervisor.adapters.files import build_lock, usable_home, write_public
 from supervisor.console.steps import Progress, Step
 from supervisor.domain.errors import SetupError
+from supervisor.domain.sandbox.container_engine import describe_container_engine
 from supervisor.setup.host.container_engine_address import is_listening
 from supervisor.setup.host.container_engine_config import add_runtime, gvisor_runtime, write_own_config
 from supervisor.setup.host.machine import Host, install_obstacle, install_packages
@@ -44,6 +45,17 @@ def is_answering(docker_host: str) -> bool:
             client.close()
     except (docker.errors.DockerException, requests.RequestException, OSError, ValueError):
         return False
+
+
+def _describe_obstacle(docker_host: str) -> str | None:
+    try:
+        client = docker.APIClient(base_url=docker_host, timeout=PING_TIMEOUT_S)
+        try:
+            return describe_container_engine(client.version(), client.info()).obstacle
+        finally:
+            client.close()
+    except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+        return f"it does not describe itself ({type(error).__name__}). Look at it: docker info"
 
 
 def remove_stale_pid_files(run: Path = Path("/var/run"), processes: Path = Path("/proc")) -> None:
@@ -79,16 +91,24 @@ def _start_detached(command: list[str], log: Path) -> "subprocess.Popen[bytes]":
 
 def this_host() -> Host:
     """Return the machine this runs on."""
-    return Host.this(is_answering, _start_detached)
+    return Host.this(is_answering, _describe_obstacle, _start_detached)
 
 
 def ensure_container_engine(home: Path, progress: Progress, host: Host | None = None) -> str:
-    """Return the address of a container engine that answers, after installing and starting it if needed.
+    """Return the address of a container engine that can execute, after installing and starting it if needed.
 
     Raises:
-        SetupError: engine_unreachable, engine_missing or engine_start_failed.
+        SetupError: engine_unreachable, engine_unsupported, engine_missing or engine_start_failed.
     """
     host = host or this_host()
+    address = _ensure_answering(host, home, progress)
+    obstacle = host.describe_obstacle(address)
+    if obstacle is not None:
+        raise SetupError("engine_unsupported", f"the container engine at {address}: {obstacle}")
+    return address
+
+
+def _ensure_answering(host: Host, home: Path, progress: Progress) -> str:
     named = host.environment.get("DOCKER_HOST")
     if named:
         if host.is_answering(named):
