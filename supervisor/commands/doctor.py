@@ -69,6 +69,7 @@ def _find_engine() -> list[Finding]:
             good=engine.obstacle is None,
         ),
         _find_limits(info),
+        *_find_warnings(info),
         Finding(
             "kernel security",
             security,
@@ -94,6 +95,14 @@ def _find_tiers(info: dict[str, Any]) -> list[Finding]:
         hardened,
         Finding("tier gvisor", f"runtime {policy.gvisor.runtime}: {program}", "requests may ask for it"),
     ]
+
+
+def _find_warnings(info: dict[str, Any]) -> list[Finding]:
+    warnings = "; ".join(info.get("Warnings") or ())
+    if not warnings:
+        return []
+    follows = "harmless unless a limit is named: each limit is read from the kernel before a job is sent"
+    return [Finding("container engine's warnings", warnings, follows, good=None)]
 
 
 def _find_limits(info: dict[str, Any]) -> Finding:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import docker
@@ -21,6 +22,7 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from supervisor.adapters.docker.attach import attach
 from supervisor.adapters.docker.container import DockerSandbox, StartedContainer
 from supervisor.adapters.docker.frames import AttachedStream
+from supervisor.adapters.docker.making import ContainerMaker
 from supervisor.adapters.docker.removals import Removals
 from supervisor.adapters.kernel.cgroup import prepare_parent, remove_left_groups
 from supervisor.adapters.kernel.first_process import FirstProcess
@@ -53,19 +55,25 @@ _DOWN = "the container engine does not answer; start it (systemctl start docker)
 class DockerSandboxes:
     """Makes and destroys containers on one container engine."""
 
-    def __init__(self, client: docker.APIClient, instance_id: str, cgroup_driver: str) -> None:
-        self._client = client
+    def __init__(self, maker: ContainerMaker, instance_id: str) -> None:
+        self._maker = maker
+        self._client = client = maker.client
         self._instance_id = instance_id
         self._open: set[str] = set()
         self._unused_volumes: frozenset[str] = frozenset()
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="engine-api")
         self._removals = Removals(client, self._call)
-        self.cgroup_driver = cgroup_driver
+        self.cgroup_driver = maker.engine.cgroup_driver
         self.mapped_files = MappedFileReader()
 
     @classmethod
-    async def connect(cls, docker_host: str, instance_id: str) -> "DockerSandboxes":
+    async def connect(cls, docker_host: str, instance_id: str, profiles: Path) -> "DockerSandboxes":
         """Agree with the container engine on an API version.
+
+        Args:
+            docker_host: URL of the container engine.
+            instance_id: labels the containers that are this supervisor's.
+            profiles: directory for system call filters, which Podman reads from files.
 
         Raises:
             EngineError: ``engine_unavailable``, or ``engine_unsupported`` where executions cannot run with it.
@@ -80,7 +88,7 @@ class DockerSandboxes:
         if engine.obstacle is not None:
             client.close()
             raise EngineError("engine_unsupported", engine.obstacle)
-        return cls(client, instance_id, engine.cgroup_driver)
+        return cls(ContainerMaker(client, engine, profiles), instance_id)
 
     async def require_image(self, image_id: str) -> None:
         """See ``ports.SandboxPort``."""
@@ -205,12 +213,7 @@ class DockerSandboxes:
     def _create(self, config: dict[str, Any], name: str) -> tuple[str, socket.socket]:
         if self.cgroup_driver == "cgroupfs":
             prepare_parent(config["HostConfig"].get("CgroupParent", ""))
-        created = self._client.create_container_from_config(config, name)  # type: ignore[no-untyped-call] # stubs lack it
-        container_id = str(created["Id"])
-        if created.get("Warnings"):
-            # The container engine drops a limit that its kernel lacks, and only warns about it here.
-            detail = f"the container engine warns: {'; '.join(created['Warnings'])[:500]}"
-            raise ExecutionFault("limit_unenforceable", detail)
+        container_id = self._maker.create(config, name)
         attached = attach(self._client, container_id)
         attached.setblocking(False)
         return container_id, attached
@@ -222,7 +225,7 @@ class DockerSandboxes:
         return StartedContainer(
             pid=pid,
             image_id=str(details["Image"]),
-            host_config=details["HostConfig"],
+            host_config=self._maker.read_settings(container_id, details),
             process=FirstProcess.of(pid, container_id),
             placement=find_placement(pid),
             at_ns=time.monotonic_ns(),
