@@ -13,8 +13,6 @@ __all__ = ["SECCOMP_OPTION", "build_podman_spec", "describe_podman_settings"]
 
 SECCOMP_OPTION = "seccomp="
 NO_NEW_PRIVILEGES = "no-new-privileges:true"
-# Variables that Podman sets otherwise, and that the policy does not name.
-UNWANTED_VARIABLES = ["TERM", "container"]
 CFS_PERIOD_US = 100_000
 # What Podman hides in no way that can be asked for: these it mounts read-only itself.
 READ_ONLY_ALWAYS = frozenset({"/proc/asound", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"})
@@ -39,6 +37,30 @@ FIXED_HOST: Mapping[str, Any] = {
     "AutoRemove": False,
     "RestartPolicy": {"Name": "no"},
     "LogConfig": {"Type": "none", "Config": {}},
+}
+# What the two tables above are in Podman's words, and what Podman would do otherwise.
+SPEC: Mapping[str, Any] = {
+    "stdin": True,
+    "terminal": False,
+    "stop_timeout": 0,
+    "netns": {"nsmode": "none"},
+    "ipcns": {"nsmode": "none"},
+    "pidns": {"nsmode": "private"},
+    "utsns": {"nsmode": "private"},
+    "cgroupns": {"nsmode": "private"},
+    "read_only_filesystem": True,
+    "cap_drop": ["ALL"],
+    "no_new_privileges": True,
+    "restart_policy": "no",
+    "log_configuration": {"driver": "none"},
+    # Podman sets these variables of its own, and the proxy's of the host.
+    "unsetenv": ["TERM", "container"],
+    "httpproxy": False,
+    "systemd": "false",
+    "sdnotifyMode": "ignore",
+    "image_volume_mode": "ignore",
+    "use_image_hosts": True,
+    "use_image_resolve_conf": True,
 }
 
 
@@ -74,34 +96,15 @@ def build_podman_spec(
         **({} if name is None else {"name": name}),
         **entrypoint,
         **command,
+        **SPEC,
         "image": left.pop("Image"),
         "user": left.pop("User"),
         "hostname": left.pop("Hostname"),
         "env": dict(line.split("=", 1) for line in left.pop("Env")),
-        "unsetenv": UNWANTED_VARIABLES,
         "labels": left.pop("Labels"),
-        "stdin": True,
-        "terminal": False,
-        "stop_timeout": 0,
-        "httpproxy": False,
-        "systemd": "false",
-        "sdnotifyMode": "ignore",
-        "image_volume_mode": "ignore",
-        "use_image_hosts": True,
-        "use_image_resolve_conf": True,
-        "netns": {"nsmode": "none"},
-        "ipcns": {"nsmode": "none"},
-        "pidns": {"nsmode": "private"},
-        "utsns": {"nsmode": "private"},
-        "cgroupns": {"nsmode": "private"},
         "cgroup_parent": host.pop("CgroupParent"),
-        "read_only_filesystem": True,
-        "cap_drop": ["ALL"],
-        "no_new_privileges": True,
         "seccomp_profile_path": seccomp_file,
         "mask": list(host.pop("MaskedPaths")),
-        "restart_policy": "no",
-        "log_configuration": {"driver": "none"},
         "oom_score_adj": host.pop("OomScoreAdj"),
         "r_limits": _limits(host.pop("Ulimits"), processes_max),
         "resource_limits": _resources(host),

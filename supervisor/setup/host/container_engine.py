@@ -22,6 +22,8 @@ __all__ = ["ensure_container_engine", "find_container_engine", "is_answering", "
 
 DOCKER_SOCKET = Path("/var/run/docker.sock")
 PING_TIMEOUT_S = 5
+# Longer: on a busy machine Podman counts its images for seconds before it describes itself.
+DESCRIBE_TIMEOUT_S = 30
 START_DEADLINE_S = 60.0
 START_POLL_S = 0.25
 SERVICE_TIMEOUT_S = 120
@@ -49,7 +51,7 @@ def is_answering(docker_host: str) -> bool:
 
 def _describe_obstacle(docker_host: str) -> str | None:
     try:
-        client = docker.APIClient(base_url=docker_host, timeout=PING_TIMEOUT_S)
+        client = docker.APIClient(base_url=docker_host, timeout=DESCRIBE_TIMEOUT_S)
         try:
             return describe_container_engine(client.version(), client.info()).obstacle
         finally:
