@@ -18,7 +18,7 @@ from supervisor.domain.errors import ExecutionFault
 from supervisor.domain.sandbox.container_engine import ContainerEngineDescription, select_limit_warnings
 from supervisor.domain.sandbox.podman import SECCOMP_OPTION, build_podman_spec, describe_podman_settings
 
-__all__ = ["ContainerMaker"]
+__all__ = ["ContainerMaker", "find_processes_max"]
 
 _log = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ class ContainerMaker:
                 name,
                 runtime=self.engine.default_runtime,
                 seccomp_file=str(self._write_profile(config["HostConfig"]["SecurityOpt"])),
-                processes_max=_find_processes_max(),
+                processes_max=find_processes_max(),
             )
         except (KeyError, ValueError) as error:
             raise ExecutionFault("isolation_unavailable", f"Podman cannot make this sandbox: {error}") from error
@@ -104,7 +104,8 @@ class ContainerMaker:
         return file
 
 
-def _find_processes_max() -> int:
+def find_processes_max() -> int:
+    """Return a bound on processes (RLIMIT_NPROC) that Podman's service may set as well."""
     hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
     return PROCESSES_MAX if hard == resource.RLIM_INFINITY else min(hard, PROCESSES_MAX)
 
