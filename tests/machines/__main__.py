@@ -17,6 +17,7 @@ from supervisor.domain.errors import EngineError
 from supervisor.setup.host.container_engine import find_container_engine
 from supervisor.setup.images.runtime_image import build_runtime_image
 from tests.integration.conftest import make_home
+from tests.machines.debian_tree import ensure_tree, run_in_tree
 from tests.machines.podman_service import podman_service
 from tests.machines.trial import BACKEND, attack, describe, execute
 from tests.silent_progress import SilentProgress
@@ -40,7 +41,19 @@ def _podman(docker_host: str, image_id: str) -> Iterator[str]:
         yield service.url
 
 
-MACHINES: Mapping[str, OpenMachine] = {"docker": _own_docker, "podman": _podman}
+@contextmanager
+def _podman_of_debian_13(docker_host: str, image_id: str) -> Iterator[str]:
+    home = default_home().resolve()
+    with podman_service(prefix=run_in_tree(ensure_tree(home), home)) as service:
+        service.copy_image(docker_host, image_id)
+        yield service.url
+
+
+MACHINES: Mapping[str, OpenMachine] = {
+    "docker": _own_docker,
+    "podman": _podman,
+    "podman-debian-13": _podman_of_debian_13,
+}
 
 
 def _try(name: str, open_machine: OpenMachine, docker_host: str, image_id: str, installed: Path) -> tuple[str, bool]:

@@ -24,6 +24,8 @@ DOCKER_SOCKET = Path("/var/run/docker.sock")
 PING_TIMEOUT_S = 5
 # Longer: on a busy machine Podman counts its images for seconds before it describes itself.
 DESCRIBE_TIMEOUT_S = 30
+# Any that the SDK takes; no path has it.
+NO_VERSION = "1.41"
 START_DEADLINE_S = 60.0
 START_POLL_S = 0.25
 SERVICE_TIMEOUT_S = 120
@@ -40,23 +42,26 @@ def is_answering(docker_host: str) -> bool:
     if not is_listening(docker_host):
         return False
     try:
-        client = docker.APIClient(base_url=docker_host, timeout=PING_TIMEOUT_S)
-        try:
-            return bool(client.ping())
-        finally:
-            client.close()
+        return _ask(docker_host, "_ping", PING_TIMEOUT_S).ok
     except (docker.errors.DockerException, requests.RequestException, OSError, ValueError):
         return False
 
 
+def _ask(docker_host: str, path: str, timeout_s: int) -> requests.Response:
+    # Without a version in the path, and so without asking for it before: Podman looks up packages to tell its version,
+    # which took seconds on a busy machine.
+    client = docker.APIClient(base_url=docker_host, version=NO_VERSION, timeout=timeout_s)
+    try:
+        return client.get(f"{client.base_url}/{path}", timeout=timeout_s)
+    finally:
+        client.close()
+
+
 def _describe_obstacle(docker_host: str) -> str | None:
     try:
-        client = docker.APIClient(base_url=docker_host, timeout=DESCRIBE_TIMEOUT_S)
-        try:
-            return describe_container_engine(client.version(), client.info()).obstacle
-        finally:
-            client.close()
-    except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+        version, info = (_ask(docker_host, path, DESCRIBE_TIMEOUT_S).json() for path in ("version", "info"))
+        return describe_container_engine(version, info).obstacle
+    except (docker.errors.DockerException, requests.RequestException, OSError, ValueError) as error:
         return f"it does not describe itself ({type(error).__name__}). Look at it: docker info"
 
 
