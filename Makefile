@@ -44,7 +44,7 @@ test-gpu: bootstrap ## prove on an NVIDIA card what only a card can prove: build
 	@$(BIN)/python -m pytest tests/gpu -s
 	@PYTHONPATH=.:runtime-image $(BIN)/python -m tests.gpu.on_card --library-path "$(CUDA_LIBRARIES)"
 
-test-machines: setup ## try container engines that are not this machine's own: a table (ROWS="docker podman"; installs Podman)
+test-machines: setup ## try container engines that are not this machine's own: a table (ROWS="docker podman": only these; installs Podman)
 	@command -v podman >/dev/null || { apt-get update -q && apt-get install -qy --no-install-recommends podman runc; }
 	@$(BIN)/python -m tests.machines $(ROWS)
 

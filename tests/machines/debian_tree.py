@@ -43,9 +43,15 @@ def run_in_tree(tree: Path, home: Path) -> tuple[str, ...]:
         tree: the tree.
         home: seen in the tree at its own place, for the models in it.
     """
-    mounts = [f"mount --rbind {shlex.quote(path)} {shlex.quote(f'{tree}{path}')}" for path in SHARED]
-    inside = shlex.quote(f"{tree}{home}/models")
-    mounts += [f"mkdir -p {inside}", f"mount --rbind {shlex.quote(f'{home}/models')} {inside}"]
+    root = shlex.quote(str(tree))
+    # A root that is no mount point could not be mounted again, as Podman does to unpack a layer.
+    mounts = [f"mount --bind {root} {root}"]
+    mounts += [f"mount --rbind {shlex.quote(path)} {shlex.quote(f'{tree}{path}')}" for path in SHARED]
+    models = (home / "models").resolve()
+    inside = shlex.quote(f"{tree}{models}")
+    mounts += [f"mkdir -p {inside}", f"mount --rbind {shlex.quote(str(models))} {inside}"]
     # A tree within the home would be mounted into itself, so only the models are.
-    script = f'{" && ".join(mounts)} && exec chroot {shlex.quote(str(tree))} "$@"'
+    # A changed root (chroot) would show in the names of the files that a sandbox has mapped.
+    enter = f'mkdir -p {root}/old && cd {root} && pivot_root . old && umount --lazy /old && exec "$@"'
+    script = " && ".join([*mounts, enter])
     return ("unshare", "--mount", "--propagation", "slave", "--", "sh", "-c", script, "sh")

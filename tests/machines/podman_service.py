@@ -31,7 +31,10 @@ class PodmanService:
         """Take an image over from another container engine; it keeps its id."""
         theirs, ours = (docker.APIClient(base_url=url, timeout=PATIENCE_S) for url in (docker_host, self.url))
         try:
-            ours.load_image(b"".join(theirs.get_image(image_id)))  # type: ignore[no-untyped-call] # stubs lack it
+            archive = b"".join(theirs.get_image(image_id))
+            for event in ours.load_image(archive):  # type: ignore[no-untyped-call] # stubs lack it
+                assert "error" not in event, event
+            ours.inspect_image(image_id)  # type: ignore[no-untyped-call] # stubs lack it
         finally:
             theirs.close()
             ours.close()
