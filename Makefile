@@ -16,7 +16,7 @@ FUZZ_TARGETS ?= event stream gguf command request record statement proof bundle 
 PART := part() { local name=$$1 from=$$SECONDS; shift; echo "== $$name"; "$$@" || exit 1; \
 	echo "-- $$name: $$((SECONDS - from)) s"; }
 
-.PHONY: help reach run serve setup gvisor test test-gpu quick check lint generated hooks fuzz clients bench bench-packages \
+.PHONY: help reach run serve setup gvisor test test-gpu test-machines quick check lint generated hooks fuzz clients bench bench-packages \
 	bench-power format schemas lock bootstrap
 .DEFAULT_GOAL := help
 
@@ -49,6 +49,10 @@ test: setup clients ## run the whole test suite, containers included (YES=1: reg
 test-gpu: bootstrap ## prove on an NVIDIA card what only a card can prove: build/gpu/results; skipped where there is none
 	@"$(BIN)/python" -m pytest tests/gpu -s
 	@PYTHONPATH=.:runtime-image "$(BIN)/python" -m tests.gpu.on_card --library-path "$(CUDA_LIBRARIES)"
+
+test-machines: setup ## try container engines that are not this machine's own: a table (ROWS="docker podman": only these; installs Podman)
+	@command -v podman >/dev/null || { apt-get update -q && apt-get install -qy --no-install-recommends podman runc; }
+	@$(BIN)/python -m tests.machines $(ROWS)
 
 lint: bootstrap
 	@$(LINT)

@@ -131,7 +131,7 @@ async def _opened(
     ledger = SqliteLedger(home.ledger, LogIdentity(log, log_signer, identity.manifest_digest), home.checkpoint_copy)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(ledger.close)
-        sandboxes = await DockerSandboxes.connect(docker_host, home.instance_id())
+        sandboxes = await DockerSandboxes.connect(docker_host, home.instance_id(), home.seccomp_profiles)
         stack.push_async_callback(sandboxes.close)
         metering = await asyncio.to_thread(_open_meters, home, policies.power)
         stack.callback(metering.close)

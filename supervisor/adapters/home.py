@@ -82,6 +82,11 @@ class Home:
         return self.root / "escape"
 
     @property
+    def seccomp_profiles(self) -> Path:
+        """System call filters, for a container engine that reads them from files."""
+        return self.root / "engine"
+
+    @property
     def socket(self) -> Path:
         """The API's Unix socket."""
         return self.root / "run" / "engine.sock"

@@ -34,6 +34,7 @@ from supervisor.domain.planning.installation import HostFacts
 from supervisor.domain.policies.policy import PowerPolicy
 from supervisor.domain.power.meter import MissingMeter
 from supervisor.domain.preflight import LIMIT_SUPPORT, find_engine_obstacle, find_lacking_limits, find_machine_obstacle
+from supervisor.domain.sandbox.container_engine import describe_container_engine
 from supervisor.domain.sandbox.isolation import read_runtimes, require_registered
 from supervisor.power.meters import FoundCalibration, find_calibration, open_meter
 from supervisor.setup.host.container_engine import find_container_engine
@@ -60,14 +61,19 @@ def _find_engine(home: Home) -> list[Finding]:
         info, version = client.info(), client.version()
     except DockerException as error:
         return [Finding("container engine", f"{host}: {type(error).__name__}", "nothing can be executed", good=False)]
+    engine = describe_container_engine(version, info)
     security = ", ".join(option.removeprefix("name=") for option in info.get("SecurityOptions") or []) or "none"
     has_seccomp = "seccomp" in security
     return [
         Finding(
-            "container engine", f"{version['Version']} at {host} (API {version['ApiVersion']})", "executions can run"
+            "container engine",
+            f"{engine.name} {engine.version} at {host} (API {version['ApiVersion']})",
+            engine.obstacle or "executions can run",
+            good=engine.obstacle is None,
         ),
         _find_limits(info),
         *_show_obstacle(find_engine_obstacle(read_container_engine_facts(info, home.root, is_local=False))),
+        *_find_warnings(info),
         Finding(
             "kernel security",
             security,
@@ -99,6 +105,14 @@ def _find_tiers(info: dict[str, Any]) -> list[Finding]:
         hardened,
         Finding("tier gvisor", f"runtime {policy.gvisor.runtime}: {program}", "requests may ask for it"),
     ]
+
+
+def _find_warnings(info: dict[str, Any]) -> list[Finding]:
+    warnings = "; ".join(info.get("Warnings") or ())
+    if not warnings:
+        return []
+    follows = "harmless unless a limit is named: each limit is read from the kernel before a job is sent"
+    return [Finding("container engine's warnings", warnings, follows, good=None)]
 
 
 def _find_limits(info: dict[str, Any]) -> Finding:

@@ -74,7 +74,8 @@ class SetupError(EngineError):
     """Set-up cannot go on.
 
     Codes: source_fetch_failed, source_invalid, engine_missing, engine_start_failed, engine_unreachable,
-    engine_forbidden, engine_failed, base_image_failed, image_build_failed, compile_failed, backend_unknown,
+    engine_forbidden, engine_unsupported, engine_failed, base_image_failed, image_build_failed, compile_failed,
+    backend_unknown,
     definition_invalid, record_invalid, home_busy, home_unusable, gvisor_missing, consent_needed,
     engine_config_unsound, machine_unsuitable, unsupported_cpu.
     """

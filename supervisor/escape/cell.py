@@ -3,6 +3,7 @@
 import signal
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,7 +12,7 @@ import docker
 from contracts.execution.execution_plan import ExecutionPlan
 from contracts.wire.types import IsolationTier
 from supervisor.adapters.docker.attach import STDERR, STDOUT, attach, read_frame
-from supervisor.domain.errors import EngineError
+from supervisor.adapters.docker.making import ContainerMaker
 from supervisor.domain.policies.policy import Policies
 from supervisor.domain.sandbox.hardening import build_container_config
 from supervisor.domain.sandbox.recipe import recipe_of
@@ -50,7 +51,7 @@ class Ended:
 class Cell:
     """Creates containers as the plan and the policies require."""
 
-    client: docker.APIClient
+    maker: ContainerMaker
     plan: ExecutionPlan
     policies: Policies
     model_source: str
@@ -58,6 +59,11 @@ class Cell:
     cpus: tuple[int, ...] = (0,)
     labels: Mapping[str, str] = field(default_factory=dict)
     silence_s: int = SILENCE_S
+
+    @property
+    def client(self) -> docker.APIClient:
+        """The client of the container engine."""
+        return self.maker.client
 
     def under(self, tier: IsolationTier) -> "Cell":
         """Return a cell that creates the same containers in another tier."""
@@ -93,16 +99,12 @@ class Cell:
         )
 
     def create(self, script: str | None, host: Mapping[str, Any]) -> str:
-        """Create a container without starting it."""
+        """Create a container without starting it; raises as `run`."""
         config = self.config()
         config["HostConfig"] |= host
         if script is not None:
             config |= {"Entrypoint": [*PYTHON, "-c", script], "Cmd": []}
-        created = self.client.create_container_from_config(config)  # type: ignore[no-untyped-call] # stubs lack it
-        if created.get("Warnings"):
-            self.client.remove_container(created["Id"], force=True, v=True)
-            raise EngineError("limit_unenforceable", f"the container engine warns: {'; '.join(created['Warnings'])}")
-        return str(created["Id"])
+        return self.maker.create(config)
 
     def _exchange(self, container_id: str, stdin: bytes) -> Ended:
         connection = attach(self.client, container_id)
@@ -110,8 +112,10 @@ class Cell:
         outputs = {STDOUT: b"", STDERR: b""}
         try:
             self.client.start(container_id)
-            connection.sendall(stdin)
-            connection.shutdown(socket.SHUT_WR)
+            with suppress(BrokenPipeError):
+                # Podman closes the stream of a container that has ended; what it wrote can still be read.
+                connection.sendall(stdin)
+                connection.shutdown(socket.SHUT_WR)
             while frame := read_frame(connection):
                 stream, content = frame
                 outputs[stream] += content

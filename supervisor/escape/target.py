@@ -10,12 +10,14 @@ import docker
 from contracts.execution.execution_plan import ExecutionPlan
 from contracts.execution.run_request import ExecutionRequest, LimitsRequest, RunRequest
 from contracts.wire.types import IsolationTier
+from supervisor.adapters.docker.making import ContainerMaker
 from supervisor.adapters.files import locked
 from supervisor.adapters.home import Home
 from supervisor.adapters.installation.model_store import ModelStore
 from supervisor.domain.errors import EngineError
 from supervisor.domain.planning.installation import Backend, Installation
 from supervisor.domain.planning.planning import plan_execution
+from supervisor.domain.sandbox.container_engine import describe_container_engine
 from supervisor.domain.sandbox.isolation import require_registered
 from supervisor.escape.cell import Cell
 from supervisor.escape.container_engine_facts import ContainerEngineFacts, read_container_engine_facts
@@ -80,7 +82,7 @@ def open_target(home: Home, docker_host: str, plan: ExecutionPlan, installation:
     """Yield the sandbox of a plan. Afterwards no container is left, not even from a suite that was killed earlier.
 
     Raises:
-        EngineError: ``home_taken`` if another suite is running on this home.
+        EngineError: ``home_taken`` if another suite is running on this home, ``engine_unsupported``.
         Refusal: ``isolation_unavailable``, ``model_missing`` or ``model_altered``.
     """
     runtimes = registered_runtimes(docker_host)
@@ -92,14 +94,18 @@ def open_target(home: Home, docker_host: str, plan: ExecutionPlan, installation:
         client = docker.APIClient(base_url=docker_host, timeout=CALL_TIMEOUT_S)
         try:
             _remove_leftovers(client, labels)
+            engine = describe_container_engine(client.version(), client.info())
+            if engine.obstacle is not None:
+                raise EngineError("engine_unsupported", engine.obstacle)
+            maker = ContainerMaker(client, engine, home.seccomp_profiles)
             image = client.inspect_image(plan.runtime_image)  # type: ignore[no-untyped-call] # the SDK's
             cells = [
                 Cell(
-                    client=client,
+                    maker=maker,
                     plan=plan,
                     policies=installation.policies,
                     model_source=ModelStore(home.models).locate(plan.model).directory,
-                    cgroup_driver=str(client.info()["CgroupDriver"]),
+                    cgroup_driver=engine.cgroup_driver,
                     cpus=cpus,
                     labels=labels,
                 )

@@ -128,7 +128,7 @@ async def test_a_runtime_that_cannot_start_is_told_as_such_and_leaves_no_contain
     image = build_runtime_image(weos_home, "cpu_avx2", SilentProgress(), docker_host).image_id
     theirs, ours = docker.APIClient(base_url=docker_host), daemon.client()
     ours.load_image(b"".join(theirs.get_image(image)))  # type: ignore[no-untyped-call] # stubs lack it
-    sandboxes = await DockerSandboxes.connect(daemon.url, "0" * 32)
+    sandboxes = await DockerSandboxes.connect(daemon.url, "0" * 32, weos_home)
     body = {"Image": image, "Labels": {}, "HostConfig": {"Runtime": "broken", "NetworkMode": "none"}}
     try:
         with pytest.raises(ExecutionFault) as caught:

@@ -162,7 +162,7 @@ def volume_names(client: docker.DockerClient) -> set[str]:
 async def test_a_volume_that_was_in_use_at_the_last_look_is_left_alone(
     own_home: Home, docker_host: str, engine_client: docker.DockerClient
 ) -> None:
-    sandboxes = await DockerSandboxes.connect(docker_host, own_home.instance_id())
+    sandboxes = await DockerSandboxes.connect(docker_host, own_home.instance_id(), own_home.root)
     labels = {"weos.instance": own_home.instance_id()}
     try:
         # As one that is being made for a container which is not there yet.
@@ -183,7 +183,7 @@ async def test_a_start_that_is_given_up_halfway_leaves_no_container_and_no_descr
     instance = own_home.instance_id()
     config: dict[str, Any] = {"Image": image, "Labels": {}, "HostConfig": {"Runtime": "runc", "Mounts": []}}
     config |= {"OpenStdin": True, "AttachStdin": True, "AttachStdout": True, "AttachStderr": True}
-    sandboxes = await DockerSandboxes.connect(docker_host, instance)
+    sandboxes = await DockerSandboxes.connect(docker_host, instance, own_home.root)
     started = asyncio.Event()
 
     def begin(container_id: str, *, start: Any = sandboxes._start) -> Any:

@@ -135,7 +135,7 @@ def run_attack(home: Home, docker_host: str, code: str, output: Path, *, output_
     plan = plan_of_target(installation, BACKEND, "hardened")
 
     async def run() -> list[str]:
-        sandboxes = await DockerSandboxes.connect(docker_host, f"{home.instance_id()}-quantize")
+        sandboxes = await DockerSandboxes.connect(docker_host, f"{home.instance_id()}-quantize", home.root)
         config = build_quantization_config(
             recipe_of(plan),
             installation.policies,

@@ -163,7 +163,7 @@ class LoosenedCell(Cell):
 
 def loosened(cell: Cell, **settings: Any) -> Cell:
     kind = type("Loosened", (LoosenedCell,), {"settings": settings})
-    made: Cell = kind(cell.client, cell.plan, cell.policies, cell.model_source, cell.cgroup_driver, labels=cell.labels)
+    made: Cell = kind(cell.maker, cell.plan, cell.policies, cell.model_source, cell.cgroup_driver, labels=cell.labels)
     return made
 
 

@@ -1,6 +1,7 @@
 """Lock one: what an execution needs goes on under it. Every attack on it is a row of `test_escape.py`."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -36,7 +37,9 @@ def test_no_page_of_the_runner_is_writable_and_executable(cell: Cell) -> None:
     assert (ended.output, ended.status) == (b"[]\n", 0)
 
 
-async def test_a_model_that_has_gone_is_told_as_such_and_leaves_nothing(cell: Cell, docker_host: str) -> None:
+async def test_a_model_that_has_gone_is_told_as_such_and_leaves_nothing(
+    cell: Cell, docker_host: str, tmp_path: Path
+) -> None:
     config = build_container_config(
         recipe_of(cell.plan),
         cell.policies.sandbox,
@@ -46,7 +49,7 @@ async def test_a_model_that_has_gone_is_told_as_such_and_leaves_nothing(cell: Ce
         labels=LABELS,
         cgroup_driver="cgroupfs",
     )
-    sandboxes = await DockerSandboxes.connect(docker_host, "test")
+    sandboxes = await DockerSandboxes.connect(docker_host, "test", tmp_path)
     try:
         with pytest.raises(ExecutionFault) as caught:
             async with sandboxes.open("exec_without_model", config, model="none", output_bytes=1000):

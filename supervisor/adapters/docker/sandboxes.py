@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import docker
@@ -22,12 +23,14 @@ from prometheus_client.registry import Collector
 from supervisor.adapters.docker.attach import attach
 from supervisor.adapters.docker.container import DockerSandbox, StartedContainer
 from supervisor.adapters.docker.frames import AttachedStream
+from supervisor.adapters.docker.making import ContainerMaker
 from supervisor.adapters.docker.removals import Removals
 from supervisor.adapters.kernel.cgroup import prepare_parent, remove_left_groups
 from supervisor.adapters.kernel.first_process import FirstProcess
 from supervisor.adapters.kernel.mapped_files import MappedFileReader
 from supervisor.adapters.kernel.placement import find_placement, thaw_left_group
 from supervisor.domain.errors import EngineError, ExecutionFault, Refusal
+from supervisor.domain.sandbox.container_engine import describe_container_engine
 from supervisor.domain.sandbox.isolation import RegisteredRuntime, fault_of_start, read_runtimes
 from supervisor.domain.sandbox.ports import ExitStatus, Sandbox
 from supervisor.tasks import carry_through
@@ -53,14 +56,15 @@ _DOWN = "the container engine does not answer; start it (systemctl start docker)
 class DockerSandboxes:
     """Makes and destroys containers on one container engine."""
 
-    def __init__(self, client: docker.APIClient, instance_id: str, cgroup_driver: str) -> None:
-        self._client = client
+    def __init__(self, maker: ContainerMaker, instance_id: str) -> None:
+        self._maker = maker
+        self._client = client = maker.client
         self._instance_id = instance_id
         self._open: set[str] = set()
         self._unused_volumes: frozenset[str] = frozenset()
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="engine-api")
         self._removals = Removals(client)
-        self.cgroup_driver = cgroup_driver
+        self.cgroup_driver = maker.engine.cgroup_driver
         self.mapped_files = MappedFileReader()
 
     @property
@@ -69,19 +73,28 @@ class DockerSandboxes:
         return self._removals
 
     @classmethod
-    async def connect(cls, docker_host: str, instance_id: str) -> "DockerSandboxes":
+    async def connect(cls, docker_host: str, instance_id: str, profiles: Path) -> "DockerSandboxes":
         """Agree with the container engine on an API version.
 
+        Args:
+            docker_host: URL of the container engine.
+            instance_id: labels the containers that are this supervisor's.
+            profiles: directory for system call filters, which Podman reads from files.
+
         Raises:
-            EngineError: ``engine_unavailable``.
+            EngineError: ``engine_unavailable``, or ``engine_unsupported`` where executions cannot run with it.
         """
         make = partial(docker.APIClient, base_url=docker_host, version="auto", timeout=CALL_TIMEOUT_S)
         try:
             client = await asyncio.to_thread(make)
             information = await asyncio.to_thread(client.info)
-            return cls(client, instance_id, str(information.get("CgroupDriver", "")))
+            engine = describe_container_engine(await asyncio.to_thread(client.version), information)
         except _ENGINE_FAULTS as error:
             raise EngineError("engine_unavailable", _DOWN) from error
+        if engine.obstacle is not None:
+            client.close()
+            raise EngineError("engine_unsupported", engine.obstacle)
+        return cls(ContainerMaker(client, engine, profiles), instance_id)
 
     async def require_image(self, image_id: str) -> None:
         """See ``ports.SandboxPort``."""
@@ -206,12 +219,7 @@ class DockerSandboxes:
     def _create(self, config: dict[str, Any], name: str) -> tuple[str, socket.socket]:
         if self.cgroup_driver == "cgroupfs":
             prepare_parent(config["HostConfig"].get("CgroupParent", ""))
-        created = self._client.create_container_from_config(config, name)  # type: ignore[no-untyped-call] # stubs lack it
-        container_id = str(created["Id"])
-        if created.get("Warnings"):
-            # The container engine drops a limit that its kernel lacks, and only warns about it here.
-            detail = f"the container engine warns: {'; '.join(created['Warnings'])[:500]}"
-            raise ExecutionFault("limit_unenforceable", detail)
+        container_id = self._maker.create(config, name)
         attached = attach(self._client, container_id)
         attached.setblocking(False)
         return container_id, attached
@@ -223,7 +231,7 @@ class DockerSandboxes:
         return StartedContainer(
             pid=pid,
             image_id=str(details["Image"]),
-            host_config=details["HostConfig"],
+            host_config=self._maker.read_settings(container_id, details),
             process=FirstProcess.of(pid, container_id),
             placement=find_placement(pid),
             at_ns=time.monotonic_ns(),

@@ -15,6 +15,7 @@ __all__ = [
     "find_cpu_counter",
     "find_cpu_quota",
     "find_group_file",
+    "find_groups",
     "is_in_container",
     "judge_quotas",
     "prepare_parent",
@@ -109,9 +110,7 @@ def remove_left_groups(container_id: str, *, root: Path = Path("/")) -> None:
         container_id: the container; its groups have its name.
         root: where the host's /sys lies.
     """
-    mount = root / "sys" / "fs" / "cgroup"
-    # Version 1: one below each controller's parent; version 2: one below the parent.
-    groups = (*mount.glob(f"*/*/{container_id}"), *mount.glob(f"*/{container_id}"))
+    groups = find_groups(container_id, root=root)
     for attempt in range(LEFT_GROUP_ATTEMPTS):
         for group in groups:
             with suppress(OSError):
@@ -119,6 +118,20 @@ def remove_left_groups(container_id: str, *, root: Path = Path("/")) -> None:
         if not any(group.exists() for group in groups):
             return
         time.sleep(LEFT_GROUP_PAUSE_S * (attempt + 1))
+
+
+def find_groups(container_id: str, *, root: Path = Path("/")) -> tuple[Path, ...]:
+    """Return the control groups that have a container's name.
+
+    Docker's have the plain id, Podman's begin with `libpod-`, and systemd's end with `.scope`.
+
+    Args:
+        container_id: the container.
+        root: where the host's /sys lies.
+    """
+    mount = root / "sys" / "fs" / "cgroup"
+    # Version 1: one below each controller's parent; version 2: one below the parent.
+    return (*mount.glob(f"*/*/*{container_id}*"), *mount.glob(f"*/*{container_id}*"))
 
 
 def find_cpu_counter(pid: int, *, root: Path = Path("/")) -> Path | None:

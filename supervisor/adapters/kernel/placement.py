@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from supervisor.adapters.kernel.cgroup import find_group_file
+from supervisor.adapters.kernel.cgroup import find_group_file, find_groups
 
 __all__ = ["Placement", "find_placement", "keep_apart", "thaw_left_group"]
 
@@ -63,8 +63,8 @@ def keep_apart(pid: int, cores: tuple[tuple[int, ...], ...], *, root: Path = Pat
 
 def thaw_left_group(container_id: str, *, root: Path = Path("/")) -> None:
     """Thaw a container that a killed supervisor left frozen: version 1 ends a frozen process only when it is thawed."""
-    mount = root / "sys" / "fs" / "cgroup"
-    for name, (thawed, _) in FREEZER_WORDS.items():
-        for file in (*mount.glob(f"*/*/{container_id}/{name}"), *mount.glob(f"*/{container_id}/{name}")):
-            with suppress(OSError):
-                file.write_text(thawed)
+    for group in find_groups(container_id, root=root):
+        for name, (thawed, _) in FREEZER_WORDS.items():
+            if (group / name).exists():
+                with suppress(OSError):
+                    (group / name).write_text(thawed)

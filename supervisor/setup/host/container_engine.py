@@ -11,6 +11,7 @@ import requests
 from supervisor.adapters.files import build_lock, rotate_log, usable_home, write_public
 from supervisor.console.steps import Progress, Step
 from supervisor.domain.errors import SetupError
+from supervisor.domain.sandbox.container_engine import describe_container_engine
 from supervisor.setup.host.container_engine_address import (
     DOCKER_SOCKET,
     Reach,
@@ -32,6 +33,10 @@ __all__ = [
 ]
 
 PING_TIMEOUT_S = 5
+# Longer: on a busy machine Podman counts its images for seconds before it describes itself.
+DESCRIBE_TIMEOUT_S = 30
+# Any that the SDK takes; no path has it.
+NO_VERSION = "1.41"
 START_DEADLINE_S = 60.0
 START_POLL_S = 0.25
 SERVICE_TIMEOUT_S = 120
@@ -48,13 +53,27 @@ def is_answering(docker_host: str) -> bool:
     if not is_listening(docker_host):
         return False
     try:
-        client = docker.APIClient(base_url=docker_host, timeout=PING_TIMEOUT_S)
-        try:
-            return bool(client.ping())
-        finally:
-            client.close()
+        return _ask(docker_host, "_ping", PING_TIMEOUT_S).ok
     except (docker.errors.DockerException, requests.RequestException, OSError, ValueError):
         return False
+
+
+def _ask(docker_host: str, path: str, timeout_s: int) -> requests.Response:
+    # Without a version in the path, and so without asking for it before: Podman looks up packages to tell its version,
+    # which took seconds on a busy machine.
+    client = docker.APIClient(base_url=docker_host, version=NO_VERSION, timeout=timeout_s)
+    try:
+        return client.get(f"{client.base_url}/{path}", timeout=timeout_s)
+    finally:
+        client.close()
+
+
+def _describe_obstacle(docker_host: str) -> str | None:
+    try:
+        version, info = (_ask(docker_host, path, DESCRIBE_TIMEOUT_S).json() for path in ("version", "info"))
+        return describe_container_engine(version, info).obstacle
+    except (docker.errors.DockerException, requests.RequestException, OSError, ValueError) as error:
+        return f"it does not describe itself ({type(error).__name__}). Look at it: docker info"
 
 
 def remove_stale_pid_files(run: Path = Path("/var/run"), processes: Path = Path("/proc")) -> None:
@@ -91,16 +110,24 @@ def _start_detached(command: list[str], log: Path) -> "subprocess.Popen[bytes]":
 
 def this_host() -> Host:
     """Return the machine this runs on."""
-    return Host.this(is_answering, _start_detached)
+    return Host.this(is_answering, _describe_obstacle, _start_detached)
 
 
 def ensure_container_engine(home: Path, progress: Progress, host: Host | None = None) -> str:
-    """Return the address of a container engine that answers, after installing and starting it if needed.
+    """Return the address of a container engine that can execute, after installing and starting it if needed.
 
     Raises:
-        SetupError: engine_unreachable, engine_forbidden, engine_missing or engine_start_failed.
+        SetupError: engine_unreachable, engine_forbidden, engine_unsupported, engine_missing or engine_start_failed.
     """
     host = host or this_host()
+    address = _ensure_answering(host, home, progress)
+    obstacle = host.describe_obstacle(address)
+    if obstacle is not None:
+        raise SetupError("engine_unsupported", f"the container engine at {address}: {obstacle}")
+    return address
+
+
+def _ensure_answering(host: Host, home: Path, progress: Progress) -> str:
     named = host.environment.get("DOCKER_HOST")
     if named:
         if host.is_answering(named):

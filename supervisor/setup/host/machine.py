@@ -28,6 +28,7 @@ class Host:
     """The machine as set-up needs it; tests pass a fake.
 
     Attributes:
+        describe_obstacle: Returns why executions cannot run with the container engine at an address.
         container_engine_config: Where a container engine of this machine looks for its configuration.
         reach: What the address of a container engine says to this user.
     """
@@ -37,6 +38,7 @@ class Host:
     is_debian_family: bool
     is_systemd_running: bool
     is_answering: Callable[[str], bool]
+    describe_obstacle: Callable[[str], str | None]
     find_program: Callable[[str], str | None]
     run: Callable[..., None]
     start_detached: Callable[[list[str], Path], "subprocess.Popen[bytes]"]
@@ -47,6 +49,7 @@ class Host:
     def this(
         cls,
         is_answering: Callable[[str], bool],
+        describe_obstacle: Callable[[str], str | None],
         start_detached: Callable[[list[str], Path], "subprocess.Popen[bytes]"],
     ) -> "Host":
         """Return the machine this runs on, with the functions that ask and start its container engine."""
@@ -56,6 +59,7 @@ class Host:
             is_debian_family=is_debian_family(),
             is_systemd_running=is_systemd_running(),
             is_answering=is_answering,
+            describe_obstacle=describe_obstacle,
             find_program=find_program,
             run=run_command,
             start_detached=start_detached,

@@ -1,5 +1,6 @@
 """The base root filesystem: Debian's official slim image by digest, else the same release by debootstrap."""
 
+import json
 import os
 import tarfile
 import tempfile
@@ -24,7 +25,7 @@ from supervisor.setup.host.container_engine_api import (
 from supervisor.setup.host.programs import find_program, run_command
 from supervisor.setup.images.contained_debootstrap import bootstrap_in_container
 
-__all__ = ["BaseImage", "ensure_base_image"]
+__all__ = ["BaseImage", "ensure_base_image", "read_import"]
 RELEASE = "bookworm"
 # Without --force-check-gpg, debootstrap goes on unchecked where Debian's keys are missing.
 BOOTSTRAP_OPTIONS = ("--variant=minbase", "--force-check-gpg")
@@ -137,8 +138,7 @@ def _bootstrap(home: Path, client: docker.DockerClient, progress: Progress) -> B
             bootstrap_in_container(
                 client, command, archive, left_out=left_out, deadline_s=BOOTSTRAP_TIMEOUT_S, on_line=count_line
             )
-        client.api.import_image_from_file(str(archive), repository=LOCAL_REPOSITORY, tag=tag, changes=[PATH_SETTING])
-        image_id = str(inspect_image(client, f"{LOCAL_REPOSITORY}:{tag}")["Id"])
+        image_id = _import_archive(client, archive, tag)
         return BaseImage(image_id, "debootstrap", f"debootstrap:{RELEASE}:minbase", _debian_version(archive))
 
 
@@ -169,6 +169,31 @@ def _require_debootstrap(progress: Progress) -> None:
             ("apt-get", "install", "-qy", "--no-install-recommends", *BOOTSTRAP_PACKAGES),
         ):
             run_command(command, timeout_s=INSTALL_TIMEOUT_S, code="base_image_failed", purpose="install debootstrap")
+
+
+def _import_archive(client: docker.DockerClient, archive: Path, tag: str) -> str:
+    answer = client.api.import_image_from_file(
+        str(archive), repository=LOCAL_REPOSITORY, tag=tag, changes=[PATH_SETTING]
+    )
+    image_id = read_import(answer)
+    # Podman 4.3 ignores the tag of an import. Without a name the image could be pruned.
+    client.api.tag(image_id, LOCAL_REPOSITORY, tag)
+    return str(inspect_image(client, image_id)["Id"])
+
+
+def read_import(answer: str) -> str:
+    """Return the id of an imported image from the container engine's answer, a JSON document a line.
+
+    Raises:
+        SetupError: base_image_failed.
+    """
+    status = ""
+    for line in answer.splitlines():
+        document = json.loads(line)
+        status = str(document.get("error") or document.get("status"))
+    if not status.startswith("sha256:"):
+        raise SetupError("base_image_failed", f"the container engine did not import the base image: {status}")
+    return status
 
 
 def _kept(member: tarfile.TarInfo) -> tarfile.TarInfo | None:

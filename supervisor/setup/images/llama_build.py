@@ -8,6 +8,7 @@ from pathlib import Path
 
 import docker
 
+from supervisor.adapters.docker.making import find_processes_max
 from supervisor.adapters.files import PUBLIC, cache_key, replaced
 from supervisor.adapters.installation.backends import BackendDefinition
 from supervisor.adapters.installation.image_inputs import SCRIPT
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 COMPILE_TIMEOUT_S = 5400.0
+OPEN_FILES_MAX = 1024
 LINES_SHOWN = 15
 # ninja: "[12/78] Building CXX object ...".
 _NINJA_LINE = re.compile(r"\[(\d+)/(\d+)\] (.*)")
@@ -117,6 +119,8 @@ def compile_llama(home: Path, compilation: Compilation, artifact: Path, progress
             network_disabled=True,
             host_config=client.api.create_host_config(
                 network_mode="none",
+                # Podman would set higher bounds, which a machine without CAP_SYS_RESOURCE may refuse.
+                ulimits=[_bound("nofile", OPEN_FILES_MAX), _bound("nproc", find_processes_max())],
                 binds=[f"{compilation.source_dir}:/src:ro", f"{script.parent}:/script:ro", f"{ccache}:/ccache"],
             ),
         )["Id"]
@@ -125,6 +129,10 @@ def compile_llama(home: Path, compilation: Compilation, artifact: Path, progress
             with replaced(artifact, PUBLIC) as temporary, temporary.open("wb") as file:
                 for chunk in client.api.get_archive(container_id, compilation.output)[0]:
                     file.write(chunk)
+
+
+def _bound(name: str, value: int) -> docker.types.Ulimit:
+    return docker.types.Ulimit(name=name, soft=value, hard=value)
 
 
 def _run(client: docker.DockerClient, container_id: str, log: Path, step: Step) -> None:

@@ -154,7 +154,9 @@ class _Work:
     async def run(self) -> None:
         policies = self.installation.policies
         # A label of its own: the supervisor removes what has its label and is not its own.
-        sandboxes = await DockerSandboxes.connect(self.docker_host, f"{self.home.instance_id()}-quantize")
+        sandboxes = await DockerSandboxes.connect(
+            self.docker_host, f"{self.home.instance_id()}-quantize", self.home.seccomp_profiles
+        )
         try:
             await sandboxes.require_image(self.plan.runtime_image)
             if self.plan.isolation == "gvisor":

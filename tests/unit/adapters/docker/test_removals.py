@@ -11,7 +11,9 @@ import docker
 import pytest
 
 from supervisor.adapters.docker import removals
+from supervisor.adapters.docker.making import ContainerMaker
 from supervisor.adapters.docker.sandboxes import DockerSandboxes
+from supervisor.domain.sandbox.container_engine import ContainerEngineDescription
 
 PATIENCE_S = 20
 # More than there are threads in either pool.
@@ -70,7 +72,8 @@ async def engine(tmp_path: Path) -> AsyncIterator[FakeContainerEngine]:
 @pytest.fixture
 async def sandboxes(engine: FakeContainerEngine, tmp_path: Path) -> AsyncIterator[DockerSandboxes]:
     client = docker.APIClient(base_url=f"unix://{tmp_path}/s", version="1.41", timeout=PATIENCE_S)
-    made = DockerSandboxes(client, "instance", "cgroupfs")
+    engine_of_tests = ContainerEngineDescription("Docker", "20.10", "cgroupfs", "runc", False, "1")
+    made = DockerSandboxes(ContainerMaker(client, engine_of_tests, tmp_path / "profiles"), "instance")
     yield made
     engine.let_go.set()
     await made.close()

@@ -168,7 +168,11 @@ def test_version_2_needs_no_preparation(tmp_path: Path) -> None:
     assert list((tmp_path / "sys" / "fs" / "cgroup").iterdir()) == []
 
 
-@pytest.mark.parametrize("place", ["memory/weos/abc", "weos/abc"], ids=["v1", "v2"])
+@pytest.mark.parametrize(
+    "place",
+    ["memory/weos/abc", "weos/abc", "memory/weos/libpod-abc", "weos.slice/docker-abc.scope"],
+    ids=["v1", "v2", "podman", "systemd"],
+)
 def test_a_group_that_was_left_is_removed_and_one_in_use_stays(tmp_path: Path, place: str) -> None:
     mount = tmp_path / "sys" / "fs" / "cgroup"
     group, other = mount / place, (mount / place).with_name("def")

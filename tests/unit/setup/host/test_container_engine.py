@@ -30,6 +30,7 @@ class Machine:
     is_debian: bool = True
     has_systemd: bool = False
     answers_once_started: bool = True
+    obstacle: str | None = None
     daemon: Sequence[str] = (sys.executable, "-c", "import time; time.sleep(600)")
     done: list[str] = field(default_factory=list)
     processes: list["subprocess.Popen[bytes]"] = field(default_factory=list)
@@ -65,6 +66,7 @@ class Machine:
             is_debian_family=self.is_debian,
             is_systemd_running=self.has_systemd,
             is_answering=lambda address: address in self.answering,
+            describe_obstacle=lambda _address: self.obstacle,
             find_program=lambda name: name if name in self.programs else None,
             run=self.run,
             start_detached=self.start_detached,
@@ -97,6 +99,12 @@ def test_no_other_engine_replaces_one_named_that_is_silent(tmp_path: Path) -> No
     error = refusal(Machine({"DOCKER_HOST": "tcp://a"}, answering={DOCKER}), tmp_path)
     assert error.code == "engine_unreachable"
     assert "unset DOCKER_HOST" in error.detail
+
+
+def test_an_engine_that_cannot_execute_is_refused_before_anything_is_built(tmp_path: Path) -> None:
+    error = refusal(Machine(answering={DOCKER}, obstacle="it cannot"), tmp_path)
+    assert error.code == "engine_unsupported"
+    assert error.detail == f"the container engine at {DOCKER}: it cannot"
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,7 @@ class Machine:
             is_debian_family=True,
             is_systemd_running=False,
             is_answering=lambda _address: True,
+            describe_obstacle=lambda _address: None,
             find_program=self.programs.get,
             run=self.run,
             start_detached=lambda _command, _log: pytest.fail("nothing is started here"),
