@@ -41,10 +41,12 @@ class LocksObservation(Contract):
     """User id of the threads on the host."""
     threads: Annotated[int, Field(ge=1, le=65_536)]
     """Number of threads examined, in all processes of the container."""
-    programs: Annotated[Many[Digest], Field(min_length=1, max_length=64)]
+    programs: Annotated[Many[Digest], Field(min_length=1, max_length=64)] | None
     """SHA-256 of the program of each filter, the newest first, as the kernel handed it out; equal on every thread. The
     first is lock two's program, which the image's manifest lists. The last is lock one as the container engine compiled
-    it: the supervisor ran it for every system call, and it answered as `seccomp.json` says."""
+    it: the supervisor ran it for every system call, and it answered as `seccomp.json` says.
+    null: the kernel hands out no program to this supervisor, which lacks SYS_ADMIN on the host or is under a filter of its
+    own; then the filters were counted only."""
 
 
 class GvisorObservation(Contract):

@@ -28,7 +28,7 @@ def was_sent(record: MetricsRecord) -> bool:
 def _lock_faults(locks: LocksObservation, pids_limit: int | None) -> Iterator[str]:
     if locks.seccomp_mode != FILTER_MODE or not 1 <= locks.filters_before < locks.filters_after:
         yield "the job was sent although a lock was not active"
-    if len(locks.programs) != locks.filters_after:
+    if locks.programs is not None and len(locks.programs) != locks.filters_after:
         yield "it had other filters than those whose programs were read"
     if not locks.no_new_privs or int(locks.cap_eff, 16) or int(locks.cap_bnd, 16):
         yield "the job was sent although the sandbox had privileges"

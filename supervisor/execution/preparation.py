@@ -64,8 +64,8 @@ class PreparedSandbox(FreshSandbox):
     ready: ReadyEvent
     before: tuple[ThreadStatus, ...]
     facts: SandboxFacts
-    programs: tuple[str, ...]
-    """SHA-256 of each filter's program, the newest first; empty in another tier than `hardened`."""
+    programs: tuple[str, ...] | None
+    """SHA-256 of each filter's program, the newest first; None: not known, as always in another tier than `hardened`."""
 
 
 class Preparer:
@@ -151,11 +151,13 @@ class Preparer:
         ready = check_ready(event, backend=recipe.backend, model=recipe.model)
         require_compiled_lock(ready, recipe.policies["lockdown.json"])
         facts = await sandbox.observe(model_path(policy), (*policy.paths.masked, *policy.paths.read_only))
-        programs = () if recipe.isolation == "gvisor" else await self._judge_filters(fresh, is_held)
+        programs = None if recipe.isolation == "gvisor" else await self._judge_filters(fresh, is_held)
         return PreparedSandbox(sandbox, recipe, fresh.expected, fresh.model, ready, before, facts, programs)
 
-    async def _judge_filters(self, fresh: FreshSandbox, is_held: Callable[[], bool]) -> tuple[str, ...]:
+    async def _judge_filters(self, fresh: FreshSandbox, is_held: Callable[[], bool]) -> tuple[str, ...] | None:
         chains = await _read_filters(fresh.sandbox, is_held)
+        if chains is None:
+            return None
         # The first judgement of a program takes some tenths of a second.
         return await asyncio.to_thread(
             judge_filters,
@@ -258,7 +260,7 @@ async def _watch_guest(sandbox: Sandbox) -> None:
         raise
 
 
-async def _read_filters(sandbox: Sandbox, is_held: Callable[[], bool]) -> tuple[FilterChain, ...]:
+async def _read_filters(sandbox: Sandbox, is_held: Callable[[], bool]) -> tuple[FilterChain, ...] | None:
     while True:
         was_held = is_held()
         try:

@@ -131,6 +131,16 @@ async def test_a_runner_without_the_second_lock_never_gets_the_job(engine: Engin
     assert len(engine.sandboxes.opened[0].sent) == 1
 
 
+async def test_where_the_kernel_hands_out_no_program_the_record_says_so(engine: Engine) -> None:
+    engine.sandboxes.on_open = lambda sandbox: setattr(sandbox, "filters", None)
+    record = await engine.record(await engine.start())
+    assert record.outcome == "completed"
+    assert record.sandbox is not None
+    assert record.sandbox.isolation is not None
+    assert record.sandbox.isolation.locks is not None
+    assert record.sandbox.isolation.locks.programs is None
+
+
 @pytest.mark.parametrize(
     "chains",
     [

@@ -49,7 +49,7 @@ class FakeSandbox:
         self.threads_before: tuple[ThreadStatus, ...] = (thread_under(1),)
         self.locked_later: tuple[ThreadStatus, ...] = ()
         self.threads_after: tuple[ThreadStatus, ...] = (thread_under(2), thread_under(2))
-        self.filters: tuple[FilterChain, ...] = ((LOCK_TWO, lock_one()),) * 2
+        self.filters: tuple[FilterChain, ...] | None = ((LOCK_TWO, lock_one()),) * 2
         self.filters_fault: ExecutionFault | None = None
         self._script = script
         self._tasks: list[asyncio.Task[None]] = []
@@ -134,7 +134,7 @@ class FakeSandbox:
         del model_path, watched
         return self._facts()
 
-    async def read_filters(self) -> tuple[FilterChain, ...]:
+    async def read_filters(self) -> tuple[FilterChain, ...] | None:
         """See `Sandbox`."""
         if self.is_frozen:
             raise ExecutionFault("lock_missing", "a frozen thread cannot be stopped")

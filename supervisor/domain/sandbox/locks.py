@@ -93,14 +93,14 @@ def judge_filters(
 
 
 def judge_locks(
-    before: Sequence[ThreadStatus], after: Sequence[ThreadStatus], *, programs: tuple[str, ...], user: str
+    before: Sequence[ThreadStatus], after: Sequence[ThreadStatus], *, programs: tuple[str, ...] | None, user: str
 ) -> LocksObservation:
     """Return the observation if every thread is under both locks and has no privileges.
 
     Args:
         before: every thread of the sandbox after its start, under lock one.
         after: every thread once the runner has reported that it is ready, under both locks.
-        programs: what `judge_filters` has returned.
+        programs: what `judge_filters` has returned; None: the programs of filters cannot be read.
         user: ``UID:GID`` that each thread must run as.
 
     Raises:
@@ -114,7 +114,7 @@ def judge_locks(
     filters_after = min(thread.seccomp_filters for thread in after)
     if filters_before < 1 or filters_after <= filters_before:
         raise _missing(f"a thread has {filters_after} filters, and had {filters_before} before the second lock")
-    if any(thread.seccomp_filters != len(programs) for thread in after):
+    if programs is not None and any(thread.seccomp_filters != len(programs) for thread in after):
         raise _missing(f"a thread has other filters than the {len(programs)} whose programs were read")
     first = after[0]
     return LocksObservation(

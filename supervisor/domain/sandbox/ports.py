@@ -92,8 +92,10 @@ class Sandbox(Protocol):
         """
         ...
 
-    async def read_filters(self) -> tuple[FilterChain, ...]:
+    async def read_filters(self) -> tuple[FilterChain, ...] | None:
         """Return the system call filters of every thread in the container; only in tier `hardened`.
+
+        None: the kernel hands out no filter to this supervisor, which lacks SYS_ADMIN or is under a filter of its own.
 
         Raises:
             ExecutionFault: ``lock_missing`` if the kernel does not hand them out, as while the container is frozen.

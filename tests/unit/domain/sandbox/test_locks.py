@@ -61,6 +61,10 @@ def test_one_privileged_thread_is_enough_to_refuse(flawed: ThreadStatus) -> None
     missing([thread_under(1)], [thread_under(2), flawed, thread_under(2)])
 
 
+def test_programs_that_cannot_be_read_are_told_as_such() -> None:
+    assert judge_locks([thread_under(1)], [thread_under(2)], programs=None, user=USER).programs is None
+
+
 def test_a_thread_with_more_filters_than_were_read_is_refused() -> None:
     assert "the 2 whose programs were read" in missing([thread_under(1)], [thread_under(2), thread_under(3)])
 
