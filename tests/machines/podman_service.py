@@ -58,7 +58,8 @@ def podman_service(runtime: str = "runc", prefix: Sequence[str] = ()) -> Iterato
     ]
     log = running / "log"
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output)
+        # Its helper conmon writes a file `oom` where it is started.
+        process = subprocess.Popen(command, stdout=output, stderr=output, cwd=running)
     try:
         deadline = time.monotonic() + PATIENCE_S
         while not is_answering(url):
