@@ -16,8 +16,8 @@ FUZZ_TARGETS ?= event stream gguf command request record statement proof bundle 
 PART := part() { local name=$$1 from=$$SECONDS; shift; echo "== $$name"; "$$@" || exit 1; \
 	echo "-- $$name: $$((SECONDS - from)) s"; }
 
-.PHONY: help reach run serve setup gvisor test test-gpu test-machines quick check lint generated hooks fuzz clients bench bench-packages \
-	bench-power format schemas lock bootstrap
+.PHONY: help reach run serve setup gvisor test test-gpu test-machines quick check lint generated hooks fuzz clients bench \
+	bench-packages bench-power format schemas lock bootstrap
 .DEFAULT_GOAL := help
 
 help: ## show this list
