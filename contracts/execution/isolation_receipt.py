@@ -45,8 +45,8 @@ class LocksObservation(Contract):
     """SHA-256 of the program of each filter, the newest first, as the kernel handed it out; equal on every thread. The
     first is lock two's program, which the image's manifest lists. The last is lock one as the container engine compiled
     it: the supervisor ran it for every system call, and it answered as `seccomp.json` says.
-    null: the kernel hands out no program to this supervisor, which lacks SYS_ADMIN on the host or is under a filter of its
-    own; then the filters were counted only."""
+    null: the kernel hands out no program to this supervisor, which lacks SYS_ADMIN on the host or is under a filter of
+    its own; then the filters were counted only."""
 
 
 class GvisorObservation(Contract):

@@ -65,7 +65,7 @@ class PreparedSandbox(FreshSandbox):
     before: tuple[ThreadStatus, ...]
     facts: SandboxFacts
     programs: tuple[str, ...] | None
-    """SHA-256 of each filter's program, the newest first; None: not known, as always in another tier than `hardened`."""
+    """SHA-256 of each filter's program, the newest first; None: not known, as always in tier `gvisor`."""
 
 
 class Preparer:

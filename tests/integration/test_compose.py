@@ -81,7 +81,7 @@ def execute_and_verify(home: Home) -> None:
 
 def test_without_a_home_compose_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WEOS_HOME", raising=False)
-    command = [*shlex.split(compose_program()), "-f", str(COMPOSE_FILE), "config"]
+    command = [*compose_program().split(), "-f", str(COMPOSE_FILE), "config"]
     told = subprocess.run(command, capture_output=True, text=True, check=False, timeout=WAIT_S)
     assert told.returncode != 0
     assert "set it to the home that make setup prepared" in told.stderr

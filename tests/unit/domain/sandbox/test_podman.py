@@ -69,6 +69,7 @@ def test_the_container_is_exactly_as_designed() -> None:
             {"type": "fsize", "soft": 0, "hard": 0},
             {"type": "memlock", "soft": 65536, "hard": 65536},
             {"type": "nofile", "soft": 64, "hard": 64},
+            {"type": "stack", "soft": 67_108_864, "hard": 67_108_864},
             {"type": "nproc", "soft": 1000, "hard": 1000},
         ],
         "resource_limits": {
