@@ -34,6 +34,7 @@ def model_view(name: str = "small", quantization: str = "q4_1", **changes: objec
     return {
         "name": name,
         "quantization": quantization,
+        "parent": None,
         "architecture": "llama",
         "context_length": 2048,
         "sha256": DIGEST,
