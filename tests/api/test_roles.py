@@ -16,7 +16,8 @@ from tests.fakes.run_requests import chat_request, completion_request, spec_requ
 from tests.fakes.runner_scripts import HeldRunner
 
 # What each role gets from each operation. `yes`: an answer. `no`: 403 with the permission of the first column. `own`:
-# an answer about the caller's own executions, and 404 about another's, as if there were none. `all`: both.
+# an answer about the caller's own executions, and 404 about another's, as if there were none. `all`: both. Permission
+# `-`: none, not even a token.
 TABLE = """
 operation             permission   operator  observer  experimenter  optimizer
 createRun             run          yes       no        yes           yes
@@ -29,7 +30,9 @@ createPlan            plan         yes       yes       yes           yes
 listBackends          plan         yes       yes       yes           yes
 listModels            plan         yes       yes       yes           yes
 getVersion            plan         yes       yes       yes           yes
+getChallenge          -            yes       yes       yes           yes
 getHealth             plan         yes       yes       yes           yes
+getReadiness          plan         yes       yes       yes           yes
 getOpenApi            plan         yes       yes       yes           yes
 listTokens            admin        yes       no        no            no
 getMetrics            metrics      yes       yes       no            yes
@@ -47,6 +50,7 @@ HEAD, *LINES = (line.split() for line in TABLE.strip().splitlines())
 ROWS = {line[0]: dict(zip(HEAD, line, strict=True)) for line in LINES}
 BODIES = {RunRequest: spec_request(), ChatCompletionRequest: chat_request(), CompletionRequest: completion_request()}
 CASES = [(operation, role) for operation in OPERATIONS for role in get_args(RoleName)]
+VALUES = {"nonce": "n" * 43}
 MINE, OTHERS = EXPERIMENTER_TOKEN, SECOND_EXPERIMENTER_TOKEN
 
 
@@ -56,15 +60,15 @@ def as_(token: str) -> dict[str, str]:
 
 async def ask(engine: Engine, operation: Operation, token: str, execution_id: str = "") -> ClientResponse:
     path = operation.path.replace("{execution_id}", execution_id).replace("{model}", "smollm2-135m-instruct")
-    required = [each.name for each in operation.parameters if each.required and each.where == "query"]
-    path += "?" + "&".join(f"{name}=1" for name in required) if required else ""
+    required = [each for each in operation.parameters if each.required and each.where == "query"]
+    path += "?" + "&".join(f"{each.name}={VALUES.get(each.name, '1')}" for each in required) if required else ""
     body = None if operation.request is None else BODIES[operation.request]
     return await engine.client.request(operation.method, path, json=body, headers=as_(token))
 
 
 def test_the_table_is_complete() -> None:
     assert {name: row["permission"] for name, row in ROWS.items()} == {
-        operation.operation_id: operation.permission for operation in OPERATIONS
+        operation.operation_id: operation.permission or "-" for operation in OPERATIONS
     }
     assert tuple(HEAD[2:]) == get_args(RoleName)
 
@@ -102,14 +106,16 @@ async def test_every_route_asks_for_its_permission(engine: Engine, operation: Op
 
 def test_every_permission_is_worth_something() -> None:
     elsewhere = {"read_all", "cancel_all"}
-    assert {operation.permission for operation in OPERATIONS} | elsewhere == set(get_args(Permission))
+    asked_for = {operation.permission for operation in OPERATIONS} - {None}
+    assert asked_for | elsewhere == set(get_args(Permission))
 
 
 def test_the_document_names_the_permission_of_each_operation() -> None:
     paths = build_openapi()["paths"]
     for operation in OPERATIONS:
         document = paths[operation.path][operation.method.lower()]
-        assert document["security"] == [{"token": [operation.permission]}]
+        wanted = [] if operation.permission is None else [{"token": [operation.permission]}]
+        assert document["security"] == wanted
 
 
 async def test_another_callers_execution_looks_as_if_it_were_not_there(engine: Engine) -> None:

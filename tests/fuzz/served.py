@@ -10,10 +10,12 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from supervisor.api.routes import HANDLERS
+from contracts.api.openapi import OPERATIONS
 from tests.api.harness import Engine
 
 __all__ = ["Served", "served"]
+
+NAMES = {(operation.method, operation.path): operation.operation_id for operation in OPERATIONS}
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,10 @@ async def _serve(engine: Engine, begun: "Future[Served]") -> None:
     done = asyncio.Event()
 
     async def count(request: web.Request, response: web.StreamResponse) -> None:
-        names = [name for name, handler in HANDLERS.items() if handler is request.match_info.handler]
-        answers[names[0] if names else "none", response.status] += 1
+        resource = request.match_info.route.resource
+        method = "GET" if request.method == "HEAD" else request.method
+        route = (method, "" if resource is None else resource.canonical)
+        answers[NAMES.get(route, "none"), response.status] += 1
 
     engine.on_response.append(count)
     loop = asyncio.get_running_loop()

@@ -110,7 +110,10 @@ def explore(
     command += ["--exclude-checks", ",".join(LEFT_OUT), "--max-examples", str(EXAMPLES * FUZZ_DEPTH)]
     command += ["--generation-deterministic"] if FUZZ_DEPTH == 1 else ["--generation-database", "none"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
-    environment |= {"PYTHONPATH": str(REPOSITORY), "SCHEMATHESIS_HOOKS": "tests.fuzz.api_checks"}
+    environment |= {
+        "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'runtime-image'}",
+        "SCHEMATHESIS_HOOKS": "tests.fuzz.api_checks",
+    }
     return subprocess.run(
         [*command, *options], cwd=directory, env=environment, capture_output=True, text=True, check=False
     )
@@ -162,7 +165,7 @@ PLANTED: dict[str, tuple[Handler, str]] = {
 def test_planted_faults_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, (handler, _) in PLANTED.items():
         monkeypatch.setitem(HANDLERS, name, handler)
-    monkeypatch.setattr("supervisor.api.guard.find_caller", lambda header, tokens: (header, next(iter(tokens)))[1])
+    monkeypatch.setattr("supervisor.api.guard.find_caller", lambda _header, callers: callers.find(TOKEN.encode()))
     chosen = [option for name in PLANTED for option in ("--include-operation-id", name)]
     with served(Engine(obedient)) as api:
         explored = explore(api, tmp_path, "--phases", "coverage", *chosen)
