@@ -77,8 +77,8 @@ class LedgerDatabase:
             connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
         elif version != SCHEMA_VERSION:
             message = (
-                f"it has schema {version}, this engine knows {SCHEMA_VERSION}; to begin another log, move away ledger/, "
-                "checkpoint.note and keys/log.pem of WEOS_HOME together"
+                f"it has schema {version}, this engine knows {SCHEMA_VERSION}; to begin another log, move away "
+                "ledger/, checkpoint.note and keys/log.pem of WEOS_HOME together"
             )
             raise sqlite3.DatabaseError(message)
 

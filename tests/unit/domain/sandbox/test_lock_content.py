@@ -12,7 +12,8 @@ from supervisor.domain.policies.system_calls import NUMBERS
 from supervisor.domain.sandbox.filter_program import ALLOW, SystemCall, answer
 from supervisor.domain.sandbox.lock_content import FilterChain, find_deviation
 from supervisor.domain.sandbox.locks import judge_filters
-from tests.fakes.filters import LOCK_TWO, encode, lock_one, rules_of
+from tests.fakes.compiled_filters import encode, rules_of
+from tests.fakes.filters import LOCK_TWO, lock_one
 from tests.places import REPOSITORY
 
 PROFILE = load_policies(REPOSITORY / "policies").seccomp
