@@ -1,4 +1,4 @@
-"""Whether a home is its owner's alone: whoever can write there decides what the supervisor runs, signs and believes."""
+"""Whether a home is its owner's alone: a user who can write there decides what the supervisor runs and signs."""
 
 import os
 import stat

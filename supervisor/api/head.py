@@ -33,7 +33,7 @@ class Head:
 
 
 def judge_head(head: Head) -> Problem | None:
-    """Return why a request is refused whatever it asks, None if it is not."""
+    """Return why the head of a request is refused, or None if it is sound."""
     if head.version[0] != 1:
         return Problem.of("bad_header", "the request must be HTTP/1.1 (RFC 9112)")
     for judge in (_judge_host, _judge_codings, _judge_expectations, _judge_fields):

@@ -157,7 +157,7 @@ class EngineClient:
             EngineError: ``address_unproven``; no token was sent.
         """
         connection.connect()
-        # A connection that ends must not be opened again: whoever listens then has proven nothing.
+        # A connection that ends must not be opened again: the one that listens then has proven nothing.
         connection.auto_open = 0
         host, port = connection.sock.getpeername()
         nonce = secrets.token_urlsafe(32)

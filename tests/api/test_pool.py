@@ -324,6 +324,33 @@ async def test_one_that_was_frozen_before_its_first_lock_goes_on_when_it_is_thaw
         await eventually(is_ready(engine))
 
 
+async def test_one_that_is_frozen_while_its_filters_are_read_goes_on_when_it_is_thawed() -> None:
+    held, may_be_ready = HeldRunner(), asyncio.Event()
+
+    async def script(sandbox: FakeSandbox, line_index: int) -> None:
+        if line_index == 0 and sandbox is not engine.sandboxes.opened[0] and sandbox is engine.sandboxes.opened[1]:
+            await may_be_ready.wait()
+        await held(sandbox, line_index)
+
+    async with pooling(script) as engine:
+        first = await engine.start()
+        await engine.said(first, "first")
+        held.gate.set()
+        await engine.ended(first)
+        await eventually(lambda: len(engine.sandboxes.opened) > 1 and bool(engine.sandboxes.opened[1].sent))
+        making = engine.sandboxes.opened[1]
+        held.gate.clear()
+        second = await engine.start()
+        await engine.said(second, "first")
+        assert making.is_frozen
+        may_be_ready.set()
+        await eventually(lambda: making.filters_asked > 0)
+        held.gate.set()
+        await engine.ended(second)
+        await eventually(is_ready(engine))
+        assert making.container_id not in engine.sandboxes.destroyed
+
+
 async def test_one_without_its_first_lock_is_not_kept_for_an_execution(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("supervisor.execution.preparation.FIRST_LOCK_TIMEOUT_S", 0.1)
 

@@ -51,6 +51,7 @@ class FakeSandbox:
         self.threads_after: tuple[ThreadStatus, ...] = (thread_under(2), thread_under(2))
         self.filters: tuple[FilterChain, ...] | None = ((LOCK_TWO, lock_one()),) * 2
         self.filters_fault: ExecutionFault | None = None
+        self.filters_asked = 0
         self._script = script
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -136,6 +137,7 @@ class FakeSandbox:
 
     async def read_filters(self) -> tuple[FilterChain, ...] | None:
         """See `Sandbox`."""
+        self.filters_asked += 1
         if self.is_frozen:
             raise ExecutionFault("lock_missing", "a frozen thread cannot be stopped")
         if self.filters_fault is not None:

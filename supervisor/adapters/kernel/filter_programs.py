@@ -49,7 +49,7 @@ def read_filter_chains(pid: int, *, timeout_s: float) -> tuple[tuple[bytes, ...]
         except OSError as fault:
             faults.append(fault)
 
-    # What traces is a thread, not a process, and its end lets every traced thread go, whatever happened.
+    # What traces is a thread, not a process, and its end lets every traced thread go, also after an error.
     tracer = threading.Thread(target=work, name="filters")
     tracer.start()
     tracer.join()
