@@ -1,6 +1,7 @@
 """What every test may use: the installation under test, and values that stand for one."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,11 @@ settings.load_profile("bounded")
 
 # What CI sets: a tier that was not tried is then a failure.
 REQUIRED = os.environ.get("WEOS_REQUIRE_GVISOR") == "1"
+
+
+def pytest_configure() -> None:
+    # A shell's background job ignores Ctrl-C, and the programs that tests start and interrupt would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)

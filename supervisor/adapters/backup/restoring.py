@@ -88,8 +88,8 @@ def _require_not_behind(contents: BackupContents, note: bytes) -> None:
         detail = (
             f"the backup has {ours.size} entries, and the newest checkpoint speaks of {newest.size}: the last "
             f"{newest.size - ours.size} entries are not in it. Look for a newer backup. To read what this one has, "
-            "restore it into a new home without that checkpoint, and do not continue that ledger: who has seen the newer "
-            "checkpoint would call it forked"
+            "restore it into a new home without that checkpoint, and do not continue that ledger: who has seen the "
+            "newer checkpoint would call it forked"
         )
         raise EngineError("backup_behind", detail)
 
